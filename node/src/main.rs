@@ -1,2 +1,4 @@
-//! The binary.
-fn main() {}
+//! The binary; everything it does is in the library.
+fn main() -> std::process::ExitCode {
+    outlast::main()
+}

@@ -1,0 +1,1 @@
+//! Where the mesh meets the store.

@@ -1,0 +1,1 @@
+//! Who holds what, what is missing here, and whom to ask.

@@ -1,0 +1,1 @@
+//! The page: router, login, assets and the one `WebSocket`.
