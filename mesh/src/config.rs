@@ -1,0 +1,38 @@
+//! What a running mesh is told at its start.
+//!
+//! Values are meanings already: the daemon parses its file and flags, this crate reads neither.
+//! Absent: key files and the statement journal, which are opened by the caller and handed over.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::trust::NodeKey;
+use crate::tunnel::keys::TunnelKey;
+
+/// The UDP port a node listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 51_800;
+
+/// The keys a node is known by.
+#[derive(Debug)]
+pub struct Identity {
+    /// Who this node is; signs its statements.
+    pub node: NodeKey,
+    /// What its tunnels are encrypted to.
+    pub tunnel: TunnelKey,
+}
+
+/// How a node takes part in its mesh.
+#[derive(Debug, Clone)]
+pub struct MeshConfig {
+    /// UDP address to listen on. `None` means `[::]:51800`, dual-stack, `0.0.0.0` where IPv6 is
+    /// off; port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// Further addresses others may reach this node at, such as a forwarded port.
+    pub advertise: Vec<SocketAddr>,
+    /// Where the last good endpoints of peers are remembered.
+    pub state_dir: PathBuf,
+    /// Whether members without a path are looked for in the local network.
+    pub lan: bool,
+    /// The software's version, shown to the other members.
+    pub version: String,
+}

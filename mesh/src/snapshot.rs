@@ -1,0 +1,159 @@
+//! What the mesh shows of itself: members, peers, paths and counters at one moment.
+//!
+//! Plain values, made by the core on every change and once a second, read by anybody.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use crate::id::{MeshId, NodeId};
+
+/// The mesh as this node sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Which mesh.
+    pub mesh: MeshId,
+    /// Its name.
+    pub mesh_name: String,
+    /// This node.
+    pub me: NodeId,
+    /// This node's name in the mesh.
+    pub my_name: String,
+    /// This node's address in the overlay.
+    pub address: Ipv6Addr,
+    /// The UDP port that is bound.
+    pub udp_port: u16,
+    /// Whether every datagram is dropped, both ways.
+    pub isolated: bool,
+    /// Every member, this node included, by id.
+    pub members: Vec<MemberSnapshot>,
+    /// Every member but this node, by id.
+    pub peers: Vec<PeerSnapshot>,
+    /// Traffic and what was dropped since the start.
+    pub counters: Counters,
+    /// Sentences a person should read, such as a clock that went back.
+    pub notices: Vec<String>,
+}
+
+/// One member of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSnapshot {
+    /// Who.
+    pub id: NodeId,
+    /// The name it goes by, unique in the mesh.
+    pub name: String,
+    /// Its address in the overlay.
+    pub address: Ipv6Addr,
+    /// When it was admitted, milliseconds since the Unix epoch.
+    pub joined_ms: i64,
+    /// Whether it is heard; this node itself is alive.
+    pub state: PeerState,
+}
+
+/// One peer and the way to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerSnapshot {
+    /// Who.
+    pub id: NodeId,
+    /// The name it goes by.
+    pub name: String,
+    /// Its address in the overlay.
+    pub address: Ipv6Addr,
+    /// Whether it is heard.
+    pub state: PeerState,
+    /// Which way datagrams take.
+    pub path: Path,
+    /// Who relays, if anybody.
+    pub via: Option<NodeId>,
+    /// Where datagrams are sent.
+    pub endpoint: Option<SocketAddr>,
+    /// Smoothed round trip. `None` until one was measured in this session.
+    pub rtt_ms: Option<f64>,
+    /// Wall time of the last authenticated data. `None` = not heard since the start.
+    pub last_heard_ms: Option<u64>,
+    /// Wall time of the last handshake. `None` = none since the start.
+    pub last_handshake_ms: Option<u64>,
+    /// Bytes sent to it, as datagrams on the wire.
+    pub tx_bytes: u64,
+    /// Bytes accepted from it.
+    pub rx_bytes: u64,
+    /// Its wall clock minus ours. `None` until measured.
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// Whether a peer is heard. Ages are those of the last authenticated data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerState {
+    /// Heard within 3 s.
+    Alive,
+    /// Heard within 10 s.
+    Stale,
+    /// Others still hear it, or too few were asked to tell.
+    Suspect,
+    /// Not heard for 10 s or more.
+    Down,
+    /// It said goodbye.
+    Left,
+    /// Removed in peace by an administrator.
+    Retired,
+    /// Evicted by an administrator.
+    Evicted,
+}
+
+impl PeerState {
+    /// The word shown to people and scripts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Stale => "stale",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+            Self::Left => "left",
+            Self::Retired => "retired",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+/// Which way datagrams take to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Path {
+    /// Through the local network.
+    Lan,
+    /// Straight to an address beyond it.
+    Direct,
+    /// Through another member.
+    Relay,
+    /// No way is known to work.
+    None,
+}
+
+impl Path {
+    /// The word shown to people and scripts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Direct => "direct",
+            Self::Relay => "relay",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Traffic since the start, on the wire.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes of sent datagrams.
+    pub tx_bytes: u64,
+    /// Bytes of received datagrams, dropped ones included.
+    pub rx_bytes: u64,
+    /// Sent datagrams.
+    pub tx_datagrams: u64,
+    /// Received datagrams, dropped ones included.
+    pub rx_datagrams: u64,
+    /// What was dropped, by reason. A reason that never happened is absent.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Completed handshakes.
+    pub handshakes: u64,
+}
