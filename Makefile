@@ -1,0 +1,59 @@
+# Outlast's tasks. `make help` lists them; each installs what it needs when it is missing.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+CARGO ?= cargo
+NODE_MAJOR := 20
+DENY_VERSION := 0.20.2
+
+.PHONY: help demo test test-rust test-ui test-world bench lint lint-rust lint-ui fmt need-node need-world
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: need-node ## Three nodes on this machine, a dashboard, and a cut that heals
+	$(CARGO) run --release -- demo
+
+test: test-rust test-ui test-world ## Everything: unit and property tests, the page, real nodes in namespaces, a real browser
+
+test-rust: need-node ## Unit, property and layout tests of every crate
+	$(CARGO) test --workspace --exclude outlast-tests
+	$(CARGO) test --package outlast-tests --lib --test layout
+
+test-ui: need-node ## The page: formatting, frames, charts
+	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm test
+
+test-world: need-node need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
+	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1
+
+bench: need-node need-world ## Cost beside node_exporter, bytes on disk and on the wire
+	$(CARGO) bench --package outlast-tests --bench spine
+
+lint: lint-rust lint-ui ## What CI refuses: formatting, clippy, docs, licences, the page's lint and types
+
+lint-rust: need-node
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked
+	$(CARGO) deny --log-level error check bans licenses sources
+
+lint-ui: need-node
+	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm run lint && npm run check
+
+fmt: need-node ## Format the Rust and the TypeScript
+	$(CARGO) fmt --all
+	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm run format
+
+# Building the page takes Node and npm.
+need-node:
+	@command -v node >/dev/null && command -v npm >/dev/null || tests/install nodejs npm
+	@node -e 'process.exit(+process.versions.node.split(".")[0] >= $(NODE_MAJOR) ? 0 : 1)' \
+		|| { echo "Node $$(node --version) is too old to build the page: install Node $(NODE_MAJOR).19 or newer" >&2; exit 1; }
+
+# The world tests take namespaces, a firewall, a browser, and node_exporter to be measured against.
+need-world:
+	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools chromium prometheus-node-exporter
