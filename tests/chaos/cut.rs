@@ -20,7 +20,9 @@ fn a_minute_of_cut_leaves_everyone_with_every_sample_once() {
     let mut world = world("c");
     world.found(&["a", "b", "c"]);
     for (number, others) in [(0, ["b", "c"]), (1, ["a", "c"]), (2, ["a", "b"])] {
-        world.node(number).wait_alive(&others, Duration::from_secs(20));
+        world
+            .node(number)
+            .wait_alive(&others, Duration::from_secs(20));
     }
     // The first rows are still being told: the comparison begins a little later.
     std::thread::sleep(Duration::from_secs(5));
@@ -31,12 +33,20 @@ fn a_minute_of_cut_leaves_everyone_with_every_sample_once() {
     let pulled = Instant::now();
     wait_for("a noticing", Duration::from_secs(20), || {
         let states = world.node(0).peer_states();
-        let gone = states.iter().any(|(name, state)| name == "c" && state != "alive");
-        if gone { Ok(()) } else { Err(format!("{states:?}")) }
+        let gone = states
+            .iter()
+            .any(|(name, state)| name == "c" && state != "alive");
+        if gone {
+            Ok(())
+        } else {
+            Err(format!("{states:?}"))
+        }
     });
     std::thread::sleep(CUT.saturating_sub(pulled.elapsed()));
     world.net.as_ref().expect("in namespaces").push_back("c");
-    world.node(0).wait_alive(&["b", "c"], Duration::from_secs(30));
+    world
+        .node(0)
+        .wait_alive(&["b", "c"], Duration::from_secs(30));
     std::thread::sleep(Duration::from_secs(5));
     let to = now_ms();
 
@@ -44,30 +54,48 @@ fn a_minute_of_cut_leaves_everyone_with_every_sample_once() {
     let seconds = usize::try_from((to - from) / 1_000).expect("positive");
     for origin in ["a", "b", "c"] {
         let points = ledgers.points(&format!("\"{origin}\" \"node_load1\""));
-        assert!(points.len() >= seconds - 1, "{origin}: {} rows of {seconds}", points.len());
-        assert_eq!(ledgers.holes(origin, "node_load1"), Vec::<i64>::new(), "holes in {origin}");
+        assert!(
+            points.len() >= seconds - 1,
+            "{origin}: {} rows of {seconds}",
+            points.len()
+        );
+        assert_eq!(
+            ledgers.holes(origin, "node_load1"),
+            Vec::<i64>::new(),
+            "holes in {origin}"
+        );
     }
     assert_eq!(ledgers.repeats(), Vec::<String>::new());
     let latest = lateness.latest_ms();
-    assert!(latest <= LATEST_MS, "b's rows reached a up to {latest} ms late");
+    assert!(
+        latest <= LATEST_MS,
+        "b's rows reached a up to {latest} ms late"
+    );
 }
 
 /// Waits until all nodes answer the same for the stretch, and returns that answer.
 pub(crate) fn converge(nodes: &[&Node], from: i64, to: i64) -> Ledger {
-    wait_for("every node holding the same", Duration::from_secs(60), || {
-        let answers: Vec<_> = nodes.iter().map(|node| Ledger::of(node, from, to)).collect();
-        for answer in &answers[1..] {
-            let differences = answers[0].differences(answer);
-            if !differences.is_empty() {
-                return Err(differences.join("\n"));
+    wait_for(
+        "every node holding the same",
+        Duration::from_secs(60),
+        || {
+            let answers: Vec<_> = nodes
+                .iter()
+                .map(|node| Ledger::of(node, from, to))
+                .collect();
+            for answer in &answers[1..] {
+                let differences = answers[0].differences(answer);
+                if !differences.is_empty() {
+                    return Err(differences.join("\n"));
+                }
             }
-        }
-        let spoken_of = answers[0].nodes().len();
-        if spoken_of < nodes.len() {
-            return Err(format!("samples of only {spoken_of} nodes"));
-        }
-        Ok(answers[0].clone())
-    })
+            let spoken_of = answers[0].nodes().len();
+            if spoken_of < nodes.len() {
+                return Err(format!("samples of only {spoken_of} nodes"));
+            }
+            Ok(answers[0].clone())
+        },
+    )
 }
 
 /// How late rows of one node reach another, as the receiving daemon stamped them.
@@ -97,7 +125,11 @@ impl Lateness {
         self.tail.kill().expect("end tail");
         self.tail.wait().expect("reap tail");
         let delays: Vec<_> = self.delays.iter().collect();
-        assert!(delays.len() as u64 >= CUT.as_secs(), "only {} rows came live", delays.len());
+        assert!(
+            delays.len() as u64 >= CUT.as_secs(),
+            "only {} rows came live",
+            delays.len()
+        );
         delays.into_iter().max().expect("not empty")
     }
 }

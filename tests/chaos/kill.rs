@@ -50,7 +50,11 @@ fn the_founder_destroyed_for_good_leaves_a_mesh_that_goes_on_and_grows() {
     let token = world.node(0).run(&["invite"]);
     wait_for("the invite reaching c", Duration::from_secs(10), || {
         let known = world.node(2).json(&["status"])["mesh"]["open_invites"].as_u64();
-        if known >= Some(1) { Ok(()) } else { Err(format!("c knows {known:?} open invites")) }
+        if known >= Some(1) {
+            Ok(())
+        } else {
+            Err(format!("c knows {known:?} open invites"))
+        }
     });
     let until = now_ms() - 2_000;
 
@@ -64,15 +68,30 @@ fn the_founder_destroyed_for_good_leaves_a_mesh_that_goes_on_and_grows() {
 
     let d = world.add("d");
     world.node_mut(d).up();
-    world.node(d).run_with_input(&["join", "--name", "d"], &token);
-    world.node(d).wait_alive(&["b", "c"], Duration::from_secs(15));
-    wait_for("d holding the founder's history", Duration::from_secs(60), || {
-        let held = Ledger::about(world.node(d), "a", "*", from, until);
-        let differences = founder.differences(&held);
-        if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
-    });
+    world
+        .node(d)
+        .run_with_input(&["join", "--name", "d"], &token);
+    world
+        .node(d)
+        .wait_alive(&["b", "c"], Duration::from_secs(15));
+    wait_for(
+        "d holding the founder's history",
+        Duration::from_secs(60),
+        || {
+            let held = Ledger::about(world.node(d), "a", "*", from, until);
+            let differences = founder.differences(&held);
+            if differences.is_empty() {
+                Ok(())
+            } else {
+                Err(differences.join("\n"))
+            }
+        },
+    );
     let states = world.node(1).peer_states();
-    assert!(states.contains(&("a".to_owned(), "down".to_owned())), "{states:?}");
+    assert!(
+        states.contains(&("a".to_owned(), "down".to_owned())),
+        "{states:?}"
+    );
 }
 
 #[test]
@@ -91,10 +110,19 @@ fn a_node_that_lost_its_own_disk_tail_gets_it_back_from_its_peers() {
     world.node_mut(0).kill();
     std::fs::remove_dir_all(world.node(0).state.join("store/spool")).expect("lose the tail");
     world.node_mut(0).up();
-    wait_for("a having its own tail back", Duration::from_secs(60), || {
-        let differences = before.differences(&Ledger::about(world.node(0), "a", "*", from, until));
-        if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
-    });
+    wait_for(
+        "a having its own tail back",
+        Duration::from_secs(60),
+        || {
+            let differences =
+                before.differences(&Ledger::about(world.node(0), "a", "*", from, until));
+            if differences.is_empty() {
+                Ok(())
+            } else {
+                Err(differences.join("\n"))
+            }
+        },
+    );
 }
 
 #[test]
@@ -114,10 +142,17 @@ fn a_store_that_will_not_open_is_set_aside_and_refilled() {
     world.node_mut(0).up();
     wait_for("a refilled", Duration::from_secs(90), || {
         let differences = before.differences(&Ledger::of(world.node(0), from, until));
-        if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(differences.join("\n"))
+        }
     });
     let quarantined = std::fs::read_dir(world.node(0).state.join("store/quarantine"));
-    assert!(quarantined.is_ok_and(|mut dir| dir.next().is_some()), "nothing was set aside");
+    assert!(
+        quarantined.is_ok_and(|mut dir| dir.next().is_some()),
+        "nothing was set aside"
+    );
 }
 
 /// Overwrites every file of every sled generation with noise and returns how many there were.
@@ -145,21 +180,34 @@ fn scribble(store: &std::path::Path) -> usize {
 /// Waits until everybody sees everybody.
 fn wait_whole(world: &World) {
     for (number, others) in [(0, ["b", "c"]), (1, ["a", "c"]), (2, ["a", "b"])] {
-        world.node(number).wait_alive(&others, Duration::from_secs(30));
+        world
+            .node(number)
+            .wait_alive(&others, Duration::from_secs(30));
     }
 }
 
 /// What everybody agrees on by now, and until when: later rows may not have been synced.
 fn synced_everywhere(world: &World, from: i64) -> (Ledger, i64) {
     let until = now_ms() - 3_000;
-    (converge(&world.nodes().iter().collect::<Vec<_>>(), from, until), until)
+    (
+        converge(&world.nodes().iter().collect::<Vec<_>>(), from, until),
+        until,
+    )
 }
 
 fn assert_still_there(world: &World, before: &Ledger, from: i64, until: i64) {
     for node in world.nodes() {
-        wait_for(&format!("{} holding what was synced", node.name), Duration::from_secs(30), || {
-            let differences = before.differences(&Ledger::of(node, from, until));
-            if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
-        });
+        wait_for(
+            &format!("{} holding what was synced", node.name),
+            Duration::from_secs(30),
+            || {
+                let differences = before.differences(&Ledger::of(node, from, until));
+                if differences.is_empty() {
+                    Ok(())
+                } else {
+                    Err(differences.join("\n"))
+                }
+            },
+        );
     }
 }

@@ -44,7 +44,11 @@ impl Ledger {
 
     /// How many values there are, gaps not counted.
     pub fn samples(&self) -> usize {
-        self.series.values().flatten().filter(|(_, value)| !value.is_null()).count()
+        self.series
+            .values()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+            .count()
     }
 
     /// How many series there are.
@@ -77,7 +81,11 @@ impl Ledger {
             let (mine, theirs) = (self.series.get(name), other.series.get(name));
             if mine != theirs {
                 let count = |points: Option<&Vec<_>>| points.map_or(0, Vec::len);
-                found.push(format!("{name}: {} points against {}", count(mine), count(theirs)));
+                found.push(format!(
+                    "{name}: {} points against {}",
+                    count(mine),
+                    count(theirs)
+                ));
             }
         }
         found.sort();
@@ -88,9 +96,10 @@ impl Ledger {
 
     /// Points that don't come after the one before: a sample twice, or out of order.
     pub fn repeats(&self) -> Vec<String> {
-        let repeated = self.series.iter().filter(|(_, points)| {
-            points.windows(2).any(|pair| pair[1].0 <= pair[0].0)
-        });
+        let repeated = self
+            .series
+            .iter()
+            .filter(|(_, points)| points.windows(2).any(|pair| pair[1].0 <= pair[0].0));
         repeated.map(|(name, _)| name.clone()).collect()
     }
 

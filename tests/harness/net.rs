@@ -41,9 +41,24 @@ impl Net {
             "netns", &switch,
         ]);
         ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-        ip(&["-n", &namespace, "addr", "add", &format!("10.77.0.{number}/24"), "dev", "eth0"]);
         ip(&[
-            "-n", &namespace, "addr", "add", &format!("fd77::{number}/64"), "dev", "eth0", "nodad",
+            "-n",
+            &namespace,
+            "addr",
+            "add",
+            &format!("10.77.0.{number}/24"),
+            "dev",
+            "eth0",
+        ]);
+        ip(&[
+            "-n",
+            &namespace,
+            "addr",
+            "add",
+            &format!("fd77::{number}/64"),
+            "dev",
+            "eth0",
+            "nodad",
         ]);
         ip(&["-n", &namespace, "link", "set", "lo", "up"]);
         ip(&["-n", &namespace, "link", "set", "eth0", "up"]);
@@ -84,14 +99,19 @@ fn port(host: &str) -> String {
 }
 
 fn remove(namespace: &str) {
-    let removed = Command::new("ip").args(["netns", "del", namespace]).status();
+    let removed = Command::new("ip")
+        .args(["netns", "del", namespace])
+        .status();
     if !removed.is_ok_and(|status| status.success()) {
         eprintln!("could not remove the namespace {namespace}");
     }
 }
 
 fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().expect("run ip, of iproute2");
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .expect("run ip, of iproute2");
     assert!(
         output.status.success(),
         "ip {}: {}",

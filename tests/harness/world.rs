@@ -41,7 +41,12 @@ impl World {
 
     fn new(binary: &str, net: Option<Net>) -> Self {
         let dir = tempfile::tempdir().expect("make a directory for the world");
-        Self { binary: PathBuf::from(binary), dir, net, nodes: Vec::new() }
+        Self {
+            binary: PathBuf::from(binary),
+            dir,
+            net,
+            nodes: Vec::new(),
+        }
     }
 
     /// Adds a node that is not running yet, and returns its number.
@@ -66,9 +71,12 @@ impl World {
             self.node_mut(number).up();
         }
         let uses = (names.len() - 1).to_string();
-        let token = self.node(0).run(&["init", "--name", names[0], "--invite", &uses]);
+        let token = self
+            .node(0)
+            .run(&["init", "--name", names[0], "--invite", &uses]);
         for (number, name) in names.iter().enumerate().skip(1) {
-            self.node(number).run_with_input(&["join", "--name", name], &token);
+            self.node(number)
+                .run_with_input(&["join", "--name", name], &token);
         }
     }
 
@@ -141,7 +149,10 @@ impl Node {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command.args(["--dashboard", "127.0.0.1:0"]).args(flags);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.child = Some(command.spawn().expect("start the daemon"));
         wait_for("the control socket", Duration::from_secs(20), || {
             self.try_run(&["status", "--json"], "").map(drop)
@@ -231,7 +242,10 @@ impl Node {
         let status = self.json(&["status"]);
         let peers = status["peers"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        peers.iter().map(|peer| (text(&peer["name"]), text(&peer["state"]))).collect()
+        peers
+            .iter()
+            .map(|peer| (text(&peer["name"]), text(&peer["state"])))
+            .collect()
     }
 
     /// Waits until this node sees exactly these peers alive.
@@ -246,7 +260,11 @@ impl Node {
                 .map(|(name, _)| name.clone())
                 .collect();
             alive.sort();
-            if alive == wanted { Ok(()) } else { Err(format!("{states:?}")) }
+            if alive == wanted {
+                Ok(())
+            } else {
+                Err(format!("{states:?}"))
+            }
         });
     }
 

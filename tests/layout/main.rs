@@ -12,7 +12,10 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("outlast-store", &[]),
     ("outlast-ui", &[]),
     ("outlast", &["outlast-mesh", "outlast-store", "outlast-ui"]),
-    ("outlast-tests", &["outlast", "outlast-mesh", "outlast-store"]),
+    (
+        "outlast-tests",
+        &["outlast", "outlast-mesh", "outlast-store"],
+    ),
 ];
 
 #[test]
@@ -20,13 +23,20 @@ fn crates_depend_only_along_the_arrows() {
     let allowed: BTreeMap<_, _> = ARROWS.into_iter().collect();
     let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("packages");
-    assert_eq!(packages.len(), allowed.len(), "a crate nobody drew an arrow for");
+    assert_eq!(
+        packages.len(),
+        allowed.len(),
+        "a crate nobody drew an arrow for"
+    );
     for package in packages {
         let name = package["name"].as_str().expect("a name");
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let on = dependency["name"].as_str().expect("a name");
             let ours = allowed.contains_key(on);
-            assert!(!ours || allowed[name].contains(&on), "{name} must not depend on {on}");
+            assert!(
+                !ours || allowed[name].contains(&on),
+                "{name} must not depend on {on}"
+            );
         }
     }
 }
@@ -42,7 +52,10 @@ fn only_the_engine_names_sled_and_only_the_session_names_boringtun() {
             .filter(|path| !path.ends_with(home) && !path.starts_with(root().join("tests")))
             .filter(|path| code_of(path).contains(word))
             .collect();
-        assert!(strays.is_empty(), "{word} belongs in {home} alone, but stands in {strays:?}");
+        assert!(
+            strays.is_empty(),
+            "{word} belongs in {home} alone, but stands in {strays:?}"
+        );
     }
 }
 
@@ -60,11 +73,16 @@ fn every_file_says_what_it_is() {
 
 #[test]
 fn files_are_named_for_what_they_hold() {
-    let vague = ["util", "utils", "helper", "helpers", "common", "misc", "manager", "handler"];
+    let vague = [
+        "util", "utils", "helper", "helpers", "common", "misc", "manager", "handler",
+    ];
     let named: Vec<_> = rust_files()
         .into_iter()
         .filter(|path| {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let stem = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
             vague.contains(&stem)
         })
         .collect();
@@ -75,13 +93,21 @@ fn files_are_named_for_what_they_hold() {
 fn code_of(path: &Path) -> String {
     let text = std::fs::read_to_string(path).expect("read a source file");
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn rust_files() -> Vec<PathBuf> {
     let listed = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.rs",
+        ])
         .current_dir(root())
         .output()
         .expect("run git ls-files");
@@ -96,7 +122,13 @@ fn rust_files() -> Vec<PathBuf> {
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .expect("run cargo metadata");
@@ -104,5 +136,8 @@ fn metadata() -> Value {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is there")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the workspace is there")
 }

@@ -1,0 +1,7 @@
+//! The program as a person meets it: the demo, the first commands, on loopback and without root.
+
+mod commands;
+mod demo;
+
+/// The daemon and its command line under test.
+const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
