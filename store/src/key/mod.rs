@@ -1,0 +1,5 @@
+//! skeleton
+#![allow(missing_docs, unused)]
+pub mod block;
+pub mod gone;
+pub mod schema;
