@@ -6,8 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::trust::NodeKey;
-use crate::tunnel::keys::TunnelKey;
+use crate::tunnel::keys::{NodeKey, TunnelKey};
 
 /// The UDP port a node listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 51_800;

@@ -14,12 +14,8 @@ use crate::snapshot::Snapshot;
 use crate::trust::{Statement, Statements, Token};
 use journal::Journal;
 
-pub mod journal {
-    //! Stand-in.
-    /// The statements on disk.
-    #[derive(Debug)]
-    pub struct Journal;
-}
+pub mod journal;
+pub mod quic;
 
 /// What happened in the mesh.
 #[derive(Debug)]

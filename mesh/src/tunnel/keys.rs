@@ -1,0 +1,350 @@
+//! The keys a machine holds: who it is (Ed25519), who administers (Ed25519), what its tunnels use (X25519).
+//!
+//! Each is made from the system's randomness, written once to a file of its own with mode 0600, and wiped from
+//! memory when dropped. The files hold base64 and a newline; the tunnel's is exactly what `wg genkey` prints.
+//! Invariant: a key file that others may read is refused, and no `Debug` prints a secret.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use data_encoding::BASE64;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+use crate::id::NodeId;
+
+/// Bytes read of a key file at most: 44 letters and a newline are expected, an editor may have added a few.
+const MAX_KEY_FILE: u64 = 64;
+
+/// Who a node is. Signs its statements and its rows.
+#[derive(Clone)]
+pub struct NodeKey(SigningKey);
+
+/// Who may invite. Held by the owner, never by the daemon.
+#[derive(Clone)]
+pub struct AdminKey(SigningKey);
+
+/// The secret half of a WireGuard key pair.
+#[derive(Clone)]
+pub struct TunnelKey(StaticSecret);
+
+/// The public half of a WireGuard key pair. Displayed as `wg` writes it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TunnelPublic(pub [u8; 32]);
+
+/// A key that signs statements.
+pub trait Author {
+    /// The public half, which is the author's id.
+    fn public(&self) -> [u8; 32];
+    /// The Ed25519 signature of `message`.
+    fn sign(&self, message: &[u8]) -> [u8; 64];
+}
+
+/// Why a key could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file system refused.
+    #[error("key file {}: {source}", path.display())]
+    Io {
+        /// The key file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read it.
+    #[error(
+        "key file {} has mode {mode:04o}, so others may read it; make it private with `chmod 600 {}`",
+        path.display(), path.display()
+    )]
+    Readable {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It holds something else.
+    #[error("key file {} does not hold one key of 44 base64 letters", path.display())]
+    NotAKey {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// A text is no key.
+    #[error("not a key: 44 base64 letters, as `wg genkey` writes them, are needed")]
+    NotBase64,
+}
+
+/// Whether `signature` over `message` is the one of `public`, by the strict rules (no small-order keys).
+#[must_use]
+pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(public).is_ok_and(|key| {
+        key.verify_strict(message, &Signature::from_bytes(signature))
+            .is_ok()
+    })
+}
+
+impl NodeKey {
+    /// A new key from the system's randomness.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(SigningKey::from_bytes(&random_secret()))
+    }
+
+    /// The key with these 32 secret bytes.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Reads the key at `path`.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        Ok(Self(SigningKey::from_bytes(&*read_secret(path)?)))
+    }
+
+    /// Writes the key to `path`, which must not exist, durably and for the owner alone.
+    pub fn store(&self, path: &Path) -> Result<(), KeyError> {
+        write_secret(path, self.0.as_bytes())
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        NodeId(self.public())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The Ed25519 signature of `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// The secret bytes, for the TLS of streams.
+    pub(crate) fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+}
+
+impl AdminKey {
+    /// A new key from the system's randomness.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(SigningKey::from_bytes(&random_secret()))
+    }
+
+    /// The key with these 32 secret bytes.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// Reads the key at `path`.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        Ok(Self(SigningKey::from_bytes(&*read_secret(path)?)))
+    }
+
+    /// Writes the key to `path`, which must not exist, durably and for the owner alone.
+    pub fn store(&self, path: &Path) -> Result<(), KeyError> {
+        write_secret(path, self.0.as_bytes())
+    }
+
+    /// The public half, as Genesis names it.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The Ed25519 signature of `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+}
+
+impl Author for NodeKey {
+    fn public(&self) -> [u8; 32] {
+        Self::public(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        Self::sign(self, message)
+    }
+}
+
+impl Author for AdminKey {
+    fn public(&self) -> [u8; 32] {
+        Self::public(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        Self::sign(self, message)
+    }
+}
+
+impl TunnelKey {
+    /// A new key from the system's randomness.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::from_bytes(&random_secret())
+    }
+
+    /// The key with these secret bytes, clamped as `wg genkey` clamps them.
+    #[must_use]
+    pub fn from_bytes(secret: &[u8; 32]) -> Self {
+        let mut clamped = Zeroizing::new(*secret);
+        clamped[0] &= 248;
+        clamped[31] = (clamped[31] & 127) | 64;
+        Self(StaticSecret::from(*clamped))
+    }
+
+    /// Reads a key as `wg genkey` writes it; white space around it is ignored.
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        let secret = parse_base64(text.as_bytes()).ok_or(KeyError::NotBase64)?;
+        Ok(Self(StaticSecret::from(*secret)))
+    }
+
+    /// The secret as `wg genkey` writes it, without the newline.
+    #[must_use]
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(self.0.as_bytes()))
+    }
+
+    /// Reads the key at `path`.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        Ok(Self(StaticSecret::from(*read_secret(path)?)))
+    }
+
+    /// Writes the key to `path`, which must not exist, durably and for the owner alone.
+    pub fn store(&self, path: &Path) -> Result<(), KeyError> {
+        write_secret(path, self.0.as_bytes())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> TunnelPublic {
+        TunnelPublic(PublicKey::from(&self.0).to_bytes())
+    }
+
+    /// The secret as the tunnel's cryptography takes it.
+    pub(crate) fn secret(&self) -> StaticSecret {
+        self.0.clone()
+    }
+}
+
+impl TunnelPublic {
+    /// Reads a public key as `wg pubkey` writes it; white space around it is ignored.
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        let bytes = parse_base64(text.as_bytes()).ok_or(KeyError::NotBase64)?;
+        Ok(Self(*bytes))
+    }
+}
+
+impl fmt::Display for TunnelPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&BASE64.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for TunnelPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TunnelPublic({self})")
+    }
+}
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeKey(secret of {:.8})", self.id())
+    }
+}
+
+impl fmt::Debug for AdminKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminKey(secret)")
+    }
+}
+
+impl fmt::Debug for TunnelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TunnelKey(secret of {})", self.public())
+    }
+}
+
+/// 32 bytes from the system, for a secret.
+pub(crate) fn random_secret() -> Zeroizing<[u8; 32]> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *secret)
+        .expect("the kernel hands out randomness on every system we run on");
+    secret
+}
+
+fn parse_base64(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let bytes = Zeroizing::new(BASE64.decode(text.trim_ascii()).ok()?);
+    let mut secret = Zeroizing::new([0; 32]);
+    if bytes.len() != secret.len() {
+        return None;
+    }
+    secret.copy_from_slice(&bytes);
+    Some(secret)
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let io = |source| KeyError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Readable {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize));
+    file.take(MAX_KEY_FILE).read_to_end(&mut text).map_err(io)?;
+    parse_base64(&text).ok_or_else(|| KeyError::NotAKey {
+        path: path.to_owned(),
+    })
+}
+
+fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), KeyError> {
+    let io = |source| KeyError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let text = Zeroizing::new(BASE64.encode(secret) + "\n");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(io)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    if let Err(source) = written.and_then(|()| sync_directory_of(path)) {
+        // A key nobody can rely on must not block the next attempt.
+        let _gone = fs::remove_file(path);
+        return Err(io(source));
+    }
+    Ok(())
+}
+
+/// Makes the name of a new file as durable as its content.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}

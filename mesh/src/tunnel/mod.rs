@@ -1,0 +1,3 @@
+//! WireGuard between members.
+
+pub mod keys;
