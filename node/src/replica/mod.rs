@@ -1,1 +1,723 @@
 //! Who holds what, what is missing here, and whom to ask.
+//!
+//! In: digests and full answers of peers, what the store holds, how requests go. Out: requests
+//! (`poll_request`), digests that are due (`poll_digest`), the backlog of each peer.
+//! Invariants: a row is never asked for twice at a time; nothing evicted here is asked for again;
+//! equal inputs in equal order give equal outputs.
+//! Absent: clock, sockets, disk. `flow` carries requests out and serves those of others.
+
+pub mod budget;
+pub mod digest;
+pub mod keeper;
+
+mod ask;
+mod backlog;
+mod holdings;
+mod seals;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use outlast_store::{IntervalSet, LogId, Origin, Seq};
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+
+pub use ask::{Ask, Request};
+use ask::{Asks, Failure};
+use backlog::Fresh;
+use digest::Entry;
+use holdings::{Coverage, Holdings};
+use seals::SealAsks;
+
+/// Between two digests to one peer, less up to a tenth so that peers don't speak in step.
+pub const DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// How long the newest rows of a digest may still be on their way before they count as missing.
+pub const SETTLE: Duration = Duration::from_secs(2);
+/// How many of the newest rows of a digest that is.
+const FRESH_ROWS: u32 = 3;
+/// After this long without any keeper, a restarted node seals what it has of its earlier runs.
+const ALONE: Duration = Duration::from_secs(60);
+/// Between two full answers about one origin from one peer.
+const HELD_EVERY: Duration = Duration::from_secs(5);
+/// Runs of refused rows remembered per peer; over it the peer isn't asked until it reconnects.
+const MAX_REFUSED: usize = 1_024;
+
+/// The comparing half of a node: pure, owned by one task.
+#[derive(Debug)]
+pub struct Replica {
+    me: Origin,
+    rng: ChaCha8Rng,
+    started: Instant,
+    running: Option<LogId>,
+    members: BTreeSet<Origin>,
+    holdings: Holdings,
+    ready: bool,
+    peers: BTreeMap<Origin, Peer>,
+    /// Logs of which something may be missing; `poll_request` clears those that aren't.
+    suspects: BTreeSet<LogId>,
+    asks: Asks,
+    seals: SealAsks,
+    fresh: Fresh,
+    /// Samples in a row of each origin, for the backlog's unit.
+    row_samples: BTreeMap<Origin, u64>,
+    /// The log each origin last wrote to, as far as heard: digests list it openly.
+    open: BTreeMap<Origin, LogId>,
+    own_compared: bool,
+    fetched: bool,
+}
+
+#[derive(Debug)]
+struct Peer {
+    connected: Option<Instant>,
+    digest_due: Instant,
+    digest_sent: Option<Instant>,
+    logs: BTreeMap<LogId, Coverage>,
+    settle: BTreeMap<LogId, Instant>,
+    refused: BTreeMap<LogId, IntervalSet>,
+    refused_runs: usize,
+    /// Origins to ask about in full, and the hashes that the last full answer compared.
+    differing: BTreeSet<Origin>,
+    compared: BTreeMap<Origin, Compared>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Compared {
+    at: Instant,
+    mine: [u8; 16],
+    theirs: [u8; 16],
+}
+
+impl Peer {
+    fn new(now: Instant) -> Self {
+        Self {
+            connected: None,
+            digest_due: now,
+            digest_sent: None,
+            logs: BTreeMap::new(),
+            settle: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            refused_runs: 0,
+            differing: BTreeSet::new(),
+            compared: BTreeMap::new(),
+        }
+    }
+
+    /// What this peer can be asked for: held, settled, and not refused before.
+    fn offers(&self, log: &LogId, now: Instant) -> IntervalSet {
+        let Some(coverage) = self.logs.get(log) else {
+            return IntervalSet::default();
+        };
+        let mut held = coverage.held.clone();
+        if let Some(refused) = self.refused.get(log) {
+            held = held.subtract(refused);
+        }
+        if self.settle.get(log).is_some_and(|&until| now < until)
+            && let Some(top) = digest::top(&held)
+        {
+            held.remove(top.saturating_sub(FRESH_ROWS - 1)..=top);
+        }
+        held
+    }
+}
+
+impl Replica {
+    /// A replica that knows nothing yet; `me` is the origin of this node's own rows.
+    #[must_use]
+    pub fn new(me: Origin, rng: ChaCha8Rng, now: Instant) -> Self {
+        Self {
+            me,
+            rng,
+            started: now,
+            running: None,
+            members: BTreeSet::from([me]),
+            holdings: Holdings::default(),
+            ready: false,
+            peers: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            asks: Asks::default(),
+            seals: SealAsks::default(),
+            fresh: Fresh::default(),
+            row_samples: BTreeMap::new(),
+            open: BTreeMap::new(),
+            own_compared: false,
+            fetched: false,
+        }
+    }
+
+    /// The members of the mesh, whatever their state: only their logs are kept.
+    pub fn handle_members(&mut self, members: BTreeSet<Origin>) {
+        self.peers.retain(|peer, _| members.contains(peer));
+        self.members = members;
+        self.members.insert(self.me);
+    }
+
+    /// The log this run writes to: complete by definition, never asked for.
+    pub fn handle_started(&mut self, log: LogId) {
+        self.running = Some(log);
+        self.open.insert(log.origin, log);
+    }
+
+    /// Takes the store's word for what is held and evicted here. Nothing is asked for before the
+    /// store is `ready`: until then it may hold more than it says.
+    pub fn handle_store(
+        &mut self,
+        held: BTreeMap<LogId, IntervalSet>,
+        gone: BTreeMap<LogId, IntervalSet>,
+        ready: bool,
+    ) {
+        let running = self.running;
+        self.holdings.replace(held, gone, running);
+        if ready && !self.ready {
+            self.suspects.extend(
+                self.peers
+                    .values()
+                    .flat_map(|peer| peer.logs.keys().copied()),
+            );
+        }
+        self.ready = ready;
+    }
+
+    /// A tunnel to `peer` is up: it gets a digest at once.
+    pub fn handle_connected(&mut self, peer: Origin, now: Instant) {
+        let entry = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
+        entry.connected = Some(now);
+        entry.digest_due = now;
+        entry.refused.clear();
+        entry.refused_runs = 0;
+        entry.compared.clear();
+        self.asks.forgive(&peer);
+        self.suspects.extend(entry.logs.keys().copied());
+    }
+
+    /// The tunnel to `peer` is gone: what it was asked for is free to be asked elsewhere.
+    pub fn handle_disconnected(&mut self, peer: Origin, now: Instant) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.connected = None;
+            entry.settle.clear();
+            entry.differing.clear();
+        }
+        let freed = self.asks.drop_peer(&peer, now);
+        self.suspects.extend(freed);
+    }
+
+    /// A row is in hand and on its way to the store: not missing, not yet held.
+    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64) {
+        self.holdings.pending(log, seq..=seq);
+        self.row_samples.insert(log.origin, samples.max(1));
+    }
+
+    /// The store has a row that came live, or was taken here.
+    pub fn handle_fresh(&mut self, log: LogId, seq: Seq, now: Instant) {
+        self.open.insert(log.origin, log);
+        self.holdings.stored(log, seq..=seq);
+        self.fresh.push(now, log, seq);
+    }
+
+    /// The store has rows that were asked for.
+    pub fn handle_stored(&mut self, log: LogId, first: Seq, last: Seq) {
+        self.holdings.stored(log, first..=last);
+        self.fetched = true;
+    }
+
+    /// The store wouldn't take a row that was in hand; with `from`, it isn't asked for there again.
+    pub fn handle_refused(&mut self, from: Option<Origin>, log: LogId, first: Seq, last: Seq) {
+        self.holdings.dropped(log, first..=last);
+        self.suspects.insert(log);
+        let Some(peer) = from.and_then(|peer| self.peers.get_mut(&peer)) else {
+            return;
+        };
+        peer.refused_runs += 1;
+        if peer.refused_runs <= MAX_REFUSED {
+            peer.refused.entry(log).or_default().insert(first..=last);
+        }
+    }
+
+    /// `peer` has these rows: it sent them, or took them from us.
+    pub fn handle_peer_has(&mut self, peer: Origin, log: LogId, first: Seq, last: Seq) {
+        if let Some(entry) = self.peers.get_mut(&peer)
+            && (entry.logs.contains_key(&log) || entry.logs.len() < digest::MAX_LOGS)
+        {
+            entry.logs.entry(log).or_default().held.insert(first..=last);
+        }
+    }
+
+    /// Compares a digest of `peer` with what is held here.
+    pub fn handle_digest(&mut self, peer: Origin, entries: Vec<Entry>, now: Instant) {
+        for entry in entries {
+            if self.members.contains(&entry.origin) {
+                self.handle_entry(peer, entry, now);
+            }
+        }
+    }
+
+    fn handle_entry(&mut self, peer: Origin, entry: Entry, now: Instant) {
+        let keep = self.keeps(&entry.origin);
+        let open = entry.open_log();
+        let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
+        let equal = mine == entry.closed;
+        let own = entry.origin == self.me;
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if equal {
+            known.differing.remove(&entry.origin);
+            let agreed = known
+                .compared
+                .get(&entry.origin)
+                .is_some_and(|c| c.mine == mine && c.theirs == mine);
+            if !agreed {
+                known.agree(self.holdings.covered_of(&entry.origin, open.as_ref()));
+                known.compared.insert(
+                    entry.origin,
+                    Compared {
+                        at: now,
+                        mine,
+                        theirs: mine,
+                    },
+                );
+            }
+        } else if known.should_ask(&entry, mine, now) {
+            known.differing.insert(entry.origin);
+        }
+        let mut listed = true;
+        if let (Some(log), Some(state)) = (open, entry.open) {
+            match state.coverage {
+                Some(coverage) if keep => {
+                    known.logs.insert(log, coverage);
+                    known.settle.insert(log, now + SETTLE);
+                    self.suspects.insert(log);
+                }
+                Some(coverage) => {
+                    known.logs.insert(log, coverage);
+                }
+                None => {
+                    listed = false;
+                    known.differing.insert(entry.origin);
+                }
+            }
+        }
+        if own && equal && listed {
+            self.own_compared = true;
+        }
+    }
+
+    /// A full answer about one origin: replaces what was known of its logs at `peer`.
+    pub fn handle_held(
+        &mut self,
+        id: u64,
+        peer: Origin,
+        origin: Origin,
+        logs: BTreeMap<LogId, Coverage>,
+        theirs: [u8; 16],
+        now: Instant,
+    ) {
+        self.asks.progress(id, now);
+        let mine = self.holdings.closed_hash(&origin, None);
+        let keep = self.keeps(&origin);
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        known.differing.remove(&origin);
+        known.compared.insert(
+            origin,
+            Compared {
+                at: now,
+                mine,
+                theirs,
+            },
+        );
+        known.logs.retain(|log, _| log.origin != origin);
+        for (log, coverage) in logs.into_iter().rev().take(digest::MAX_LOGS) {
+            if log.origin == origin {
+                known.logs.insert(log, coverage);
+                known.settle.insert(log, now + SETTLE);
+                if keep {
+                    self.suspects.insert(log);
+                }
+            }
+        }
+        if origin == self.me {
+            self.own_compared = true;
+        }
+    }
+
+    /// A request moved on: its deadline starts again.
+    pub fn handle_progress(&mut self, id: u64, now: Instant) {
+        self.asks.progress(id, now);
+    }
+
+    /// A request is answered. Rows of it that did not come are not at that peer.
+    pub fn handle_done(&mut self, id: u64) {
+        let Some(request) = self.asks.finish(id) else {
+            return;
+        };
+        let Ask::Rows { log, rows } = request.ask else {
+            return;
+        };
+        self.suspects.insert(log);
+        let absent = self.holdings.lacking(&log, &rows);
+        if let Some(peer) = self.peers.get_mut(&request.peer)
+            && let Some(coverage) = peer.logs.get_mut(&log)
+        {
+            coverage.held = coverage.held.subtract(&absent);
+        }
+    }
+
+    /// A request broke off: what didn't come is asked again, elsewhere first.
+    pub fn handle_failed(&mut self, id: u64, now: Instant) {
+        let request = self.asks.fail(id, Failure::Broken, now);
+        self.free(request);
+    }
+
+    fn free(&mut self, request: Option<Request>) {
+        match request.map(|request| (request.peer, request.ask)) {
+            Some((_, Ask::Rows { log, .. })) => {
+                self.suspects.insert(log);
+            }
+            Some((peer, Ask::Held { origins })) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.differing.extend(origins);
+                }
+            }
+            Some((_, Ask::Seals { .. })) | None => {}
+        }
+    }
+
+    /// The complete windows that still lack their origin's seal.
+    pub fn handle_unsealed(&mut self, windows: &[(LogId, Seq)], now: Instant) {
+        self.seals.replace(windows, now);
+    }
+
+    /// Whether the rows of earlier runs that peers held are back, so that their short last
+    /// windows can be sealed.
+    #[must_use]
+    pub fn own_runs_recovered(&self, now: Instant) -> bool {
+        let compared = self.own_compared && !self.own_missing(now);
+        self.ready && (compared || now.duration_since(self.started) >= ALONE)
+    }
+
+    fn own_missing(&self, now: Instant) -> bool {
+        let earlier = |log: &&LogId| log.origin == self.me && Some(**log) != self.running;
+        self.suspects
+            .iter()
+            .filter(earlier)
+            .any(|log| !self.missing(log, now).is_empty())
+            || self.asks.logs().any(|log| log.origin == self.me)
+            || self
+                .holdings
+                .pending_logs()
+                .any(|log| log.origin == self.me && Some(*log) != self.running)
+    }
+
+    /// The next digest that is due, newest state included.
+    pub fn poll_digest(&mut self, now: Instant) -> Option<(Origin, Vec<Entry>)> {
+        if !self.ready {
+            return None;
+        }
+        let due = |(id, peer): (&Origin, &Peer)| {
+            (peer.connected.is_some() && peer.digest_due <= now).then_some(*id)
+        };
+        let peer = self.peers.iter().find_map(due)?;
+        let jitter = Duration::from_millis(self.rng.random_range(0..1_000));
+        let entry = self.peers.get_mut(&peer)?;
+        entry.digest_sent = Some(now);
+        entry.digest_due = now + DIGEST_EVERY - jitter;
+        let entries = self
+            .kept_with(&peer)
+            .into_iter()
+            .map(|origin| self.entry(origin))
+            .collect();
+        Some((peer, entries))
+    }
+
+    fn entry(&self, origin: Origin) -> Entry {
+        let open = self
+            .open
+            .get(&origin)
+            .copied()
+            .or_else(|| self.holdings.newest(&origin));
+        let closed = self.holdings.closed_hash(&origin, open.as_ref());
+        Entry::new(
+            origin,
+            closed,
+            open.map(|log| (log, self.holdings.coverage(&log))),
+        )
+    }
+
+    /// The full answer for `origin`: every log, and the hash of what it covers.
+    #[must_use]
+    pub fn held(&self, origin: &Origin) -> (BTreeMap<LogId, Coverage>, [u8; 16]) {
+        (
+            self.holdings.coverage_of(origin),
+            self.holdings.closed_hash(origin, None),
+        )
+    }
+
+    /// The next thing to ask a peer for, if anything is missing and somebody free has it.
+    pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
+        if !self.ready {
+            return None;
+        }
+        for freed in self.asks.expire(now) {
+            self.free(Some(freed));
+        }
+        let request = self
+            .next_held(now)
+            .or_else(|| self.next_rows(now))
+            .or_else(|| self.next_seals(now));
+        if request.is_none() && self.fetched && self.asks.is_idle() {
+            self.tell_all(now);
+        }
+        request
+    }
+
+    /// After a fetch ended, peers should see it before their next turn: that is when a backlog
+    /// reads zero.
+    fn tell_all(&mut self, now: Instant) {
+        self.fetched = false;
+        for peer in self.peers.values_mut() {
+            let earliest = peer
+                .digest_sent
+                .map_or(now, |sent| (sent + Duration::from_secs(1)).max(now));
+            peer.digest_due = peer.digest_due.min(earliest);
+        }
+    }
+
+    fn next_held(&mut self, now: Instant) -> Option<Request> {
+        let free = |(id, peer): (&Origin, &Peer)| {
+            let ask = peer.connected.is_some()
+                && !peer.differing.is_empty()
+                && self.asks.may_ask_held(id, now);
+            ask.then_some(*id)
+        };
+        let peer = self.peers.iter().find_map(free)?;
+        let known = self.peers.get_mut(&peer)?;
+        let origins: Vec<_> = known
+            .differing
+            .iter()
+            .copied()
+            .take(digest::MAX_ORIGINS_ASKED)
+            .collect();
+        known.differing.retain(|origin| !origins.contains(origin));
+        Some(self.asks.start(peer, Ask::Held { origins }, now))
+    }
+
+    fn next_rows(&mut self, now: Instant) -> Option<Request> {
+        let mut best: Option<((usize, u32), LogId, IntervalSet)> = None;
+        let mut settled = Vec::new();
+        let mut rank = BTreeMap::<Origin, usize>::new();
+        for log in self.suspects.iter().rev() {
+            let missing = self.missing(log, now);
+            if missing.is_empty() {
+                if !self.settling(log, now) {
+                    settled.push(*log);
+                }
+                continue;
+            }
+            let newer = *rank.entry(log.origin).and_modify(|n| *n += 1).or_insert(0);
+            let depth = self
+                .known_top(log)
+                .saturating_sub(digest::top(&missing).unwrap_or(0));
+            let key = (newer, depth / 60);
+            if best.as_ref().is_none_or(|(other, ..)| key < *other)
+                && self.holder(log, &missing, now).is_some()
+            {
+                best = Some((key, *log, missing));
+            }
+        }
+        for log in settled {
+            self.suspects.remove(&log);
+        }
+        let (_, log, missing) = best?;
+        let (peer, rows) = self.holder(&log, &missing, now)?;
+        Some(self.asks.start(peer, Ask::Rows { log, rows }, now))
+    }
+
+    fn next_seals(&mut self, now: Instant) -> Option<Request> {
+        let due = self.seals.due(now);
+        let (log, _) = due.first()?;
+        let peer = self.seal_holder(log, now)?;
+        let windows: Vec<_> = due
+            .into_iter()
+            .filter(|(log, _)| self.seal_holder(log, now) == Some(peer))
+            .take(seals::MAX_ASKED)
+            .collect();
+        self.seals.asked(&windows, now);
+        Some(self.asks.start(peer, Ask::Seals { windows }, now))
+    }
+
+    /// The origin when it is up, else any connected holder, a different one each time.
+    fn seal_holder(&self, log: &LogId, now: Instant) -> Option<Origin> {
+        let mut holders = self
+            .peers
+            .iter()
+            .filter(|(id, peer)| {
+                peer.connected.is_some()
+                    && peer.logs.contains_key(log)
+                    && self.asks.may_ask(id, now)
+            })
+            .map(|(id, _)| *id);
+        let origin = self
+            .peers
+            .get(&log.origin)
+            .filter(|peer| peer.connected.is_some());
+        if origin.is_some() && self.asks.may_ask(&log.origin, now) {
+            return Some(log.origin);
+        }
+        holders.next()
+    }
+
+    /// What connected peers hold of `log` and we neither have, await nor have evicted.
+    fn missing(&self, log: &LogId, now: Instant) -> IntervalSet {
+        if Some(*log) == self.running || !self.keeps(&log.origin) {
+            return IntervalSet::default();
+        }
+        let offered = self
+            .peers
+            .values()
+            .filter(|peer| peer.connected.is_some() && peer.refused_runs <= MAX_REFUSED)
+            .map(|peer| peer.offers(log, now))
+            .fold(IntervalSet::default(), |all, held| all.union(&held));
+        self.asks
+            .not_in_flight(log, self.holdings.lacking(log, &offered))
+    }
+
+    fn settling(&self, log: &LogId, now: Instant) -> bool {
+        self.peers
+            .values()
+            .any(|peer| peer.settle.get(log).is_some_and(|&until| now < until))
+            || self.holdings.is_pending(log)
+            || self.asks.logs().any(|asked| asked == *log)
+    }
+
+    fn known_top(&self, log: &LogId) -> u32 {
+        let tops = self
+            .peers
+            .values()
+            .filter_map(|peer| digest::top(&peer.logs.get(log)?.held));
+        tops.max().unwrap_or(0)
+    }
+
+    /// The origin first; when it has its hands full, whoever has the fewest requests of ours.
+    fn holder(
+        &self,
+        log: &LogId,
+        missing: &IntervalSet,
+        now: Instant,
+    ) -> Option<(Origin, IntervalSet)> {
+        let chunk = |peer: &Peer| ask::newest_windows(&peer.offers(log, now).intersect(missing));
+        self.peers
+            .iter()
+            .filter(|(id, peer)| {
+                peer.connected.is_some()
+                    && peer.refused_runs <= MAX_REFUSED
+                    && self.asks.may_ask(id, now)
+            })
+            .map(|(id, peer)| (*id, chunk(peer)))
+            .filter(|(_, rows)| !rows.is_empty())
+            .min_by_key(|(id, rows)| {
+                let top = digest::top(rows).unwrap_or(0);
+                (
+                    std::cmp::Reverse(top / 60),
+                    *id != log.origin,
+                    self.asks.load(id),
+                )
+            })
+    }
+
+    fn keeps(&self, origin: &Origin) -> bool {
+        *origin == self.me || keeper::keeps(&self.members, origin, &self.me)
+    }
+
+    fn kept_with(&self, peer: &Origin) -> BTreeSet<Origin> {
+        let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.members, origin, peer);
+        let mut origins: BTreeSet<_> = self.holdings.origins().filter(theirs).collect();
+        origins.insert(*peer);
+        origins
+    }
+
+    /// Whether `peer` should get our own rows live.
+    #[must_use]
+    pub fn is_keeper_of_mine(&self, peer: &Origin) -> bool {
+        keeper::keeps(&self.members, &self.me, peer)
+    }
+
+    /// Samples each other member lacks of what we hold, as far as known: a peer that hasn't
+    /// been heard since the start counts as holding nothing.
+    #[must_use]
+    pub fn backlog(&self, now: Instant) -> BTreeMap<Origin, u64> {
+        let others = self.members.iter().filter(|peer| **peer != self.me);
+        others
+            .map(|peer| (*peer, self.backlog_of(peer, now)))
+            .collect()
+    }
+
+    fn backlog_of(&self, peer: &Origin, now: Instant) -> u64 {
+        let known = self.peers.get(peer);
+        let connected = known.and_then(|known| known.connected);
+        let mut samples = 0;
+        for (log, held) in self.holdings.held() {
+            if log.origin != *peer && !keeper::keeps(&self.members, &log.origin, peer) {
+                continue;
+            }
+            let mut lacks = match known.and_then(|known| known.logs.get(log)) {
+                Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
+                None => held.clone(),
+            };
+            if let Some(since) = connected {
+                lacks = lacks.subtract(&self.fresh.of(log, since, now));
+            }
+            samples += lacks.len() * self.row_samples.get(&log.origin).copied().unwrap_or(1);
+        }
+        samples
+    }
+
+    /// When something is due without further input, and what.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let connected = || self.peers.values().filter(|peer| peer.connected.is_some());
+        let digest = connected().map(|peer| (peer.digest_due, "digest"));
+        let settle = connected()
+            .flat_map(|peer| peer.settle.iter())
+            .filter(|(log, _)| self.suspects.contains(log));
+        let settle = settle.map(|(_, &until)| (until, "settled"));
+        let asks = self.asks.deadline().map(|at| (at, "request"));
+        digest
+            .chain(settle)
+            .chain(asks)
+            .chain(self.seals.deadline().map(|at| (at, "seal")))
+            .min()
+    }
+
+    /// Requests on their way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.asks.len()
+    }
+}
+
+impl Peer {
+    fn should_ask(&self, entry: &Entry, mine: [u8; 16], now: Instant) -> bool {
+        self.compared.get(&entry.origin).is_none_or(|last| {
+            let unchanged = last.mine == mine && last.theirs == entry.closed;
+            let pause = if unchanged {
+                DIGEST_EVERY * 6
+            } else {
+                HELD_EVERY
+            };
+            now.duration_since(last.at) >= pause
+        })
+    }
+
+    /// Equal hashes: the peer covers what we cover of these logs.
+    fn agree(&mut self, covered: BTreeMap<LogId, IntervalSet>) {
+        for (log, set) in covered {
+            if self.logs.contains_key(&log) || self.logs.len() < digest::MAX_LOGS {
+                let coverage = self.logs.entry(log).or_default();
+                coverage.gone = set.subtract(&coverage.held);
+            }
+        }
+    }
+}

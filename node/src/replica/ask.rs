@@ -1,0 +1,230 @@
+//! What has been asked of whom, and is not answered yet.
+//!
+//! A row stands in at most one request. A request that makes no progress for `PATIENCE` is given
+//! up; its peer rests for a while, twice as long each time, until it answers one in full.
+//! Bounds: `PER_PEER` requests a peer, `WINDOWS` windows of 60 rows each.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use outlast_store::{IntervalSet, LogId, Origin, Seq};
+
+use super::digest::top;
+
+/// How long a request may make no progress.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests for rows at one peer at a time.
+const PER_PEER: usize = 2;
+/// Windows of 60 rows in one request: a cut in the middle costs at most this much again.
+const WINDOWS: u32 = 4;
+/// The first rest of a peer that failed, doubled up to the longest.
+const REST: Duration = Duration::from_millis(500);
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// A question to one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Names the request in what comes back about it.
+    pub id: u64,
+    /// Whom to ask.
+    pub peer: Origin,
+    /// What for.
+    pub ask: Ask,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Rows of one log, to be answered newest first.
+    Rows {
+        /// The log.
+        log: LogId,
+        /// Which rows.
+        rows: IntervalSet,
+    },
+    /// The full interval sets of these origins.
+    Held {
+        /// Whose logs.
+        origins: Vec<Origin>,
+    },
+    /// The seals of these windows, each named by log and first row.
+    Seals {
+        /// Log and first row of each.
+        windows: Vec<(LogId, Seq)>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    Broken,
+    Silent,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    next: u64,
+    running: BTreeMap<u64, Running>,
+    resting: BTreeMap<Origin, Rest>,
+}
+
+#[derive(Debug)]
+struct Running {
+    request: Request,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    next: Duration,
+}
+
+impl Asks {
+    pub(super) fn start(&mut self, peer: Origin, ask: Ask, now: Instant) -> Request {
+        self.next += 1;
+        let request = Request {
+            id: self.next,
+            peer,
+            ask,
+        };
+        let running = Running {
+            request: request.clone(),
+            deadline: now + PATIENCE,
+        };
+        self.running.insert(request.id, running);
+        request
+    }
+
+    pub(super) fn progress(&mut self, id: u64, now: Instant) {
+        if let Some(running) = self.running.get_mut(&id) {
+            running.deadline = now + PATIENCE;
+        }
+    }
+
+    pub(super) fn finish(&mut self, id: u64) -> Option<Request> {
+        let running = self.running.remove(&id)?;
+        self.resting.remove(&running.request.peer);
+        Some(running.request)
+    }
+
+    pub(super) fn fail(&mut self, id: u64, failure: Failure, now: Instant) -> Option<Request> {
+        let running = self.running.remove(&id)?;
+        let rest = self.resting.entry(running.request.peer).or_insert(Rest {
+            until: now,
+            next: REST,
+        });
+        let pause = if failure == Failure::Silent {
+            rest.next * 2
+        } else {
+            rest.next
+        };
+        rest.until = now + pause;
+        rest.next = (rest.next * 2).min(LONGEST_REST);
+        Some(running.request)
+    }
+
+    /// Requests whose patience is at its end.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Request> {
+        let late = |(id, running): (&u64, &Running)| (running.deadline <= now).then_some(*id);
+        let late: Vec<_> = self.running.iter().filter_map(late).collect();
+        late.into_iter()
+            .filter_map(|id| self.fail(id, Failure::Silent, now))
+            .collect()
+    }
+
+    /// Gives up everything asked of `peer` and returns the logs it was about.
+    pub(super) fn drop_peer(&mut self, peer: &Origin, now: Instant) -> Vec<LogId> {
+        let theirs =
+            |(id, running): (&u64, &Running)| (running.request.peer == *peer).then_some(*id);
+        let ids: Vec<_> = self.running.iter().filter_map(theirs).collect();
+        let failed = ids
+            .into_iter()
+            .filter_map(|id| self.fail(id, Failure::Broken, now));
+        failed
+            .filter_map(|request| match request.ask {
+                Ask::Rows { log, .. } => Some(log),
+                Ask::Held { .. } | Ask::Seals { .. } => None,
+            })
+            .collect()
+    }
+
+    /// A peer that has just come back starts without a debt.
+    pub(super) fn forgive(&mut self, peer: &Origin) {
+        self.resting.remove(peer);
+    }
+
+    pub(super) fn may_ask(&self, peer: &Origin, now: Instant) -> bool {
+        self.load(peer) < PER_PEER && self.rested(peer, now)
+    }
+
+    pub(super) fn may_ask_held(&self, peer: &Origin, now: Instant) -> bool {
+        let asked = |running: &Running| {
+            running.request.peer == *peer && matches!(running.request.ask, Ask::Held { .. })
+        };
+        self.rested(peer, now) && !self.running.values().any(asked)
+    }
+
+    fn rested(&self, peer: &Origin, now: Instant) -> bool {
+        self.resting.get(peer).is_none_or(|rest| rest.until <= now)
+    }
+
+    pub(super) fn load(&self, peer: &Origin) -> usize {
+        let theirs = |running: &&Running| {
+            running.request.peer == *peer && !matches!(running.request.ask, Ask::Held { .. })
+        };
+        self.running.values().filter(theirs).count()
+    }
+
+    /// `rows` less what is being asked for already.
+    pub(super) fn not_in_flight(&self, log: &LogId, mut rows: IntervalSet) -> IntervalSet {
+        for running in self.running.values() {
+            if let Ask::Rows {
+                log: asked,
+                rows: taken,
+            } = &running.request.ask
+                && asked == log
+            {
+                rows = rows.subtract(taken);
+            }
+        }
+        rows
+    }
+
+    pub(super) fn logs(&self) -> impl Iterator<Item = LogId> + '_ {
+        self.running
+            .values()
+            .filter_map(|running| match &running.request.ask {
+                Ask::Rows { log, .. } => Some(*log),
+                Ask::Held { .. } | Ask::Seals { .. } => None,
+            })
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let rests = self.resting.values().map(|rest| rest.until);
+        self.running
+            .values()
+            .map(|running| running.deadline)
+            .chain(rests)
+            .min()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+}
+
+/// The newest rows of a set that lie in its newest `WINDOWS` windows.
+pub(super) fn newest_windows(rows: &IntervalSet) -> IntervalSet {
+    let Some(top) = top(rows) else {
+        return IntervalSet::default();
+    };
+    let window = (top.max(1) - 1) / 60;
+    let first = window.saturating_sub(WINDOWS - 1) * 60 + 1;
+    let mut span = IntervalSet::default();
+    span.insert(first..=top);
+    rows.intersect(&span)
+}

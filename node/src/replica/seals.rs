@@ -1,0 +1,62 @@
+//! Which seals are missing, and when each is asked for again.
+//!
+//! A window that its origin never sealed stays here with growing pauses. Bound: `MAX_WINDOWS`,
+//! over it the rest waits until some of these have come.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use outlast_store::{LogId, Seq};
+
+/// Windows in one request: 155 B each in the answer.
+pub(super) const MAX_ASKED: usize = 64;
+const MAX_WINDOWS: usize = 4_096;
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Default)]
+pub(super) struct SealAsks {
+    windows: BTreeMap<(LogId, Seq), Pause>,
+}
+
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    next: Duration,
+}
+
+impl SealAsks {
+    /// The windows that lack a seal, all of them.
+    pub(super) fn replace(&mut self, windows: &[(LogId, Seq)], now: Instant) {
+        let mut known = std::mem::take(&mut self.windows);
+        for window in windows.iter().rev().take(MAX_WINDOWS) {
+            let pause = known.remove(window).unwrap_or(Pause {
+                until: now,
+                next: FIRST_PAUSE,
+            });
+            self.windows.insert(*window, pause);
+        }
+    }
+
+    /// Those to ask for, newest log and window first.
+    pub(super) fn due(&self, now: Instant) -> Vec<(LogId, Seq)> {
+        let windows = self.windows.iter().rev();
+        windows
+            .filter(|(_, pause)| pause.until <= now)
+            .map(|(window, _)| *window)
+            .collect()
+    }
+
+    pub(super) fn asked(&mut self, windows: &[(LogId, Seq)], now: Instant) {
+        for window in windows {
+            if let Some(pause) = self.windows.get_mut(window) {
+                pause.until = now + pause.next;
+                pause.next = (pause.next * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.windows.values().map(|pause| pause.until).min()
+    }
+}
