@@ -1,2 +1,25 @@
-//! What the promise costs. Placeholder until the parts it measures stand.
-fn main() {}
+//! What the promise costs, measured on this machine beside what people run today.
+//!
+//! `make bench` runs all three and prints one table each: `cost` (CPU and memory of a node beside
+//! node_exporter in the same minute), `wire` (bytes between two peers), `disk` (bytes a sample).
+//! Absent: pass and fail. Figures are read by people; tests don't depend on them.
+
+mod cost;
+mod disk;
+mod wire;
+
+/// The daemon being measured, in the release profile.
+const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
+
+fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    for (name, measure) in [
+        ("disk", disk::measure as fn()),
+        ("cost", cost::measure),
+        ("wire", wire::measure),
+    ] {
+        if chosen.is_empty() || chosen.iter().any(|wanted| wanted == name) {
+            measure();
+        }
+    }
+}

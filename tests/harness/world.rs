@@ -148,7 +148,10 @@ impl Node {
         if self.namespace.is_none() {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.args(["--dashboard", "127.0.0.1:0"]).args(flags);
+        if !flags.contains(&"--dashboard") {
+            command.args(["--dashboard", "127.0.0.1:0"]);
+        }
+        command.args(flags);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
