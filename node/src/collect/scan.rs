@@ -1,0 +1,120 @@
+//! Numbers and words out of the kernel's text.
+//!
+//! Everything here takes any bytes and never fails louder than `None`.
+
+/// The lines of a text, without their ends.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
+}
+
+/// The words of a line.
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+}
+
+/// A word of digits as a number; `None` where it isn't one or is beyond 64 bits.
+pub(super) fn number(word: &[u8]) -> Option<u64> {
+    if word.is_empty() {
+        return None;
+    }
+    word.iter().try_fold(0_u64, |sum, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A number with two decimals, as `/proc/loadavg` and `/proc/uptime` write them, in hundredths.
+pub(super) fn hundredths(word: &[u8]) -> Option<u64> {
+    let dot = word.iter().position(|byte| *byte == b'.')?;
+    let (whole, fraction) = (&word[..dot], &word[dot + 1..]);
+    if fraction.len() != 2 {
+        return None;
+    }
+    number(whole)?
+        .checked_mul(100)?
+        .checked_add(number(fraction)?)
+}
+
+/// Finds words in a list that stands in the order in which the words come, mostly: looks first
+/// where the last find left off.
+#[derive(Debug, Default)]
+pub(super) struct Cursor(usize);
+
+impl Cursor {
+    /// Where `word` stands in `list`.
+    pub(super) fn find(&mut self, list: &[&str], word: &[u8]) -> Option<usize> {
+        if list.get(self.0).is_some_and(|next| next.as_bytes() == word) {
+            self.0 += 1;
+            return Some(self.0 - 1);
+        }
+        let at = list.iter().position(|known| known.as_bytes() == word)?;
+        self.0 = at + 1;
+        Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits_and_nothing_else() {
+        assert_eq!(number(b"0"), Some(0));
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        for word in [
+            "",
+            "-1",
+            "+1",
+            "1.0",
+            "18446744073709551616",
+            "1k",
+            " 1",
+            "\u{661}",
+        ] {
+            assert_eq!(number(word.as_bytes()), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn hundredths_need_two_decimals() {
+        assert_eq!(hundredths(b"0.39"), Some(39));
+        assert_eq!(hundredths(b"1304.71"), Some(130_471));
+        for word in [
+            "",
+            ".",
+            "1",
+            "1.",
+            ".71",
+            "1.7",
+            "1.711",
+            "1.-7",
+            "184467440737095517.00",
+        ] {
+            assert_eq!(hundredths(word.as_bytes()), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_finds_words_in_any_order() {
+        let mut cursor = Cursor::default();
+        let found = [b"a", b"c", b"x", b"b", b"b"].map(|word| cursor.find(&["a", "b", "c"], word));
+        assert_eq!(found, [Some(0), Some(2), None, Some(1), Some(1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_read_back(value: u64) {
+            prop_assert_eq!(number(value.to_string().as_bytes()), Some(value));
+        }
+
+        #[test]
+        fn any_bytes_are_taken(text: Vec<u8>) {
+            for word in lines(&text).flat_map(words) {
+                let _ = (number(word), hundredths(word));
+            }
+        }
+    }
+}
