@@ -1,9 +1,28 @@
 //! What a set of statements means: the members, the invites, and what is wrong.
+//!
+//! In: everything held, by author. Out: the state, and which statements it rests on. Admission is one pass over
+//! the Witnesses in order of `(hlc, id)`: a Witness counts when its author is a member by then, an invite admits
+//! its first `uses` nodes. The order is total and looks back only, so there is no circle to resolve.
+//! Invariant: a pure function of the set. Absent: admins besides the first, eviction, renaming, policies.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    sync::Arc,
+    time::Duration,
+};
 
-use super::record::{Genesis, Invite, NodeInfo};
-use crate::id::{MeshId, NodeId, StatementId};
+use super::{
+    log::{Authored, Entry, digest},
+    payload::{CRITICAL, Genesis, Invite, Join, MAX_NAME, NodeInfo, Payload, Place},
+};
+use crate::{
+    id::{MeshId, NodeId, StatementId, hash, overlay_address},
+    tunnel::keys::verify,
+};
+
+/// How far a sponsor's clock may be off the admin's for its Witness to count, before and after.
+pub const GRACE: Duration = Duration::from_mins(5);
 
 /// What a set of statements means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +41,8 @@ pub struct State {
     pub conflicts: Vec<Conflict>,
     /// Authors who said two things at one place of their log: somebody else has their key.
     pub frozen: BTreeMap<[u8; 32], Frozen>,
-    /// Critical kinds signed by an admin that this version does not know. If any, it must be upgraded.
+    /// Critical kinds signed by an admin that this version does not know. If any, it must be upgraded. A mere
+    /// member's do not show: it could stop the mesh from admitting anybody.
     pub unsupported: Vec<u8>,
 }
 
@@ -31,7 +51,7 @@ pub struct State {
 pub struct Member {
     /// Its id.
     pub id: NodeId,
-    /// Its name, unique in the mesh.
+    /// Its name, unique in the mesh: the earliest keeps it, a later one gets letters of its id added.
     pub name: String,
     /// When it was admitted, by its sponsor's clock.
     pub joined_ms: u64,
@@ -61,20 +81,6 @@ pub struct Use {
     pub at_ms: u64,
 }
 
-impl InviteState {
-    /// Whether it still admits somebody.
-    #[must_use]
-    pub fn is_open(&self, _now_ms: u64) -> bool {
-        unimplemented!()
-    }
-
-    /// When it closed or will close: at its last use, or when its time and the grace are over.
-    #[must_use]
-    pub fn closes_ms(&self) -> u64 {
-        unimplemented!()
-    }
-}
-
 /// A token used once more than it allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
@@ -86,9 +92,9 @@ pub struct Conflict {
     pub refused_name: String,
     /// Who had sponsored it.
     pub sponsor: NodeId,
-    /// When.
+    /// When, by the sponsor's clock.
     pub at_ms: u64,
-    /// Who the token admitted instead.
+    /// Whom the token admitted instead.
     pub admitted: Vec<NodeId>,
 }
 
@@ -99,6 +105,370 @@ pub struct Frozen {
     pub seq: u32,
     /// The two.
     pub statements: [StatementId; 2],
-    /// What the author signed after this moment (hybrid logical clock) counts for nothing.
+    /// The later clock of the two. What the author signed until then stands, so that nobody loses membership over
+    /// a restored disk; what it signed after counts for nothing.
     pub hlc: u64,
+}
+
+/// What a fold gives: the state, and the statements it rests on.
+#[derive(Debug)]
+pub(super) struct Folded {
+    pub(super) state: Arc<State>,
+    pub(super) counted: BTreeMap<[u8; 32], Counted>,
+    /// The authors, each after who admitted it.
+    pub(super) order: Vec<[u8; 32]>,
+    pub(super) root: [u8; 32],
+}
+
+/// What counts of one author.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) joins: Vec<Arc<Entry>>,
+    pub(super) log: Vec<Arc<Entry>>,
+    pub(super) notes: Vec<Arc<Entry>>,
+}
+
+impl InviteState {
+    /// Whether it still admits somebody.
+    #[must_use]
+    pub fn is_open(&self, now_ms: u64) -> bool {
+        self.used.len() < usize::from(self.invite.uses) && now_ms <= self.invite.not_after_ms
+    }
+
+    /// When it closed or will close: at its last use, else when its time is over.
+    #[must_use]
+    pub fn closes_ms(&self) -> u64 {
+        let last = self
+            .used
+            .last()
+            .filter(|_last| self.used.len() >= usize::from(self.invite.uses));
+        last.map_or(self.invite.not_after_ms, |last| {
+            last.at_ms.min(self.invite.not_after_ms)
+        })
+    }
+}
+
+impl Counted {
+    /// All of it.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.joins.iter().chain(&self.log).chain(&self.notes)
+    }
+
+    /// How far the log goes.
+    pub(super) fn seq(&self) -> u32 {
+        match self.log.last().map(|entry| entry.place) {
+            Some(Place::Log(header)) => header.seq,
+            _ => 0,
+        }
+    }
+
+    /// The Joins, and the log up to `seq`.
+    pub(super) fn up_to(&self, seq: u32) -> impl Iterator<Item = &Arc<Entry>> {
+        let early = move |entry: &&Arc<Entry>| matches!(entry.place, Place::Log(header) if header.seq <= seq);
+        self.joins.iter().chain(self.log.iter().take_while(early))
+    }
+}
+
+/// Folds everything held about `mesh`.
+pub(super) fn fold(mesh: MeshId, authors: &BTreeMap<[u8; 32], Authored>) -> Folded {
+    let mut fold = Fold::new(mesh, authors);
+    if let Some(genesis) = fold.genesis() {
+        fold.found(genesis);
+        fold.read_invites();
+        fold.admit();
+        fold.read_notes();
+    }
+    fold.finish()
+}
+
+/// A fold at work.
+struct Fold<'a> {
+    authors: &'a BTreeMap<[u8; 32], Authored>,
+    connected: BTreeMap<[u8; 32], BTreeMap<u32, Vec<&'a Arc<Entry>>>>,
+    frozen: BTreeMap<[u8; 32], Frozen>,
+    /// Joins that a member vouched for, admitted or not.
+    vouched: BTreeSet<StatementId>,
+    names: BTreeSet<String>,
+    order: Vec<[u8; 32]>,
+    state: State,
+}
+
+impl<'a> Fold<'a> {
+    fn new(mesh: MeshId, authors: &'a BTreeMap<[u8; 32], Authored>) -> Self {
+        let connected: BTreeMap<_, _> = authors
+            .iter()
+            .map(|(author, authored)| (*author, authored.connected()))
+            .collect();
+        let frozen = connected
+            .iter()
+            .filter_map(|(author, log)| Some((*author, first_fork(log)?)))
+            .collect();
+        Self {
+            authors,
+            connected,
+            frozen,
+            vouched: BTreeSet::new(),
+            names: BTreeSet::new(),
+            order: Vec::new(),
+            state: State {
+                mesh,
+                name: String::new(),
+                genesis: None,
+                members: BTreeMap::new(),
+                invites: BTreeMap::new(),
+                conflicts: Vec::new(),
+                frozen: BTreeMap::new(),
+                unsupported: Vec::new(),
+            },
+        }
+    }
+
+    /// The Genesis, if held: `insert` takes none but the mesh's own.
+    fn genesis(&self) -> Option<Genesis> {
+        let firsts = self
+            .connected
+            .values()
+            .filter_map(|log| log.get(&1))
+            .flatten();
+        firsts.into_iter().find_map(|entry| match &entry.payload {
+            Payload::Genesis(genesis) => Some(genesis.clone()),
+            _ => None,
+        })
+    }
+
+    fn found(&mut self, genesis: Genesis) {
+        self.order.push(genesis.admin);
+        self.welcome(
+            genesis.founder,
+            &genesis.founder_name,
+            genesis.created_ms,
+            None,
+        );
+        self.state.name.clone_from(&genesis.name);
+        self.state.genesis = Some(genesis);
+    }
+
+    fn read_invites(&mut self) {
+        let Some(admin) = self.state.genesis.as_ref().map(|genesis| genesis.admin) else {
+            return;
+        };
+        for entry in self.effective(&admin) {
+            if let Payload::Invite(invite) = &entry.payload {
+                let state = InviteState {
+                    invite: invite.clone(),
+                    used: Vec::new(),
+                };
+                self.state.invites.insert(entry.id, state);
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        let mut witnesses: Vec<_> = self
+            .connected
+            .keys()
+            .flat_map(|author| self.effective(author))
+            .collect();
+        witnesses.retain(|entry| matches!(entry.payload, Payload::Witness(_)));
+        witnesses.sort_by_key(|entry| (entry.hlc(), entry.id));
+        let joins: BTreeMap<_, _> = self
+            .authors
+            .values()
+            .flat_map(|authored| &authored.joins)
+            .collect();
+        for entry in witnesses {
+            let Payload::Witness(witness) = entry.payload else {
+                continue;
+            };
+            let sponsor = NodeId(entry.statement.author);
+            let join = joins
+                .get(&witness.join)
+                .filter(|_join| self.state.members.contains_key(&sponsor));
+            if let Some(join) = join {
+                self.consider(join, sponsor, entry.hlc() >> 16);
+            }
+        }
+    }
+
+    /// One Join that `sponsor`, a member, vouched for at `at_ms`.
+    fn consider(&mut self, entry: &Entry, sponsor: NodeId, at_ms: u64) {
+        let Payload::Join(join) = &entry.payload else {
+            return;
+        };
+        let node = NodeId(entry.statement.author);
+        let Some(invite) = self.state.invites.get_mut(&join.invite) else {
+            return;
+        };
+        if !admits(&invite.invite, join, at_ms)
+            || !invite_signed(&self.state.mesh, &invite.invite, join, entry)
+        {
+            return;
+        }
+        let first_time = self.vouched.insert(entry.id);
+        if !first_time || self.state.members.contains_key(&node) {
+            return;
+        }
+        if invite.used.len() < usize::from(invite.invite.uses) {
+            invite.used.push(Use { by: node, at_ms });
+            return self.welcome(node, &join.name, at_ms, Some(sponsor));
+        }
+        self.state.conflicts.push(Conflict {
+            invite: join.invite,
+            refused: node,
+            refused_name: join.name.clone(),
+            sponsor,
+            at_ms,
+            admitted: invite.used.iter().map(|r#use| r#use.by).collect(),
+        });
+    }
+
+    fn welcome(&mut self, id: NodeId, wish: &str, joined_ms: u64, sponsor: Option<NodeId>) {
+        let name = unique_name(&self.names, wish, &id);
+        self.names.insert(name.clone());
+        self.order.push(id.0);
+        let address = overlay_address(&self.state.mesh, &id);
+        self.state.members.insert(
+            id,
+            Member {
+                id,
+                name,
+                joined_ms,
+                address,
+                sponsor,
+                info: None,
+            },
+        );
+    }
+
+    fn read_notes(&mut self) {
+        for (id, member) in &mut self.state.members {
+            let notes = self
+                .authors
+                .get(&id.0)
+                .into_iter()
+                .flat_map(|authored| authored.notes.values());
+            member.info = notes.into_iter().find_map(|note| match &note.payload {
+                Payload::NodeInfo(info) => Some(info.clone()),
+                _ => None,
+            });
+        }
+    }
+
+    /// The log statements of `author` that have an effect.
+    fn effective(&self, author: &[u8; 32]) -> Vec<&'a Arc<Entry>> {
+        let until = self
+            .frozen
+            .get(author)
+            .map_or(u64::MAX, |frozen| frozen.hlc);
+        let log = self
+            .connected
+            .get(author)
+            .into_iter()
+            .flat_map(|log| log.values().flatten());
+        log.copied().filter(|entry| entry.hlc() <= until).collect()
+    }
+
+    fn finish(mut self) -> Folded {
+        let known: BTreeSet<_> = self.order.iter().copied().collect();
+        let mut counted: BTreeMap<_, Counted> = BTreeMap::new();
+        for (author, authored) in self.authors {
+            let joins = authored
+                .joins
+                .values()
+                .filter(|join| self.vouched.contains(&join.id))
+                .cloned()
+                .collect();
+            let mut of_author = Counted {
+                joins,
+                ..Counted::default()
+            };
+            if known.contains(author) {
+                of_author.log = self.connected[author]
+                    .values()
+                    .flatten()
+                    .copied()
+                    .cloned()
+                    .collect();
+                of_author.notes = authored.notes.values().cloned().collect();
+            } else if of_author.joins.is_empty() {
+                continue;
+            } else {
+                self.order.push(*author);
+            }
+            counted.insert(*author, of_author);
+        }
+        self.frozen.retain(|author, _frozen| known.contains(author));
+        self.state.frozen = self.frozen;
+        self.state.unsupported = unsupported(self.state.genesis.as_ref(), &counted);
+        let root = root(&counted);
+        Folded {
+            state: Arc::new(self.state),
+            counted,
+            order: self.order,
+            root,
+        }
+    }
+}
+
+fn first_fork(log: &BTreeMap<u32, Vec<&Arc<Entry>>>) -> Option<Frozen> {
+    log.iter()
+        .find_map(|(seq, rivals)| match rivals.as_slice() {
+            [a, b, ..] => Some(Frozen {
+                seq: *seq,
+                statements: [a.id, b.id],
+                hlc: a.hlc().max(b.hlc()),
+            }),
+            _ => None,
+        })
+}
+
+/// Whether `invite` lets in a node that asks by `join`, vouched for at `at_ms`.
+fn admits(invite: &Invite, join: &Join, at_ms: u64) -> bool {
+    let grace = GRACE.as_millis() as u64;
+    let from = invite.not_before_ms.saturating_sub(grace);
+    let until = invite.not_after_ms.saturating_add(grace);
+    let named = invite.name.as_ref().is_none_or(|name| *name == join.name);
+    named && !invite.needs_approval && (from..=until).contains(&at_ms)
+}
+
+fn invite_signed(mesh: &MeshId, invite: &Invite, join: &Join, entry: &Entry) -> bool {
+    *entry.invite_signed.get_or_init(|| {
+        let bytes = Join::invite_bytes(mesh, &join.invite, &entry.statement.author, &join.name);
+        verify(&invite.public, &bytes, &join.invite_signature)
+    })
+}
+
+/// `wish`, or the shortest `wish-xxxx` that nobody has, from the letters of the id.
+fn unique_name(taken: &BTreeSet<String>, wish: &str, id: &NodeId) -> String {
+    let letters = id.to_string();
+    let longer = (4..=letters.len()).map(|len| {
+        let room = MAX_NAME - 1 - len;
+        format!("{}-{}", &wish[..wish.len().min(room)], &letters[..len])
+    });
+    let mut names = std::iter::once(wish.to_owned()).chain(longer);
+    names.find(|name| !taken.contains(name)).unwrap_or(letters)
+}
+
+fn unsupported(genesis: Option<&Genesis>, counted: &BTreeMap<[u8; 32], Counted>) -> Vec<u8> {
+    let admin = genesis.and_then(|genesis| counted.get(&genesis.admin));
+    let said = admin
+        .into_iter()
+        .flat_map(|admin| admin.log.iter().chain(&admin.notes));
+    let kinds: BTreeSet<_> = said
+        .map(|entry| entry.statement.kind)
+        .filter(|kind| *kind >= CRITICAL)
+        .collect();
+    kinds.into_iter().collect()
+}
+
+fn root(counted: &BTreeMap<[u8; 32], Counted>) -> [u8; 32] {
+    let heads: Vec<u8> = counted
+        .iter()
+        .flat_map(|(author, counted)| {
+            let log: [u8; 32] = digest(counted.up_to(u32::MAX));
+            let notes: [u8; 32] = digest(counted.notes.iter());
+            [*author, log, notes].concat()
+        })
+        .collect();
+    hash(&[&heads])
 }

@@ -1,35 +1,31 @@
-//! Founding a mesh and inviting into it.
+//! Founding a mesh and inviting into it: what the owner's admin key signs.
+//!
+//! In: the key, the terms, the time. Out: a statement the caller inserts, stores and spreads.
+//! Absent: the token's text, which is `token`, and using an invite, which is `join`.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{log::Statements, record::Statement};
+use super::{
+    log::Statements,
+    payload::{Genesis, Invite, LogHeader, is_name, kind, log_body},
+    record::Statement,
+};
 use crate::{
     id::{MeshId, NodeId},
-    tunnel::keys::{AdminKey, TunnelKey},
+    tunnel::keys::{AdminKey, NodeKey, TunnelKey, random_secret},
 };
 
-/// The secret of an invite.
+/// Version of the rules by which this code folds statements.
+const FOLD_VERSION: u16 = 1;
+
+/// The secret of an invite. Whoever holds it may join.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct InviteSeed([u8; 32]);
 
-impl std::fmt::Debug for InviteSeed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InviteSeed(secret)")
-    }
-}
-
-impl InviteSeed {
-    /// The tunnel key its holder joins with.
-    #[must_use]
-    pub fn tunnel(&self) -> TunnelKey {
-        unimplemented!()
-    }
-}
-
 /// What an invite allows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InviteTerms {
     /// The only name admitted; `None` admits any.
     pub name: Option<String>,
@@ -45,29 +41,137 @@ pub struct InviteTerms {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
     /// The key does not administer this mesh.
-    #[error("this admin key does not administer mesh {0:.8}")]
+    #[error("this admin key does not administer mesh {0:.8}; use the one that founded it")]
     NotAdmin(MeshId),
+    /// The key was copied.
+    #[error(
+        "this admin key signed two different statements as its number {seq}: it is in use in two places, and \
+         nothing it signs counts any more"
+    )]
+    Frozen {
+        /// The first place with two statements.
+        seq: u32,
+    },
+    /// No node may have this name.
+    #[error("\"{0}\" is not a name: 1 to 63 letters of a-z, 0-9 and - are needed")]
+    Name(String),
+    /// It would admit nobody.
+    #[error("an invite with 0 uses admits nobody")]
+    NoUses,
 }
 
-/// Founds a mesh: its id and its Genesis.
+impl InviteSeed {
+    /// A new seed from the system's randomness.
+    pub(super) fn generate() -> Self {
+        Self(*random_secret())
+    }
+
+    /// The seed with these bytes.
+    pub(super) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the token.
+    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The tunnel key its holder joins with.
+    #[must_use]
+    pub fn tunnel(&self) -> TunnelKey {
+        TunnelKey::from_bytes(&blake3::derive_key(
+            "outlast/1 tunnel key of an invite",
+            &self.0,
+        ))
+    }
+
+    /// The key that signs a Join by it.
+    pub(super) fn signer(&self) -> NodeKey {
+        NodeKey::from_seed(&self.0)
+    }
+}
+
+impl fmt::Debug for InviteSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InviteSeed(secret)")
+    }
+}
+
+/// Founds a mesh: its id and its Genesis. The names must satisfy [`is_name`], or no node will take it.
 #[must_use]
 pub fn found(
-    _admin: &AdminKey,
-    _founder: NodeId,
-    _founder_name: &str,
-    _mesh_name: &str,
-    _recovery: Option<[u8; 32]>,
-    _now_ms: u64,
+    admin: &AdminKey,
+    founder: NodeId,
+    founder_name: &str,
+    mesh_name: &str,
+    recovery: Option<[u8; 32]>,
+    now_ms: u64,
 ) -> (MeshId, Statement) {
-    unimplemented!()
+    let mut nonce = [0; 16];
+    nonce.copy_from_slice(&random_secret()[..16]);
+    let genesis = Genesis {
+        version: FOLD_VERSION,
+        name: mesh_name.to_owned(),
+        nonce,
+        recovery,
+        admin: admin.public(),
+        founder,
+        founder_name: founder_name.to_owned(),
+        created_ms: now_ms,
+    };
+    let body = log_body(
+        LogHeader {
+            seq: 1,
+            prev: [0; 32],
+            hlc: now_ms << 16,
+        },
+        &genesis,
+    );
+    // The id of a Genesis is made without a mesh id, and then is the mesh's.
+    let nowhere = MeshId([0; 32]);
+    let statement = Statement::sign(kind::GENESIS, &nowhere, admin, body);
+    (MeshId(statement.id(&nowhere).0), statement)
 }
 
-/// Signs an invite; the caller inserts and spreads it.
+/// Signs an invite; the caller inserts, stores and spreads it.
 pub fn issue_invite(
-    _admin: &AdminKey,
-    _statements: &Statements,
-    _terms: InviteTerms,
-    _now_ms: u64,
+    admin: &AdminKey,
+    statements: &Statements,
+    terms: InviteTerms,
+    now_ms: u64,
 ) -> Result<(InviteSeed, Statement), InviteError> {
-    unimplemented!()
+    let mesh = statements.mesh();
+    let state = statements.state();
+    if state
+        .genesis
+        .as_ref()
+        .is_none_or(|genesis| genesis.admin != admin.public())
+    {
+        return Err(InviteError::NotAdmin(mesh));
+    }
+    if let Some(frozen) = state.frozen.get(&admin.public()) {
+        return Err(InviteError::Frozen { seq: frozen.seq });
+    }
+    if let Some(name) = terms.name.as_ref().filter(|name| !is_name(name)) {
+        return Err(InviteError::Name(name.clone()));
+    }
+    if terms.uses == 0 {
+        return Err(InviteError::NoUses);
+    }
+    let seed = InviteSeed::generate();
+    let lasts_ms = u64::try_from(terms.lasts.as_millis()).unwrap_or(u64::MAX);
+    let invite = Invite {
+        public: seed.signer().public(),
+        tunnel: seed.tunnel().public(),
+        name: terms.name,
+        not_before_ms: now_ms,
+        not_after_ms: now_ms.saturating_add(lasts_ms),
+        uses: terms.uses,
+        needs_approval: terms.needs_approval,
+    };
+    let header = statements.next_header(&admin.public(), now_ms);
+    Ok((
+        seed,
+        Statement::sign(kind::INVITE, &mesh, admin, log_body(header, &invite)),
+    ))
 }

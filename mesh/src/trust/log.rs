@@ -1,21 +1,41 @@
-//! The set of statements a node holds.
+//! The set of statements a node holds, and the digests by which two holders find their difference.
+//!
+//! In: statements from anywhere, in any order. Out: what they mean (by `fold`), what another holder lacks.
+//! Each author has a log, where a statement names the one before it, notes that replace each other, and Joins,
+//! which come before a log. Invariant: what counts depends on the set alone; equal roots are equal sets.
+//! Absent: files. Who must not forget appends to the journal what `insert` took.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::State,
-    record::{Refusal, Statement},
+    fold::{Counted, Folded, State, fold},
+    payload::{LogHeader, Payload, Place, kind, read},
+    record::{MAX_BODY, Refusal, Statement},
 };
-use crate::id::MeshId;
+use crate::id::{MeshId, StatementId, hash};
 
-/// What one holder has of one author, in 60 bytes.
+/// Statements one author's log may hold. A sponsor of 10,000 nodes fits; who says more is refused, whatever the
+/// order, so that all holders refuse the same.
+pub const MAX_LOG: u32 = 16_384;
+/// Statements that do not count (yet) and are kept all the same, because what they rest on may still come: a
+/// Join before its Witness, a log with a hole, a stranger's. Over it the oldest quarter goes, 4 MiB at most are
+/// held; a holder of something that counts offers it again.
+pub const MAX_WAITING: usize = 4_096;
+/// Statements kept at one place of a log. Two prove that the author's key was copied; more prove no more, and
+/// the lowest ids stay.
+const MAX_RIVALS: usize = 2;
+
+/// What one holder has of one author, in at most 61 bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorHead {
     /// Whose statements.
     pub author: [u8; 32],
-    /// How far the log goes without a gap, 0 for an empty one.
+    /// How far the log goes without a hole, 0 for an empty one.
     pub seq: u32,
     /// Digest of the log up to `seq`, and of the author's witnessed Joins.
     pub log: [u8; 16],
@@ -23,30 +43,58 @@ pub struct AuthorHead {
     pub notes: [u8; 8],
 }
 
-impl AuthorHead {
-    /// The head of an author of whom nothing is held.
-    #[must_use]
-    pub const fn none(author: [u8; 32]) -> Self {
-        Self {
-            author,
-            seq: 0,
-            log: [0; 16],
-            notes: [0; 8],
-        }
-    }
-}
-
-/// All statements held about one mesh.
+/// All statements held about one mesh. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Statements {
     mesh: MeshId,
+    authors: BTreeMap<[u8; 32], Authored>,
+    /// What came since it was last looked through for what counts, oldest first.
+    waiting: VecDeque<Arc<Entry>>,
+    folded: OnceLock<Arc<Folded>>,
+}
+
+/// What is held of one author.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Authored {
+    pub(super) log: BTreeMap<u32, Vec<Arc<Entry>>>,
+    pub(super) joins: BTreeMap<StatementId, Arc<Entry>>,
+    pub(super) notes: BTreeMap<u8, Arc<Entry>>,
+}
+
+/// A statement whose signature and form were checked.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: StatementId,
+    pub(super) place: Place,
+    pub(super) payload: Payload,
+    pub(super) statement: Statement,
+    /// Whether the invite's key signed this Join; found out once.
+    pub(super) invite_signed: OnceLock<bool>,
+}
+
+impl AuthorHead {
+    /// The head of an author of whom nothing is held.
+    #[must_use]
+    pub fn none(author: [u8; 32]) -> Self {
+        Self {
+            author,
+            seq: 0,
+            log: digest(std::iter::empty()),
+            notes: digest(std::iter::empty()),
+        }
+    }
 }
 
 impl Statements {
     /// An empty set for `mesh`.
     #[must_use]
     pub fn new(mesh: MeshId) -> Self {
-        Self { mesh }
+        Self {
+            mesh,
+            authors: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            folded: OnceLock::new(),
+        }
     }
 
     /// Which mesh it is about.
@@ -55,43 +103,292 @@ impl Statements {
         self.mesh
     }
 
-    /// Takes one statement in; `false` when that changes nothing.
-    pub fn insert(&mut self, _statement: Statement) -> Result<bool, Refusal> {
-        unimplemented!()
+    /// Takes one statement in; `false` when it is held already, or something newer is.
+    pub fn insert(&mut self, statement: Statement) -> Result<bool, Refusal> {
+        if statement.body.len() > MAX_BODY {
+            return Err(Refusal::TooLong {
+                len: statement.body.len(),
+            });
+        }
+        let (place, payload) = read(&statement)?;
+        let id = statement.id(&self.mesh);
+        if statement.kind == kind::GENESIS && id.0 != self.mesh.0 {
+            return Err(Refusal::Foreign(MeshId(id.0)));
+        }
+        if let Place::Log(header) = place
+            && header.seq > MAX_LOG
+        {
+            return Err(Refusal::Quota {
+                seq: header.seq,
+                limit: MAX_LOG,
+            });
+        }
+        let author = statement.author;
+        if self
+            .authors
+            .get(&author)
+            .is_some_and(|authored| !authored.wants(&id, place, statement.kind))
+        {
+            return Ok(false);
+        }
+        if !statement.is_signed(&self.mesh) {
+            return Err(Refusal::Signature {
+                kind: statement.kind,
+            });
+        }
+        let entry = Arc::new(Entry {
+            id,
+            place,
+            payload,
+            statement,
+            invite_signed: OnceLock::new(),
+        });
+        self.authors
+            .entry(author)
+            .or_default()
+            .take(Arc::clone(&entry));
+        self.folded = OnceLock::new();
+        self.waiting.push_back(entry);
+        self.bound_waiting();
+        Ok(true)
     }
 
     /// What the set means.
     #[must_use]
     pub fn state(&self) -> Arc<State> {
-        unimplemented!()
+        Arc::clone(&self.folded().state)
     }
 
     /// Where `author`'s next log statement goes: its seq, and the id before it.
     #[must_use]
-    pub fn head(&self, _author: &[u8; 32]) -> (u32, [u8; 32]) {
-        unimplemented!()
+    pub fn head(&self, author: &[u8; 32]) -> (u32, [u8; 32]) {
+        self.last(author)
+            .map_or((1, [0; 32]), |(seq, entry)| (seq + 1, entry.id.0))
+    }
+
+    /// The header of `author`'s next log statement, its clock not before the last one's.
+    pub(super) fn next_header(&self, author: &[u8; 32], now_ms: u64) -> LogHeader {
+        let (seq, prev) = self.head(author);
+        LogHeader {
+            seq,
+            prev,
+            hlc: (now_ms << 16).max(self.last_hlc(author) + 1),
+        }
+    }
+
+    /// The clock of `author`'s last log statement; 0 when there is none.
+    pub(super) fn last_hlc(&self, author: &[u8; 32]) -> u64 {
+        self.last(author).map_or(0, |(_seq, entry)| entry.hlc())
     }
 
     /// One digest of all that counts: equal roots are equal sets and equal states.
     #[must_use]
     pub fn root(&self) -> [u8; 32] {
-        unimplemented!()
+        self.folded().root
     }
 
-    /// What is held of each author, ordered by author.
+    /// What is held of each author that counts, ordered by author.
     #[must_use]
     pub fn summary(&self) -> Vec<AuthorHead> {
-        unimplemented!()
+        let heads = self
+            .folded()
+            .counted
+            .iter()
+            .map(|(author, counted)| AuthorHead {
+                author: *author,
+                seq: counted.seq(),
+                log: digest(counted.up_to(u32::MAX)),
+                notes: digest(counted.notes.iter()),
+            });
+        heads.collect()
     }
 
-    /// What a holder with this head of an author lacks of what is held here.
+    /// What a holder with this head of an author lacks of what counts here. Nothing of the log when it is ahead:
+    /// then it sends first, and the next comparison finds what is left.
     #[must_use]
-    pub fn beyond(&self, _theirs: &AuthorHead) -> Vec<Statement> {
-        unimplemented!()
+    pub fn beyond(&self, theirs: &AuthorHead) -> Vec<Statement> {
+        let Some(counted) = self.folded().counted.get(&theirs.author) else {
+            return Vec::new();
+        };
+        let same_notes = digest::<8>(counted.notes.iter()) == theirs.notes;
+        let notes = counted.notes.iter().filter(|_note| !same_notes);
+        let same_start = digest::<16>(counted.up_to(theirs.seq)) == theirs.log;
+        let log = counted.joins.iter().chain(&counted.log).filter(|entry| {
+            match (same_start, entry.place) {
+                (true, Place::Log(header)) => header.seq > theirs.seq,
+                (false, _) => theirs.seq <= counted.seq(),
+                (true, Place::Note { .. }) => false,
+            }
+        });
+        log.chain(notes)
+            .map(|entry| entry.statement.clone())
+            .collect()
     }
 
     /// All that counts, each after what it rests on.
     pub fn iter(&self) -> impl Iterator<Item = &Statement> {
-        std::iter::empty()
+        let folded = self.folded();
+        let counted = folded
+            .order
+            .iter()
+            .filter_map(|author| folded.counted.get(author));
+        let logs = counted
+            .clone()
+            .flat_map(|counted| counted.joins.iter().chain(&counted.log));
+        logs.chain(counted.flat_map(|counted| &counted.notes))
+            .map(|entry| &entry.statement)
+    }
+
+    fn folded(&self) -> &Folded {
+        self.folded
+            .get_or_init(|| Arc::new(fold(self.mesh, &self.authors)))
+    }
+
+    fn last(&self, author: &[u8; 32]) -> Option<(u32, &Arc<Entry>)> {
+        let log = self.authors.get(author)?.connected();
+        let (seq, rivals) = log.into_iter().next_back()?;
+        Some((seq, rivals.into_iter().next()?))
+    }
+
+    fn bound_waiting(&mut self) {
+        if self.waiting.len() <= MAX_WAITING {
+            return;
+        }
+        let folded = fold(self.mesh, &self.authors);
+        let counted: BTreeSet<_> = folded
+            .counted
+            .values()
+            .flat_map(Counted::all)
+            .map(|entry| entry.id)
+            .collect();
+        self.waiting.retain(|entry| !counted.contains(&entry.id));
+        while self.waiting.len() > MAX_WAITING / 4 * 3 {
+            let oldest = self
+                .waiting
+                .pop_front()
+                .expect("a queue over its bound is not empty");
+            let author = oldest.statement.author;
+            let authored = self.authors.entry(author).or_default();
+            authored.drop(&oldest);
+            if authored.is_empty() {
+                self.authors.remove(&author);
+            }
+        }
     }
 }
+
+impl Authored {
+    /// The log as far as it goes without a hole: at each seq the statements whose predecessor is there too.
+    pub(super) fn connected(&self) -> BTreeMap<u32, Vec<&Arc<Entry>>> {
+        let mut log = BTreeMap::new();
+        let mut before = vec![[0; 32]];
+        for (expected, (seq, rivals)) in (1..).zip(&self.log) {
+            let linked: Vec<_> = rivals
+                .iter()
+                .filter(|entry| before.contains(&entry.prev()))
+                .collect();
+            if *seq != expected || linked.is_empty() {
+                break;
+            }
+            before = linked.iter().map(|entry| entry.id.0).collect();
+            log.insert(*seq, linked);
+        }
+        log
+    }
+
+    fn wants(&self, id: &StatementId, place: Place, kind: u8) -> bool {
+        match place {
+            Place::Log(header) if kind == kind::JOIN => {
+                header.seq == 0 && !self.joins.contains_key(id)
+            }
+            Place::Log(header) => self.log.get(&header.seq).is_none_or(|rivals| {
+                rivals.iter().all(|held| held.id != *id)
+                    && (rivals.len() < MAX_RIVALS || rivals.iter().any(|held| *id < held.id))
+            }),
+            Place::Note { incarnation, seq } => self.notes.get(&kind).is_none_or(|held| {
+                let Place::Note {
+                    incarnation: i,
+                    seq: s,
+                } = held.place
+                else {
+                    return true;
+                };
+                (incarnation, seq, *id) > (i, s, held.id)
+            }),
+        }
+    }
+
+    fn take(&mut self, entry: Arc<Entry>) {
+        match entry.place {
+            Place::Log(_) if entry.statement.kind == kind::JOIN => {
+                self.joins.insert(entry.id, entry);
+            }
+            Place::Log(header) => {
+                let rivals = self.log.entry(header.seq).or_default();
+                rivals.push(entry);
+                rivals.sort_by_key(|entry| entry.id);
+                rivals.truncate(MAX_RIVALS);
+            }
+            Place::Note { .. } => {
+                self.notes.insert(entry.statement.kind, entry);
+            }
+        }
+    }
+
+    fn drop(&mut self, entry: &Entry) {
+        match entry.place {
+            Place::Log(_) if entry.statement.kind == kind::JOIN => {
+                self.joins.remove(&entry.id);
+            }
+            Place::Log(header) => {
+                let rivals = self.log.entry(header.seq).or_default();
+                rivals.retain(|held| held.id != entry.id);
+                if rivals.is_empty() {
+                    self.log.remove(&header.seq);
+                }
+            }
+            Place::Note { .. } => {
+                if self
+                    .notes
+                    .get(&entry.statement.kind)
+                    .is_some_and(|held| held.id == entry.id)
+                {
+                    self.notes.remove(&entry.statement.kind);
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.joins.is_empty() && self.notes.is_empty()
+    }
+}
+
+impl Entry {
+    /// Its hybrid clock; notes have none.
+    pub(super) const fn hlc(&self) -> u64 {
+        match self.place {
+            Place::Log(header) => header.hlc,
+            Place::Note { .. } => 0,
+        }
+    }
+
+    fn prev(&self) -> [u8; 32] {
+        match self.place {
+            Place::Log(header) => header.prev,
+            Place::Note { .. } => [0; 32],
+        }
+    }
+}
+
+/// The first bytes of the BLAKE3 of the ids, in order.
+pub(super) fn digest<'a, const N: usize>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> [u8; N] {
+    let ids: Vec<u8> = entries.flat_map(|entry| entry.id.0).collect();
+    let digest = hash(&[&ids]);
+    *digest
+        .first_chunk()
+        .expect("no digest here is longer than 32 bytes")
+}
+
+#[cfg(test)]
+mod tests;

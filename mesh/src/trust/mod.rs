@@ -1,23 +1,33 @@
 //! Who belongs to the mesh, and why: signed statements, kept as a set, folded to one state.
 //!
-//! `record` is one statement, `log` the set of them with its bounds and digests, `fold` what the set means;
+//! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and digests, `fold` what the set means;
 //! `invite` and `join` make and check the statements that let a node in, `token` is their text on the way.
 //! Invariant: equal sets give equal state, whatever order, repetition or partition brought them together.
 //! Absent: the wire, files and clocks. `now` is passed in.
 
-mod fold;
-mod invite;
-mod join;
-mod log;
 mod record;
+
+mod payload;
+
+mod log;
+
+mod fold;
+
+mod invite;
+
+mod join;
+
 mod token;
 
-pub use fold::{Conflict, Frozen, InviteState, Member, State, Use};
+mod moment;
+
+pub use fold::{Conflict, Frozen, GRACE, InviteState, Member, State, Use};
 pub use invite::{InviteError, InviteSeed, InviteTerms, found, issue_invite};
 pub use join::{JoinRefusal, author_join, witness};
-pub use log::{AuthorHead, Statements};
-pub use record::{
-    CRITICAL, Endpoint, EndpointKind, Genesis, Invite, Join, LogHeader, MAX_BODY, MAX_ENDPOINTS,
-    MAX_NAME, MAX_VERSION, NodeInfo, Refusal, Statement, Witness, is_name, kind,
+pub use log::{AuthorHead, MAX_LOG, MAX_WAITING, Statements};
+pub use payload::{
+    CRITICAL, Endpoint, EndpointKind, Genesis, Invite, Join, LogHeader, MAX_ENDPOINTS, MAX_NAME,
+    MAX_VERSION, NodeInfo, Witness, is_name, kind,
 };
-pub use token::{Bootstrap, MAX_BOOTSTRAPS, Token, TokenError};
+pub use record::{MAX_BODY, OVERHEAD, Refusal, Statement};
+pub use token::{Bootstrap, MAX_ADDRS, MAX_BOOTSTRAPS, Token, TokenError};

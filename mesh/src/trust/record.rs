@@ -1,54 +1,19 @@
-//! Statements: what somebody signed about the mesh, and what each kind says.
+//! Statements: that somebody signed something about the mesh.
 //!
-//! In: the bytes of a statement, or a payload and a key. Out: the statement, its id, its checked payload.
-//! Invariant: a statement is kept and passed on as it was received; nothing is ever encoded again.
-//! Absent: what a set of statements means. That is `fold`.
+//! In: bytes from elsewhere, or a body and a key. Out: the statement, its id, whether its author signed it.
+//! Invariant: the signed bytes are kept and passed on as they were received; no body is ever encoded again.
+//! Absent: what a body says, which is `payload`, and what a set of statements means, which is `fold`.
 
-use std::net::SocketAddr;
-
-use serde::{Deserialize, Serialize};
-
+use super::payload::kind;
 use crate::{
-    id::{MeshId, NodeId, StatementId, hash},
-    tunnel::keys::{Author, TunnelPublic, verify},
+    id::{MeshId, StatementId, hash},
+    tunnel::keys::{Author, verify},
 };
 
 /// Bytes of a body at most, so that a whole statement is one small message.
 pub const MAX_BODY: usize = 960;
 /// Bytes of an encoded statement besides its body: kind, author, length, signature.
 pub const OVERHEAD: usize = 1 + 32 + 2 + 64;
-/// Kinds from here on are critical: who does not know one admits nobody.
-pub const CRITICAL: u8 = 128;
-/// Letters of a name at most, those of a DNS label.
-pub const MAX_NAME: usize = 63;
-/// Endpoints a node may publish: more than any machine has networks worth trying.
-pub const MAX_ENDPOINTS: usize = 16;
-/// Letters of a software version at most.
-pub const MAX_VERSION: usize = 64;
-
-/// The kinds this version knows or has room for.
-pub mod kind {
-    /// Founds the mesh.
-    pub const GENESIS: u8 = 1;
-    /// Makes an admin. Kept, passed on, not yet read.
-    pub const ADMIN_GRANT: u8 = 2;
-    /// Lets a holder of its seed in.
-    pub const INVITE: u8 = 3;
-    /// A node asks to be let in.
-    pub const JOIN: u8 = 4;
-    /// A member saw a valid Join.
-    pub const WITNESS: u8 = 5;
-    /// An admin agrees to a Join. Kept, passed on, not yet read.
-    pub const APPROVE: u8 = 6;
-    /// Evicts. Kept, passed on, not yet read.
-    pub const REVOKE: u8 = 7;
-    /// Renames a member. Kept, passed on, not yet read.
-    pub const RENAME: u8 = 8;
-    /// Sets something for the mesh. Kept, passed on, not yet read.
-    pub const POLICY: u8 = 9;
-    /// Where a node is and what it speaks.
-    pub const NODE_INFO: u8 = 16;
-}
 
 /// Something signed. Only [`Statements::insert`](super::Statements::insert) checks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,138 +26,6 @@ pub struct Statement {
     pub body: Vec<u8>,
     /// Ed25519 signature of the signed bytes.
     pub signature: [u8; 64],
-}
-
-/// Where a statement stands in its author's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogHeader {
-    /// Counts from 1. A Join has 0: it comes before its author has a log, and may be made again.
-    pub seq: u32,
-    /// Id of the statement before, zeros for the first.
-    pub prev: [u8; 32],
-    /// Hybrid logical clock: milliseconds since the Unix epoch, shifted left by 16, plus a counter.
-    pub hlc: u64,
-}
-
-/// What a statement says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Payload {
-    /// Kind 1.
-    Genesis(Genesis),
-    /// Kind 3.
-    Invite(Invite),
-    /// Kind 4.
-    Join(Join),
-    /// Kind 5.
-    Witness(Witness),
-    /// Kind 16.
-    NodeInfo(NodeInfo),
-    /// Any other kind.
-    Unknown,
-}
-
-/// Founds a mesh, whose id is the id of this statement. Signed by the first admin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Genesis {
-    /// Version of the rules by which statements are folded.
-    pub version: u16,
-    /// The mesh's name.
-    pub name: String,
-    /// Makes the mesh's id unlike any other.
-    pub nonce: [u8; 16],
-    /// Public key of the recovery words; `None` when there are none.
-    pub recovery: Option<[u8; 32]>,
-    /// Public key of the first admin.
-    pub admin: [u8; 32],
-    /// The first member.
-    pub founder: NodeId,
-    /// The first member's name.
-    pub founder_name: String,
-    /// When, by the founder's clock.
-    pub created_ms: u64,
-}
-
-/// Lets in who holds the seed of its keys. Signed by an admin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Invite {
-    /// Ed25519 public key of the seed; signs the Join.
-    pub public: [u8; 32],
-    /// X25519 public key of the seed; the joiner's first tunnel uses it.
-    pub tunnel: TunnelPublic,
-    /// The only name it admits; `None` admits any.
-    pub name: Option<String>,
-    /// Valid from.
-    pub not_before_ms: u64,
-    /// Valid until.
-    pub not_after_ms: u64,
-    /// How many nodes it admits.
-    pub uses: u16,
-    /// An admin must agree to each node as well.
-    pub needs_approval: bool,
-}
-
-/// Asks to be let in. Signed by the joining node, and inside by the invite's key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Join {
-    /// By which invite.
-    pub invite: StatementId,
-    /// The name the node would like.
-    pub name: String,
-    /// The invite's start: the same node, token and name give the same bytes, however often it tries.
-    pub created_ms: u64,
-    /// The invite's key's signature over mesh, invite, node and name.
-    #[serde(with = "signature_bytes")]
-    pub invite_signature: [u8; 64],
-}
-
-/// A member saw a Join and found it valid. Its place in the member's log gives time and order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Witness {
-    /// Which Join.
-    pub join: StatementId,
-}
-
-/// How a node is reached and what it speaks. The highest `(incarnation, seq)` replaces all others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeInfo {
-    /// Counts the node's starts.
-    pub incarnation: u32,
-    /// Counts within a start.
-    pub seq: u32,
-    /// Its tunnel key.
-    pub tunnel: TunnelPublic,
-    /// The key before, still accepted for who slept through the change.
-    pub tunnel_previous: Option<TunnelPublic>,
-    /// Where it can be reached, at most [`MAX_ENDPOINTS`].
-    pub endpoints: Vec<Endpoint>,
-    /// Its software, at most [`MAX_VERSION`] letters.
-    pub version: String,
-    /// Lowest frame version it speaks.
-    pub wire_min: u8,
-    /// Highest frame version it speaks.
-    pub wire_max: u8,
-    /// Format of its store.
-    pub store_format: u32,
-}
-
-/// One address at which a node may be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// How it is known.
-    pub kind: EndpointKind,
-    /// Where.
-    pub addr: SocketAddr,
-}
-
-/// How a node came to know an address of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum EndpointKind {
-    /// The owner said so.
-    Advertised,
-    /// One of its interfaces has it.
-    Local,
-    /// Peers saw its datagrams come from there.
-    Observed,
 }
 
 /// Why a statement is refused.
@@ -321,36 +154,91 @@ const fn cut_short(kind: u8) -> Refusal {
     }
 }
 
-mod signature_bytes {
-    use serde::{Deserializer, Serializer, de};
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-    use super::{Deserialize, Serialize};
+    use super::*;
+    use crate::tunnel::keys::NodeKey;
 
-    pub(super) fn serialize<S: Serializer>(
-        signature: &[u8; 64],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let halves: (&[u8; 32], &[u8; 32]) = (
-            signature[..32].try_into().expect("half of 64 is 32"),
-            signature[32..].try_into().expect("half of 64 is 32"),
+    const MESH: MeshId = MeshId([7; 32]);
+
+    fn signed(kind: u8, body: Vec<u8>) -> Statement {
+        Statement::sign(kind, &MESH, &NodeKey::from_seed(&[1; 32]), body)
+    }
+
+    #[test]
+    fn the_signed_bytes_are_the_documented_ones() {
+        let statement = signed(kind::WITNESS, vec![1, 2, 3]);
+        let mut expected = b"outlast/1\0\x05".to_vec();
+        expected.extend([7; 32]);
+        expected.extend(statement.author);
+        expected.extend([0, 3, 1, 2, 3]);
+        assert_eq!(
+            statement.id(&MESH),
+            StatementId(blake3::hash(&expected).into())
         );
-        halves.serialize(serializer)
+        assert!(verify(&statement.author, &expected, &statement.signature));
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<[u8; 64], D::Error> {
-        let (low, high) = <([u8; 32], [u8; 32])>::deserialize(deserializer)?;
-        [low, high]
-            .concat()
-            .try_into()
-            .map_err(|_length| de::Error::custom("not 64 bytes"))
+    #[test]
+    fn the_id_does_not_depend_on_the_signature() {
+        let statement = signed(kind::WITNESS, vec![1]);
+        let other = Statement {
+            signature: [0; 64],
+            ..statement.clone()
+        };
+        assert_eq!(statement.id(&MESH), other.id(&MESH));
+        assert!(!other.is_signed(&MESH));
     }
-}
 
-/// Whether `text` may name a node or a mesh: 1 to 63 letters of `a-z`, `0-9` and `-`.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(letter)
+    #[test]
+    fn a_statement_counts_in_its_own_mesh_only() {
+        let statement = signed(kind::WITNESS, vec![1]);
+        assert!(statement.is_signed(&MESH));
+        assert!(!statement.is_signed(&MeshId([8; 32])));
+    }
+
+    #[test]
+    fn a_body_over_the_limit_is_refused_unread() {
+        let mut bytes = Vec::new();
+        signed(kind::POLICY, vec![0; MAX_BODY + 1]).encode(&mut bytes);
+        let refusal = Statement::decode(&mut bytes.as_slice());
+        assert_eq!(refusal, Err(Refusal::TooLong { len: MAX_BODY + 1 }));
+    }
+
+    proptest! {
+        #[test]
+        fn statements_survive_the_wire(
+            kind: u8,
+            body in prop::collection::vec(any::<u8>(), 0..=MAX_BODY),
+            tail in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let statement = signed(kind, body);
+            let mut bytes = Vec::new();
+            statement.encode(&mut bytes);
+            prop_assert_eq!(bytes.len(), statement.encoded_len());
+            bytes.extend(&tail);
+            let mut rest = bytes.as_slice();
+            prop_assert_eq!(Statement::decode(&mut rest), Ok(statement));
+            prop_assert_eq!(rest, tail);
+        }
+
+        #[test]
+        fn a_statement_cut_anywhere_is_refused(body in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut bytes = Vec::new();
+            signed(kind::POLICY, body).encode(&mut bytes);
+            for len in 0..bytes.len() {
+                prop_assert!(Statement::decode(&mut &bytes[..len]).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..1_200)) {
+            let mut rest = bytes.as_slice();
+            if let Ok(statement) = Statement::decode(&mut rest) {
+                prop_assert_eq!(statement.encoded_len(), bytes.len() - rest.len());
+            }
+        }
+    }
 }
