@@ -24,7 +24,9 @@ const TICKS: f64 = 100.0;
 pub(crate) fn measure() {
     let mut world = World::on_loopback(OUTLAST);
     world.found(&["a", "b", "c"]);
-    world.node(0).wait_alive(&["b", "c"], Duration::from_secs(20));
+    world
+        .node(0)
+        .wait_alive(&["b", "c"], Duration::from_secs(20));
     let exporter = Exporter::start();
     std::thread::sleep(SETTLING);
 
@@ -46,7 +48,10 @@ pub(crate) fn measure() {
         );
     }
     let series = world.node(0).json(&["status"])["store"]["series"].clone();
-    println!("series held: {series}; samples a scrape of node_exporter: {}", exporter.samples());
+    println!(
+        "series held: {series}; samples a scrape of node_exporter: {}",
+        exporter.samples()
+    );
 }
 
 /// What a process has used since its start.
@@ -60,11 +65,16 @@ impl Usage {
     fn of(pid: u32) -> Self {
         let stat = read(&format!("/proc/{pid}/stat"));
         // The name may hold spaces; fields are counted after its closing bracket.
-        let fields: Vec<_> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
+        let fields: Vec<_> = stat[stat.rfind(')').expect("a name") + 2..]
+            .split(' ')
+            .collect();
         let number = |index: usize| fields[index].parse::<f64>().expect("a number");
         let resident_pages = number(21);
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
-        let wakeups = tasks.flatten().map(|task| voluntary_switches(&task.path())).sum();
+        let wakeups = tasks
+            .flatten()
+            .map(|task| voluntary_switches(&task.path()))
+            .sum();
         Self {
             cpu_ticks: number(11) + number(12),
             resident_bytes: resident_pages * rustix::param::page_size() as f64,
@@ -75,8 +85,11 @@ impl Usage {
 
 fn voluntary_switches(task: &std::path::Path) -> f64 {
     let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok())
+        .unwrap_or_default()
 }
 
 /// node_exporter with its default collectors, and a thread that scrapes it each second.
@@ -105,7 +118,11 @@ impl Exporter {
                 std::thread::sleep(Duration::from_secs(1));
             }
         });
-        Self { process, address, ended }
+        Self {
+            process,
+            address,
+            ended,
+        }
     }
 
     fn pid(&self) -> u32 {
@@ -114,7 +131,9 @@ impl Exporter {
 
     fn samples(&self) -> usize {
         let text = scrape(&self.address).expect("node_exporter answers");
-        text.lines().filter(|line| line.starts_with("node_")).count()
+        text.lines()
+            .filter(|line| line.starts_with("node_"))
+            .count()
     }
 }
 

@@ -12,7 +12,10 @@ mod wire;
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
 
 fn main() {
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
     for (name, measure) in [
         ("disk", disk::measure as fn()),
         ("cost", cost::measure),

@@ -8,6 +8,7 @@
 
 pub mod ledger;
 pub mod net;
+pub mod recording;
 pub mod world;
 
 pub use ledger::Ledger;
