@@ -1,109 +1,551 @@
-//! skeleton block
-#![allow(missing_docs, unused)]
-use crate::row::{Row, Sign, Verify};
-use crate::sample::{Clock, LogId, Origin, Seq};
-use crate::series::SchemaHash;
-use crate::varint::FormatError;
+//! Up to 60 rows as columns, compressed and sealed by their origin: what sled keeps and nodes exchange.
+//!
+//! A block holds a run of rows of one log without a hole, inside one window (window `k` is seq `60k+1..=60k+60`).
+//! Byte by byte (big-endian; varints as in `varint`):
+//! - head: `1` version; log 52, first seq 4, number of rows 1; then of the rows' boot times in ms the lowest as a varint and
+//!   how far the highest is above it, of their clock offsets the lowest as a zigzag varint and how far the highest is
+//!   above it; then `0`, or `1` and as a varint how far the offset of the first row with a synced clock is above the lowest;
+//! - signature 64 of the origin (see `seal`);
+//! - codec `1`: one zstd frame, level 3, that names its size; it holds the columns and is followed by
+//! - CRC32C 4 of all bytes before it.
+//!
+//! The columns: varint number of schema runs, for each the number of its rows as a varint, its hash 32 and its number of
+//! series as a varint; then a table (see `column`) of boot time less 1,000 ms per row, clock offset, uncertainty, source
+//! (`0` unsynced, `1` NTP, `2` peers), and then each series of the widest schema, missing where a row has no such series.
+//!
+//! **Content hash** = BLAKE3("outlast/block/1\0" + head + columns, uncompressed). So whoever has all the rows builds the
+//! same columns and only checks the seal; and a better codec can come without a new signature.
+//! Bounds: at most `MAX_RAW_BYTES` of columns are unpacked. Foreign bytes are believed when form, checksum and signature
+//! are good *and* the rows in them would be encoded to just these columns.
+//! Absent: which rows go into a block, and when (`seal` in the engine's part).
+
+mod column;
+mod seal;
+
+use self::column::Columns;
+use crate::row::{Row, wall_ms};
+use crate::sample::{Clock, ClockSource, LogId, Origin, Seq};
+use crate::series::{MAX_SERIES, SchemaHash};
+use crate::varint::{FormatError, Reader, put_i64, put_u64};
 use std::ops::RangeInclusive;
+use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
-/// Rows in a window and the most rows in a block.
+pub use self::seal::Seal;
+
+/// The number of rows in a window, and the most in a block.
 pub const WINDOW: u32 = 60;
+/// How many bytes of columns are unpacked at most: what 60 rows of `MAX_SERIES` random values need.
+pub const MAX_RAW_BYTES: usize = 60 * (36 + 4 * 10) + (MAX_SERIES + 4) * (60 * 10 + 8 + 10) + 16;
+/// How many bytes an encoded block can have at most: incompressible columns, a head and a seal.
+pub const MAX_BLOCK_BYTES: usize = MAX_RAW_BYTES + MAX_RAW_BYTES / 128 + 512;
 
-/// The window (first and last seq) that `seq` falls in.
+const VERSION: u8 = 1;
+const CODEC_ZSTD: u8 = 1;
+const LEVEL: i32 = 3;
+const DOMAIN: &[u8] = b"outlast/block/1\0";
+const TICK_MS: u64 = 1_000;
+/// Columns before those of the series: boot time, offset, uncertainty, source.
+const TIMES: usize = 4;
+
+/// The first and last seq of the window that `seq` falls in; the very last window is short.
 pub fn window_of(seq: Seq) -> RangeInclusive<Seq> {
-    unimplemented!()
+    let first = (seq.max(1) - 1) / WINDOW * WINDOW + 1;
+    first..=first.saturating_add(WINDOW - 1)
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seal {
-    pub log: LogId,
-    pub first: Seq,
-    pub count: u8,
-    pub content: [u8; 32],
-    pub signature: [u8; 64],
-}
-impl Seal {
-    pub fn last(&self) -> Seq {
-        unimplemented!()
-    }
-    pub fn verify(&self, verify: Verify<'_>) -> Result<(), FormatError> {
-        unimplemented!()
-    }
-    pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
-    }
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        unimplemented!()
-    }
-}
-
-/// Columns without a seal yet: `Draft::build(rows)` then `seal(sign)` (origin) or `attach(seal)` (keeper).
-#[derive(Clone, Debug)]
-pub struct Draft;
-impl Draft {
-    pub fn build<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Result<Self, FormatError> {
-        unimplemented!()
-    }
-    pub fn content(&self) -> [u8; 32] {
-        unimplemented!()
-    }
-    pub fn seal(self, sign: Sign<'_>) -> Block {
-        unimplemented!()
-    }
-    /// Fails where the seal is for other content. The seal's signature is the caller's to check.
-    pub fn attach(self, seal: &Seal) -> Result<Block, FormatError> {
-        unimplemented!()
-    }
-}
-
-/// What a block says about itself without being decompressed.
+/// What a block says about itself without being unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// The log the rows belong to.
     pub log: LogId,
+    /// The seq of the first row.
     pub first: Seq,
+    /// How many rows.
     pub count: u8,
-    /// Lowest and highest boot time of its rows.
+    /// Lowest and highest boot time of the rows.
     pub boot_ms: RangeInclusive<u64>,
-    /// Lowest and highest clock offset of its rows.
+    /// Lowest and highest clock offset of the rows, synced or not.
     pub offset_ms: RangeInclusive<i64>,
-    /// Offset of the first row whose clock was synced.
+    /// Offset of the first row whose clock was synced. `None`: none was.
     pub synced_ms: Option<i64>,
 }
+
+/// Columns without a seal yet: the origin seals them, a keeper attaches the seal it was sent.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    head: Head,
+    raw: Vec<u8>,
+}
+
+/// Sealed rows.
+#[derive(Clone, Debug)]
+pub struct Block {
+    head: Head,
+    content: [u8; 32],
+    signature: [u8; 64],
+    runs: Vec<Run>,
+    boots: Vec<u64>,
+    clocks: Vec<Clock>,
+    columns: Columns,
+}
+
+/// Rows after one another that share a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How many rows.
+    pub rows: usize,
+    /// Their schema.
+    pub schema: SchemaHash,
+    /// How many values each has.
+    pub width: usize,
+}
+
 impl Head {
-    /// Of the encoded bytes of a block; checks the form of the head only.
+    /// Reads the head of an encoded block, nothing behind it: neither checksum nor seal is checked.
     pub fn peek(bytes: &[u8]) -> Result<Self, FormatError> {
-        unimplemented!()
+        Self::read(&mut Reader::new(bytes, "a block"))
     }
+
+    /// The seq of the last row.
     pub fn last(&self) -> Seq {
-        unimplemented!()
+        self.first.saturating_add(u32::from(self.count) - 1)
+    }
+
+    /// Wall times that enclose those of all rows. `synced_ms` is the offset that unsynced rows take, if there is one.
+    pub fn wall_ms(&self, synced_ms: Option<i64>) -> RangeInclusive<i64> {
+        let (mut low, mut high) = (*self.offset_ms.start(), *self.offset_ms.end());
+        if let Some(synced) = synced_ms {
+            (low, high) = (low.min(synced), high.max(synced));
+        }
+        wall_ms(*self.boot_ms.start(), low)..=wall_ms(*self.boot_ms.end(), high)
+    }
+
+    fn of(rows: &[&Row]) -> Result<Self, FormatError> {
+        let first = rows
+            .first()
+            .ok_or(FormatError::Invalid("a block of no rows"))?;
+        let window = window_of(first.seq);
+        let inside = rows
+            .iter()
+            .zip(first.seq..=*window.end())
+            .filter(|(row, seq)| row.seq == *seq && row.log == first.log);
+        if first.seq == 0 || inside.count() != rows.len() {
+            return Err(FormatError::Invalid(
+                "rows of a block are not a run inside one window",
+            ));
+        }
+        let (low, high) = rows.iter().fold((u64::MAX, 0), |(l, h), r| {
+            (r.boot_ms.min(l), r.boot_ms.max(h))
+        });
+        let offsets = rows.iter().map(|row| row.clock.offset_ms);
+        let (least, most) = offsets.fold((i64::MAX, i64::MIN), |(l, h), offset| {
+            (offset.min(l), offset.max(h))
+        });
+        let synced = rows
+            .iter()
+            .find(|row| row.clock.source != ClockSource::Unsynced);
+        Ok(Self {
+            log: first.log,
+            first: first.seq,
+            count: rows.len() as u8,
+            boot_ms: low..=high,
+            offset_ms: least..=most,
+            synced_ms: synced.map(|row| row.clock.offset_ms),
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        seal::put_run(out, &self.log, self.first, self.count);
+        put_u64(out, *self.boot_ms.start());
+        put_u64(out, self.boot_ms.end() - self.boot_ms.start());
+        let least = *self.offset_ms.start();
+        put_i64(out, least);
+        put_u64(out, self.offset_ms.end().wrapping_sub(least) as u64);
+        out.push(u8::from(self.synced_ms.is_some()));
+        if let Some(synced) = self.synced_ms {
+            put_u64(out, synced.wrapping_sub(least) as u64);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        reader.version(VERSION)?;
+        let (log, first, count) = seal::read_run(reader)?;
+        let overflow = FormatError::Invalid("a block's times are beyond 64 bits");
+        let low = reader.u64()?;
+        let high = low.checked_add(reader.u64()?).ok_or(overflow)?;
+        let least = reader.i64()?;
+        let most = least.checked_add_unsigned(reader.u64()?).ok_or(overflow)?;
+        let synced_ms = match reader.u8()? {
+            0 => None,
+            1 => Some(least.checked_add_unsigned(reader.u64()?).ok_or(overflow)?),
+            _ => {
+                return Err(FormatError::Invalid(
+                    "a block's mark for synced clocks is neither 0 nor 1",
+                ));
+            }
+        };
+        Ok(Self {
+            log,
+            first,
+            count,
+            boot_ms: low..=high,
+            offset_ms: least..=most,
+            synced_ms,
+        })
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Block;
-impl Block {
+impl Draft {
+    /// Puts rows into columns; they must be a run of one log without a hole, inside one window.
+    pub fn build<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Result<Self, FormatError> {
+        // One more than a block has is enough to refuse.
+        let rows: Vec<&Row> = rows.into_iter().take(WINDOW as usize + 1).collect();
+        let head = Head::of(&rows)?;
+        let mut raw = Vec::new();
+        let width = put_runs(&mut raw, &rows)?;
+        let mut table: Vec<Vec<Option<i64>>> = Vec::with_capacity(TIMES + width);
+        let mut add = |value: &dyn Fn(usize, &Row) -> Option<i64>| {
+            table.push(
+                rows.iter()
+                    .enumerate()
+                    .map(|(i, row)| value(i, row))
+                    .collect(),
+            );
+        };
+        add(&|i, row| Some(row.boot_ms.wrapping_sub(TICK_MS * i as u64) as i64));
+        add(&|_, row| Some(row.clock.offset_ms));
+        add(&|_, row| Some(i64::from(row.clock.uncertainty_ms)));
+        add(&|_, row| Some(i64::from(row.clock.source.to_byte())));
+        for series in 0..width {
+            add(&|_, row| row.values.get(series).copied().flatten());
+        }
+        column::encode(&mut raw, &table);
+        Ok(Self { head, raw })
+    }
+
+    /// What the block says about itself.
     pub fn head(&self) -> &Head {
-        unimplemented!()
+        &self.head
     }
-    pub fn seal(&self) -> Seal {
-        unimplemented!()
+
+    /// The hash of everything in the block.
+    pub fn content(&self) -> [u8; 32] {
+        content(&self.head, &self.raw)
     }
-    pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
+
+    /// Seals the columns as their origin.
+    pub fn seal(self, sign: &dyn Fn(&[u8]) -> [u8; 64]) -> Block {
+        let content = self.content();
+        let signature = sign(&seal::message(
+            &self.head.log,
+            self.head.first,
+            self.head.count,
+            &content,
+        ));
+        self.finish(content, signature)
     }
-    /// Foreign bytes: form, checksum and signature.
-    pub fn decode(bytes: &[u8], verify: Verify<'_>) -> Result<Self, FormatError> {
-        unimplemented!()
+
+    /// Attaches a seal that is for just this content. Its signature is the caller's to check.
+    pub fn attach(self, seal: &Seal) -> Result<Block, FormatError> {
+        let content = self.content();
+        let head = &self.head;
+        if (head.log, head.first, head.count, content)
+            != (seal.log, seal.first, seal.count, seal.content)
+        {
+            return Err(FormatError::Invalid("a seal is for other rows"));
+        }
+        Ok(self.finish(content, seal.signature))
     }
-    /// Own bytes back from disk: form and checksum, not the signature.
-    pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
-        unimplemented!()
-    }
-    pub fn rows(&self) -> Vec<Row> {
-        unimplemented!()
-    }
-    /// How many values are present.
-    pub fn samples(&self) -> u64 {
-        unimplemented!()
+
+    fn finish(self, content: [u8; 32], signature: [u8; 64]) -> Block {
+        Block::parse(self.head, self.raw, content, signature)
+            .expect("columns just written can be read")
     }
 }
+
+impl Block {
+    /// Reads foreign bytes; checks form, checksum, signature, and that there is no other encoding of the same rows.
+    pub fn decode(
+        bytes: &[u8],
+        verify: &dyn Fn(&Origin, &[u8], &[u8; 64]) -> bool,
+    ) -> Result<Self, FormatError> {
+        let block = Self::read(bytes)?;
+        block
+            .seal()
+            .verify(verify)
+            .map_err(|_| FormatError::Signature("a block"))?;
+        let again = Draft::build(&block.rows())?;
+        if again.head != block.head || again.raw != block.columns.bytes() {
+            return Err(FormatError::Invalid(
+                "a block is not encoded as its rows would be",
+            ));
+        }
+        Ok(block)
+    }
+
+    /// Reads bytes that `decode` or `encode` have passed before; checks form and checksum.
+    pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() > MAX_BLOCK_BYTES {
+            return Err(FormatError::Limit {
+                what: "bytes of a block",
+                len: bytes.len(),
+                limit: MAX_BLOCK_BYTES,
+            });
+        }
+        let (body, crc) = bytes
+            .split_last_chunk()
+            .ok_or(FormatError::Truncated("a block"))?;
+        if crc32c::crc32c(body) != u32::from_be_bytes(*crc) {
+            return Err(FormatError::Checksum("a block"));
+        }
+        let mut reader = Reader::new(body, "a block");
+        let head = Head::read(&mut reader)?;
+        let signature = reader.array()?;
+        match reader.u8()? {
+            CODEC_ZSTD => {}
+            found => {
+                return Err(FormatError::Version {
+                    what: "the codec of a block",
+                    found,
+                    known: CODEC_ZSTD,
+                });
+            }
+        }
+        let raw = unpack(reader.rest())?;
+        let content = content(&head, &raw);
+        Self::parse(head, raw, content, signature)
+    }
+
+    /// The bytes as stored and sent.
+    pub fn encode(&self) -> Vec<u8> {
+        let packed = zstd::bulk::compress(self.columns.bytes(), LEVEL)
+            .expect("memory to memory, with room for the worst case");
+        let mut out = Vec::with_capacity(packed.len() + 192);
+        self.head.write(&mut out);
+        out.extend_from_slice(&self.signature);
+        out.push(CODEC_ZSTD);
+        out.extend_from_slice(&packed);
+        out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
+        out
+    }
+
+    /// What the block says about itself.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The origin's word for it.
+    pub fn seal(&self) -> Seal {
+        let Head {
+            log, first, count, ..
+        } = self.head;
+        Seal {
+            log,
+            first,
+            count,
+            content: self.content,
+            signature: self.signature,
+        }
+    }
+
+    /// The schemas of its rows, in order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Boot time of each row.
+    pub fn boots(&self) -> &[u64] {
+        &self.boots
+    }
+
+    /// Clock of each row.
+    pub fn clocks(&self) -> &[Clock] {
+        &self.clocks
+    }
+
+    /// The values of some series, by their number, an entry for each row; all `None` where no row has that series.
+    /// Only these are decoded.
+    pub fn columns(&self, series: &[usize]) -> Vec<Vec<Option<i64>>> {
+        series
+            .iter()
+            .map(|&index| self.columns.column(TIMES.saturating_add(index)))
+            .collect()
+    }
+
+    /// How many values are present in all rows.
+    pub fn samples(&self) -> u64 {
+        self.columns.present(TIMES..self.columns.len())
+    }
+
+    /// All rows, as they were before they became columns.
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::with_capacity(self.boots.len());
+        for run in &self.runs {
+            for _ in 0..run.rows {
+                let at = rows.len();
+                let (boot_ms, clock) = (self.boots[at], self.clocks[at]);
+                let values = vec![None; run.width];
+                let seq = self.head.first.saturating_add(at as u32);
+                rows.push(Row {
+                    log: self.head.log,
+                    seq,
+                    schema: run.schema,
+                    boot_ms,
+                    clock,
+                    values,
+                });
+            }
+        }
+        for index in TIMES..self.columns.len() {
+            for (row, value) in rows.iter_mut().zip(self.columns.column(index)) {
+                if let Some(place) = row.values.get_mut(index - TIMES) {
+                    *place = value;
+                }
+            }
+        }
+        rows
+    }
+
+    fn parse(
+        head: Head,
+        raw: Vec<u8>,
+        content: [u8; 32],
+        signature: [u8; 64],
+    ) -> Result<Self, FormatError> {
+        let rows = usize::from(head.count);
+        let mut reader = Reader::new(&raw, "columns");
+        let (runs, width) = read_runs(&mut reader, rows)?;
+        let at = raw.len() - reader.rest().len();
+        let columns = Columns::parse(raw, at, rows)?;
+        if columns.len() != TIMES + width {
+            return Err(FormatError::Invalid(
+                "a block has not as many columns as its schemas",
+            ));
+        }
+        let boots = full(&columns, 0)?;
+        let boots = boots
+            .iter()
+            .zip(0..)
+            .map(|(&boot, i)| (boot as u64).wrapping_add(TICK_MS * i))
+            .collect();
+        let (offsets, uncertainties, sources) =
+            (full(&columns, 1)?, full(&columns, 2)?, full(&columns, 3)?);
+        let clocks = offsets.into_iter().zip(uncertainties).zip(sources).map(
+            |((offset_ms, uncertainty), source)| {
+                let wide = FormatError::Invalid("a clock's uncertainty or source is out of range");
+                let uncertainty_ms = u32::try_from(uncertainty).map_err(|_| wide)?;
+                let source = ClockSource::from_byte(u8::try_from(source).map_err(|_| wide)?)?;
+                Ok(Clock {
+                    offset_ms,
+                    uncertainty_ms,
+                    source,
+                })
+            },
+        );
+        let clocks = clocks.collect::<Result<_, _>>()?;
+        Ok(Self {
+            head,
+            content,
+            signature,
+            runs,
+            boots,
+            clocks,
+            columns,
+        })
+    }
+}
+
+fn content(head: &Head, raw: &[u8]) -> [u8; 32] {
+    let mut bytes = DOMAIN.to_vec();
+    head.write(&mut bytes);
+    *blake3::Hasher::new()
+        .update(&bytes)
+        .update(raw)
+        .finalize()
+        .as_bytes()
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, FormatError> {
+    let broken = FormatError::Invalid("a block's zstd frame is damaged or not one whole frame");
+    if find_frame_compressed_size(packed).ok() != Some(packed.len()) {
+        return Err(broken);
+    }
+    let size = get_frame_content_size(packed)
+        .ok()
+        .flatten()
+        .ok_or(broken)?;
+    let len = usize::try_from(size).unwrap_or(usize::MAX);
+    if len > MAX_RAW_BYTES {
+        return Err(FormatError::Limit {
+            what: "columns of a block",
+            len,
+            limit: MAX_RAW_BYTES,
+        });
+    }
+    let raw = zstd::bulk::decompress(packed, len).map_err(|_| broken)?;
+    if raw.len() == len {
+        Ok(raw)
+    } else {
+        Err(broken)
+    }
+}
+
+fn put_runs(out: &mut Vec<u8>, rows: &[&Row]) -> Result<usize, FormatError> {
+    let runs: Vec<&[&Row]> = rows.chunk_by(|a, b| a.schema == b.schema).collect();
+    put_u64(out, runs.len() as u64);
+    let mut widest = 0;
+    for run in runs {
+        let width = run[0].values.len();
+        if width > MAX_SERIES {
+            return Err(FormatError::Limit {
+                what: "values of a row",
+                len: width,
+                limit: MAX_SERIES,
+            });
+        }
+        if run.iter().any(|row| row.values.len() != width) {
+            return Err(FormatError::Invalid(
+                "rows of one schema differ in how many values they have",
+            ));
+        }
+        put_u64(out, run.len() as u64);
+        out.extend_from_slice(&run[0].schema.0);
+        put_u64(out, width as u64);
+        widest = widest.max(width);
+    }
+    Ok(widest)
+}
+
+fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), FormatError> {
+    let count = reader.count("schema runs of a block", rows)?;
+    let (mut runs, mut left, mut widest) = (Vec::with_capacity(count), rows, 0);
+    for _ in 0..count {
+        let run = reader.count("rows of a schema run", left)?;
+        let (schema, width) = (
+            SchemaHash(reader.array()?),
+            reader.count("values of a row", MAX_SERIES)?,
+        );
+        left -= run;
+        widest = widest.max(width);
+        runs.push(Run {
+            rows: run,
+            schema,
+            width,
+        });
+    }
+    if left > 0 {
+        Err(FormatError::Invalid("a block has rows without a schema"))
+    } else {
+        Ok((runs, widest))
+    }
+}
+
+/// A column that every row must have.
+fn full(columns: &Columns, index: usize) -> Result<Vec<i64>, FormatError> {
+    let column: Option<Vec<i64>> = columns.column(index).into_iter().collect();
+    column.ok_or(FormatError::Invalid("a row of a block has no time"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,18 @@
 //!
 //! Knows no other crate of ours; is given a signer and a verifier.
 
-pub mod sample;
-pub mod series;
-pub mod row;
 pub mod block;
-mod varint;
+mod error;
+#[cfg(test)]
+mod given;
+pub mod interval;
 pub mod key;
 mod open;
-pub mod interval;
 pub mod query;
-mod error;
+pub mod row;
+pub mod sample;
+pub mod series;
+mod varint;
 
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
 pub use error::{OpenError, StoreError};

@@ -108,12 +108,17 @@ impl Series {
 
     /// The value an integer of this series stands for.
     pub fn value(&self, integer: i64) -> f64 {
+        self.scale(integer as f64)
+    }
+
+    /// `number` times ten to the series' exponent.
+    pub(crate) fn scale(&self, number: f64) -> f64 {
         let power = 10f64.powi(i32::from(self.exponent.unsigned_abs()));
         // Dividing by an exact power of ten gives the double nearest to the decimal; multiplying by 0.1 would not.
         if self.exponent < 0 {
-            integer as f64 / power
+            number / power
         } else {
-            integer as f64 * power
+            number * power
         }
     }
 

@@ -166,6 +166,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes over `count` varints of any spelling, eight bytes at a time.
+    pub(crate) fn skip_varints(&mut self, mut count: usize) -> Result<(), FormatError> {
+        // A varint ends at each byte whose high bit is clear.
+        while let Some(eight) = self.rest.first_chunk() {
+            let ends = (!u64::from_le_bytes(*eight) & 0x8080_8080_8080_8080).count_ones() as usize;
+            if ends >= count {
+                break;
+            }
+            count -= ends;
+            self.rest = &self.rest[8..];
+        }
+        while count > 0 {
+            count -= usize::from(self.u8()? < 0x80);
+        }
+        Ok(())
+    }
+
     /// Takes the version byte and compares it.
     pub(crate) fn version(&mut self, known: u8) -> Result<(), FormatError> {
         match self.u8()? {

@@ -1,0 +1,326 @@
+//! A table of integers, some missing, as columns of differences.
+//!
+//! Byte by byte (varints as in `varint`): varint number of columns; then four parts, each holding what belongs to it of
+//! every column in turn:
+//! 1. codes, a varint each: `0` for a column with no value; otherwise the low two bits say `1` every row has a value or
+//!    `2` some have, and the rest is the shape: `0` all values are equal, else twice the scale, plus one if differences
+//!    can be negative. The scale is the greatest common divisor of the differences (1 where that reaches 2^60).
+//! 2. the first value, zigzag, of each column that has one.
+//! 3. for each column that only some rows have, a bitmap of the rows that do (bit `i % 8` of byte `i / 8`).
+//! 4. for each column whose values aren't all equal: the differences from value to value, divided by the scale, as
+//!    varints, zigzagged where they can be negative.
+//!
+//! A column that never changes costs a byte and its first value. Like parts lie together because zstd finds more in them:
+//! on real minutes 0.303 B/sample, with zigzag and no scale 0.333, row by row 0.349.
+//!
+//! `Columns::parse` walks once over the bytes to find where each column lies (eight bytes at a time over the differences);
+//! only the columns asked for are decoded. It checks that every part is there and ends where the bytes end, so access
+//! cannot fail. It does not check that the encoding is the one `encode` writes: who reads foreign bytes encodes again.
+
+use crate::series::MAX_SERIES;
+use crate::varint::{FormatError, Reader, put_i64, put_u64, unzigzag, zigzag};
+use std::ops::Range;
+
+/// More columns than this are refused: every series and the four that tell the time.
+pub(super) const MAX_COLUMNS: usize = MAX_SERIES + 4;
+const MAX_SCALE: u64 = 1 << 60;
+const ALL_ROWS: u64 = 1;
+const SOME_ROWS: u64 = 2;
+
+/// A parsed table that owns its bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    bytes: Vec<u8>,
+    rows: usize,
+    columns: Vec<Column>,
+}
+
+/// Where a column lies.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    code: u64,
+    first: i64,
+    map_at: u32,
+    body_at: u32,
+}
+
+/// Appends the table of `columns`, each with one entry for every row.
+pub(super) fn encode(out: &mut Vec<u8>, columns: &[Vec<Option<i64>>]) {
+    let (mut firsts, mut maps, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    put_u64(out, columns.len() as u64);
+    for column in columns {
+        let mut present = column.iter().flatten().copied();
+        let Some(first) = present.next() else {
+            put_u64(out, 0);
+            continue;
+        };
+        let differences: Vec<i64> = present
+            .scan(first, |last, v| {
+                Some(v.wrapping_sub(std::mem::replace(last, v)))
+            })
+            .collect();
+        let shape = shape(&differences);
+        let presence = if differences.len() + 1 == column.len() {
+            ALL_ROWS
+        } else {
+            SOME_ROWS
+        };
+        put_u64(out, shape << 2 | presence);
+        put_i64(&mut firsts, first);
+        if presence == SOME_ROWS {
+            put_map(&mut maps, column);
+        }
+        if shape != 0 {
+            put_differences(&mut bodies, &differences, shape);
+        }
+    }
+    out.extend_from_slice(&firsts);
+    out.extend_from_slice(&maps);
+    out.extend_from_slice(&bodies);
+}
+
+/// `0` for a constant, else twice the scale plus whether the differences have signs.
+fn shape(differences: &[i64]) -> u64 {
+    let scale = differences
+        .iter()
+        .fold(0, |scale, d| gcd(d.unsigned_abs(), scale));
+    let signed = u64::from(differences.iter().any(|&d| d < 0));
+    match scale {
+        0 => 0,
+        1..MAX_SCALE => scale << 1 | signed,
+        _ => 1 << 1 | signed,
+    }
+}
+
+fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn put_map(out: &mut Vec<u8>, column: &[Option<i64>]) {
+    for eight in column.chunks(8) {
+        out.push(
+            eight
+                .iter()
+                .enumerate()
+                .fold(0, |byte, (i, value)| byte | u8::from(value.is_some()) << i),
+        );
+    }
+}
+
+fn put_differences(out: &mut Vec<u8>, differences: &[i64], shape: u64) {
+    // Below 2^60, so it divides as a signed number.
+    let scale = (shape >> 1) as i64;
+    for difference in differences {
+        let step = difference / scale;
+        put_u64(
+            out,
+            if shape & 1 == 1 {
+                zigzag(step)
+            } else {
+                step as u64
+            },
+        );
+    }
+}
+
+impl Columns {
+    /// Finds the columns of a table of `rows` rows in all of `bytes` from `at` on.
+    pub(super) fn parse(bytes: Vec<u8>, at: usize, rows: usize) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes.get(at..).unwrap_or_default(), "columns");
+        let count = reader.count("columns of a block", MAX_COLUMNS)?;
+        if reader.rest().len() < count {
+            return Err(FormatError::Truncated("columns"));
+        }
+        let mut columns = Vec::with_capacity(count);
+        for _ in 0..count {
+            columns.push(Column {
+                code: reader.u64()?,
+                first: 0,
+                map_at: 0,
+                body_at: 0,
+            });
+        }
+        for column in columns.iter_mut().filter(|c| c.code != 0) {
+            if !matches!(column.code & 3, ALL_ROWS | SOME_ROWS) {
+                return Err(FormatError::Invalid("a column has an unknown code"));
+            }
+            column.first = reader.i64()?;
+        }
+        let total = bytes.len();
+        for column in columns.iter_mut().filter(|c| c.code & 3 == SOME_ROWS) {
+            column.map_at = (total - reader.rest().len()) as u32;
+            reader.take(rows.div_ceil(8))?;
+        }
+        for column in columns.iter_mut().filter(|c| c.code >> 2 != 0) {
+            column.body_at = (total - reader.rest().len()) as u32;
+            reader.skip_varints(column.present(&bytes, rows).saturating_sub(1))?;
+        }
+        reader.finish()?;
+        Ok(Self {
+            bytes,
+            rows,
+            columns,
+        })
+    }
+
+    /// How many columns there are.
+    pub(super) fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// All the bytes, what stands before the table included.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many values are present in the columns of `range`.
+    pub(super) fn present(&self, range: Range<usize>) -> u64 {
+        self.columns[range]
+            .iter()
+            .map(|column| column.present(&self.bytes, self.rows) as u64)
+            .sum()
+    }
+
+    /// One column, an entry for each row; all missing where there is no such column.
+    pub(super) fn column(&self, index: usize) -> Vec<Option<i64>> {
+        let Some(column) = self.columns.get(index).filter(|column| column.code != 0) else {
+            return vec![None; self.rows];
+        };
+        let shape = column.code >> 2;
+        let mut at = column.body_at as usize;
+        let mut value = None;
+        (0..self.rows)
+            .map(|row| {
+                if !column.has(&self.bytes, row) {
+                    return None;
+                }
+                value = Some(match value {
+                    None => column.first,
+                    Some(last) if shape == 0 => last,
+                    Some(last) => i64::wrapping_add(last, self.difference(&mut at, shape)),
+                });
+                value
+            })
+            .collect()
+    }
+
+    /// The difference at `at`, whose end `parse` has found.
+    fn difference(&self, at: &mut usize, shape: u64) -> i64 {
+        let mut coded = 0u64;
+        let mut shift = 0;
+        while let Some(&byte) = self.bytes.get(*at) {
+            *at += 1;
+            coded |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let step = if shape & 1 == 1 {
+            unzigzag(coded)
+        } else {
+            coded as i64
+        };
+        step.wrapping_mul((shape >> 1) as i64)
+    }
+}
+
+impl Column {
+    fn has(&self, bytes: &[u8], row: usize) -> bool {
+        self.code & 3 == ALL_ROWS || bytes[self.map_at as usize + row / 8] >> (row % 8) & 1 == 1
+    }
+
+    fn present(&self, bytes: &[u8], rows: usize) -> usize {
+        match self.code & 3 {
+            0 => 0,
+            ALL_ROWS => rows,
+            _ => (0..rows).filter(|&row| self.has(bytes, row)).count(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn columns_have_the_documented_bytes() {
+        let mut out = Vec::new();
+        let columns = [
+            vec![None, None, None],
+            vec![Some(-3), Some(-3), Some(-3)],
+            vec![Some(0), Some(8), Some(20)],
+            vec![None, Some(5), Some(2)],
+        ];
+        encode(&mut out, &columns);
+        assert_eq!(
+            out,
+            [
+                4,                   // columns
+                0,                   // none
+                1,                   // all rows, constant
+                4 << 3 | 1,          // all rows, scale 4, unsigned
+                3 << 3 | 1 << 2 | 2, // some rows, scale 3, signed
+                5,
+                0,
+                10,    // firsts -3, 0, 5
+                0b110, // rows 1 and 2
+                2,
+                3, // +8, +12
+                1, // -3
+            ]
+        );
+    }
+
+    #[test]
+    fn a_column_that_never_changes_costs_two_bytes() {
+        let mut out = Vec::new();
+        encode(&mut out, &vec![vec![Some(7); 60]; 100]);
+        assert_eq!(out.len(), 1 + 100 * 2);
+    }
+
+    proptest! {
+        #[test]
+        fn every_table_comes_back(rows in 1usize..=60, columns in table()) {
+            let columns: Vec<Vec<Option<i64>>> = columns.into_iter().map(|mut c| { c.truncate(rows); c }).collect();
+            let mut out = vec![9, 9];
+            encode(&mut out, &columns);
+            let parsed = Columns::parse(out, 2, rows).unwrap();
+            prop_assert_eq!(parsed.len(), columns.len());
+            for (i, column) in columns.iter().enumerate() {
+                prop_assert_eq!(&parsed.column(i), column);
+            }
+            let present = columns.iter().flatten().flatten().count() as u64;
+            prop_assert_eq!(parsed.present(0..columns.len()), present);
+            prop_assert_eq!(parsed.column(columns.len()), vec![None; rows]);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), rows in 1usize..=60) {
+            if let Ok(columns) = Columns::parse(bytes, 0, rows) {
+                for i in 0..=columns.len() {
+                    prop_assert_eq!(columns.column(i).len(), rows);
+                }
+            }
+        }
+    }
+
+    fn table() -> impl Strategy<Value = Vec<Vec<Option<i64>>>> {
+        let value = prop_oneof![
+            4 => (-1000i64..1000).prop_map(|v| Some(v * 4096)),
+            2 => any::<i64>().prop_map(Some),
+            1 => Just(None),
+            1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)].prop_map(Some),
+        ];
+        let column = prop_oneof![
+            proptest::collection::vec(value, 60),
+            any::<i64>().prop_map(|v| vec![Some(v); 60]),
+            Just(vec![None; 60]),
+        ];
+        proptest::collection::vec(column, 0..20)
+    }
+}
