@@ -1,0 +1,91 @@
+//! The subcommands, one file each, and what several of them share.
+//!
+//! In: parsed arguments. Out: text on standard output, or a `Failure`.
+//! Invariant: a command that changes the state directory goes through the running node, or holds the lock itself.
+//! Absent: the daemon's work.
+
+mod check_config;
+mod completions;
+mod dashboard;
+mod demo;
+mod init;
+mod invite;
+mod isolate;
+mod join;
+mod keys;
+mod members;
+mod query;
+mod status;
+mod tail;
+mod up;
+
+use crate::cli::{Cli, Command};
+use crate::control::client::Client;
+use crate::failure::Failure;
+use crate::state::{Lock, LockError, StateDir};
+use crate::text::Printer;
+
+/// Does what was asked.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    let mut out = Printer::new(global.color);
+    let out = &mut out;
+    match cli.command {
+        Command::Init(arguments) => init::run(&global, &arguments, out),
+        Command::Invite(arguments) => invite::run(&global, &arguments, out),
+        Command::Join(arguments) => join::run(&global, &arguments, out),
+        Command::Up(arguments) => up::run(&global, &arguments),
+        Command::Status(arguments) => status::run(&global, &arguments, out),
+        Command::Members(arguments) => members::run(&global, &arguments, out),
+        Command::Tail(arguments) => tail::run(&global, arguments, out),
+        Command::Query(arguments) => query::run(&global, &arguments, out),
+        Command::Dashboard(arguments) => dashboard::run(&global, &arguments, out),
+        Command::Demo(arguments) => demo::run(&arguments, out),
+        Command::Genkey => keys::genkey(out),
+        Command::Pubkey => keys::pubkey(out),
+        Command::CheckConfig => check_config::run(&global, out),
+        Command::Completions { shell } => completions::run(shell, out),
+        Command::Isolate { switch } => isolate::run(&global, switch, out),
+        Command::StoreCheck { dir } => Ok(crate::daemon::store_check(&dir)?),
+    }?;
+    out.flush()
+}
+
+/// Who does the work: the node that runs, or this command on the state directory itself.
+enum Doer {
+    /// The running node, through its socket.
+    Node(Client),
+    /// This command; nobody else writes while it holds the lock.
+    Ourselves(Lock),
+}
+
+/// Finds out whether a node runs; if none does, prepares the directory and takes the lock.
+fn doer(state: &StateDir) -> Result<Doer, Failure> {
+    if let Some(client) = Client::connect(state.socket_dir())? {
+        return Ok(Doer::Node(client));
+    }
+    state.prepare()?;
+    match state.lock() {
+        Ok(lock) => Ok(Doer::Ourselves(lock)),
+        // A node that is just starting has the lock before its socket.
+        Err(held @ LockError::Held { .. }) => {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            match Client::connect(state.socket_dir())? {
+                Some(client) => Ok(Doer::Node(client)),
+                None => Err(anyhow::Error::from(held).into()),
+            }
+        }
+        Err(error) => Err(anyhow::Error::from(error).into()),
+    }
+}
+
+/// The same for commands that only read: a directory where nothing was ever founded stays untouched.
+fn reader(state: &StateDir) -> Result<Doer, Failure> {
+    if Client::connect(state.socket_dir())?.is_none() && !state.is_member() {
+        return Err(Failure::new(format!(
+            "no mesh at {}: run `outlast init` to found one, or `outlast join` with a token; another directory goes with --state-dir",
+            state.path().display()
+        )));
+    }
+    doer(state)
+}

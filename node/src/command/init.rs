@@ -1,0 +1,213 @@
+//! `init`: founds a mesh, on the state directory itself or through the node that waits on it.
+//!
+//! Invariant: the admin key is on disk before the mesh it administers exists.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use outlast_mesh::trust::{InviteTerms, Statement, found};
+use outlast_mesh::{AdminKey, NodeId};
+
+use super::invite::{self, Invited, public_of};
+use super::{Doer, doer};
+use crate::cli::{Global, InitArgs};
+use crate::config::Config;
+use crate::control::Request;
+use crate::control::client::Client;
+use crate::failure::Failure;
+use crate::membership::{self, Keys, Membership, addresses, admin, recovery};
+use crate::state::{self, StateDir};
+use crate::text::{Printer, aside, visible};
+use crate::when;
+
+/// How long the token of `--invite` admits machines.
+const INVITE_LASTS: Duration = Duration::from_secs(3600);
+
+pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> Result<(), Failure> {
+    let config = Config::load(global.config.as_deref())?.with_reach(&arguments.reach);
+    let state = StateDir::resolve(global)?;
+    let home = state::config_home()?;
+    let name = arguments.name.clone().unwrap_or_else(membership::host_name);
+    let wanted = Wanted {
+        name: &name,
+        mesh: &arguments.mesh,
+        home: &home,
+    };
+    let terms = arguments.invite.map(terms);
+    let (invited, runs) = match doer(&state)? {
+        Doer::Node(mut client) => {
+            let identity = client.call(&Request::Identity)?;
+            if identity["running"].as_bool() == Some(true) {
+                // The node itself says which mesh it is in.
+                client.call(&Request::Init {
+                    statements: Vec::new(),
+                })?;
+            }
+            let founder = public_of(&identity)?;
+            let recovery = recovery_words(arguments.recovery_out.as_deref())?;
+            let founding = Founding::new(&wanted, founder, recovery)?;
+            founding.submit(&mut client)?;
+            founding.tell();
+            (
+                terms
+                    .map(|terms| invite::through_node(&mut client, &home, terms))
+                    .transpose()?,
+                true,
+            )
+        }
+        Doer::Ourselves(_lock) => {
+            refuse_second_mesh(&state)?;
+            if terms.is_some() && addresses::own(&config).is_empty() {
+                return Err(Failure::usage(
+                    "--invite needs a port to name, and port 0 is chosen when the node starts: run `outlast up` first, or give --listen a port",
+                ));
+            }
+            let recovery = recovery_words(arguments.recovery_out.as_deref())?;
+            on_disk(&state, &wanted, recovery)?;
+            let invited = terms
+                .map(|terms| invite::on_disk(&state, &config, &home, terms))
+                .transpose()?;
+            (invited, false)
+        }
+    };
+    report(&wanted, invited.as_ref(), runs, out)
+}
+
+struct Wanted<'a> {
+    name: &'a str,
+    mesh: &'a str,
+    home: &'a Path,
+}
+
+fn terms(uses: u16) -> InviteTerms {
+    InviteTerms {
+        name: None,
+        lasts: INVITE_LASTS,
+        uses,
+        needs_approval: false,
+    }
+}
+
+fn refuse_second_mesh(state: &StateDir) -> Result<(), Failure> {
+    let Some(membership) = Membership::load(state)? else {
+        return Ok(());
+    };
+    Err(Failure::new(format!(
+        "{} belongs to mesh {} already; name an empty directory with --state-dir to found another",
+        state.path().display(),
+        visible(&membership.statements.state().name)
+    )))
+}
+
+/// The public half of new recovery words; `None` where there is neither a file nor anybody to read them.
+fn recovery_words(file: Option<&Path>) -> Result<Option<[u8; 32]>, Failure> {
+    if let Some(path) = file {
+        let words = recovery::Words::generate();
+        words.write(path)?;
+        aside(format!(
+            "recovery words written to {}; move them off this machine",
+            path.display()
+        ));
+        return Ok(Some(words.public()));
+    }
+    if !recovery::has_reader() {
+        return Ok(None);
+    }
+    let words = recovery::Words::generate();
+    words.show()?;
+    Ok(Some(words.public()))
+}
+
+fn on_disk(
+    state: &StateDir,
+    wanted: &Wanted<'_>,
+    recovery: Option<[u8; 32]>,
+) -> Result<(), Failure> {
+    let keys = Keys::load_or_make(state)?;
+    let founding = Founding::new(wanted, keys.identity.node.id(), recovery)?;
+    if let Err(error) = membership::establish(state, std::slice::from_ref(&founding.genesis)) {
+        let _ = std::fs::remove_file(&founding.admin_key);
+        keys.forget();
+        return Err(error.into());
+    }
+    founding.tell();
+    Ok(())
+}
+
+/// Founds the mesh of a node that waits for it; `demo` does so too.
+pub(super) fn found_through(
+    client: &mut Client,
+    home: &Path,
+    name: &str,
+    mesh: &str,
+) -> Result<(), Failure> {
+    let founder = public_of(&client.call(&Request::Identity)?)?;
+    let founding = Founding::new(&Wanted { name, mesh, home }, founder, None)?;
+    founding.submit(client)
+}
+
+/// A mesh that is about to be, its admin key kept already.
+struct Founding {
+    admin_key: PathBuf,
+    genesis: Statement,
+}
+
+impl Founding {
+    fn new(
+        wanted: &Wanted<'_>,
+        founder: NodeId,
+        recovery: Option<[u8; 32]>,
+    ) -> Result<Self, Failure> {
+        let key = AdminKey::generate();
+        let now_ms = u64::try_from(when::now_ms()).unwrap_or_default();
+        let (mesh, genesis) = found(&key, founder, wanted.name, wanted.mesh, recovery, now_ms);
+        Ok(Self {
+            admin_key: admin::store(wanted.home, &mesh, &key)?,
+            genesis,
+        })
+    }
+
+    /// Hands the mesh to its first node. The key stays whatever happens: the node may have taken the mesh
+    /// and failed at something later, and a key too many does no harm.
+    fn submit(&self, client: &mut Client) -> Result<(), Failure> {
+        let statements = vec![membership::to_text(&self.genesis)];
+        client.call(&Request::Init { statements }).map(drop)
+    }
+
+    fn tell(&self) {
+        aside(format!(
+            "admin key: {} (it alone can invite; keep a copy elsewhere)",
+            self.admin_key.display()
+        ));
+    }
+}
+
+fn report(
+    wanted: &Wanted<'_>,
+    invited: Option<&Invited>,
+    runs: bool,
+    out: &mut Printer,
+) -> Result<(), Failure> {
+    let founded = format!("founded mesh {}, this node is {}", wanted.mesh, wanted.name);
+    let start = "this node isn't running yet: start it with `outlast up`";
+    match invited {
+        Some(invited) => {
+            // Standard output is the token's.
+            aside(founded);
+            if !runs {
+                aside(start);
+            }
+            invite::show(invited, false, out)
+        }
+        None => {
+            out.line(founded)?;
+            out.flush()?;
+            aside(if runs {
+                "invite another machine with `outlast invite`"
+            } else {
+                start
+            });
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `members`: who belongs to the mesh; without a running node from what is on disk.
+
+use serde_json::{Value, json};
+
+use super::{Doer, reader};
+use crate::cli::{Global, JsonArgs};
+use crate::control::Request;
+use crate::failure::Failure;
+use crate::membership::Membership;
+use crate::state::StateDir;
+use crate::text::{self, Printer, visible};
+
+pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> Result<(), Failure> {
+    let state = StateDir::resolve(global)?;
+    let members = match reader(&state)? {
+        Doer::Node(mut client) => client.call(&Request::Members)?,
+        Doer::Ourselves(_lock) => stored(&state)?,
+    };
+    if arguments.json {
+        return out.json(&members);
+    }
+    let mut rows = vec![
+        ["NAME", "ID", "ADDRESS", "STATE", "JOINED"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for member in members.as_array().into_iter().flatten() {
+        let field = |name: &str| visible(member[name].as_str().unwrap_or("-")).into_owned();
+        let id: String = field("id").chars().take(8).collect();
+        let joined = member["joined_ms"]
+            .as_i64()
+            .map_or_else(|| "-".to_owned(), text::moment);
+        rows.push(vec![
+            field("name"),
+            id,
+            field("address"),
+            field("state"),
+            joined,
+        ]);
+    }
+    out.table(&rows)
+}
+
+/// The members on disk; whether they are up is unknown while no node runs here.
+fn stored(state: &StateDir) -> Result<Value, Failure> {
+    let membership = Membership::load(state)?
+        .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
+    let folded = membership.statements.state();
+    let members = folded.members.values().map(|member| {
+        json!({
+            "id": member.id.to_string(),
+            "name": member.name,
+            "address": member.address,
+            "joined_ms": member.joined_ms,
+            "state": "unknown",
+        })
+    });
+    Ok(members.collect())
+}

@@ -1,0 +1,163 @@
+//! `status`: this node, its peers, the way to each, what they lack, and the store.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cli::{Global, StatusArgs};
+use crate::control::Request;
+use crate::control::client::Client;
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::text::{self, Printer, Tone, visible};
+use crate::when;
+
+/// Between two pictures of `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) fn run(
+    global: &Global,
+    arguments: &StatusArgs,
+    out: &mut Printer,
+) -> Result<(), Failure> {
+    let state = StateDir::resolve(global)?;
+    let mut client = Client::require(state.socket_dir())?;
+    loop {
+        let status = client.call(&Request::Status)?;
+        if arguments.watch && out.is_terminal() && !arguments.json {
+            out.raw("\u{1b}[H\u{1b}[2J")?;
+        }
+        if arguments.json {
+            out.json(&status)?
+        } else {
+            show(&status, out)?
+        }
+        out.flush()?;
+        if !arguments.watch {
+            return Ok(());
+        }
+        std::thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn show(status: &Value, out: &mut Printer) -> Result<(), Failure> {
+    let node = &status["node"];
+    let mesh = &status["mesh"];
+    if mesh.is_null() {
+        out.line(format!("no mesh yet; waiting (process {})", node["pid"]))?;
+    } else {
+        out.line(format!(
+            "{} in mesh {}, {} members",
+            out.toned(Tone::Strong, &shown(&node["name"])),
+            out.toned(Tone::Strong, &shown(&mesh["name"])),
+            mesh["members"]
+        ))?;
+    }
+    facts(status, out)?;
+    peers(status, out)?;
+    for notice in status["notices"].as_array().into_iter().flatten() {
+        out.line(out.toned(Tone::Doubtful, &format!("! {}", shown(notice))))?;
+    }
+    Ok(())
+}
+
+fn facts(status: &Value, out: &mut Printer) -> Result<(), Failure> {
+    let node = &status["node"];
+    let uptime = text::duration(node["uptime_ms"].as_u64().unwrap_or(0));
+    out.line(format!(
+        "  up {uptime}, version {}",
+        shown(&node["version"])
+    ))?;
+    if status["mesh"].is_null() {
+        return Ok(());
+    }
+    out.line(format!(
+        "  id {}, address {}",
+        shown(&node["id"]),
+        shown(&node["address"])
+    ))?;
+    for page in node["dashboard"].as_array().into_iter().flatten() {
+        out.line(format!(
+            "  UDP port {}, page {} (log in: outlast dashboard)",
+            node["udp_port"],
+            shown(page)
+        ))?;
+    }
+    let store = &status["store"];
+    out.line(format!(
+        "  store {} of {}, {} series, {}",
+        text::size(store["bytes"].as_u64().unwrap_or(0)),
+        text::size(store["limit_bytes"].as_u64().unwrap_or(0)),
+        text::count(store["series"].as_u64().unwrap_or(0)),
+        reach(store)
+    ))?;
+    if node["isolated"].as_bool() == Some(true) {
+        out.line(out.toned(
+            Tone::Bad,
+            "  isolated: every datagram is dropped (outlast isolate off)",
+        ))?;
+    }
+    Ok(())
+}
+
+fn reach(store: &Value) -> String {
+    match store["oldest_ms"].as_i64() {
+        Some(oldest) => {
+            let back = u64::try_from(when::now_ms() - oldest).unwrap_or(0);
+            format!("reaches {} back", text::duration(back))
+        }
+        None => "nothing in it yet".to_owned(),
+    }
+}
+
+fn peers(status: &Value, out: &mut Printer) -> Result<(), Failure> {
+    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    if peers.is_empty() {
+        return Ok(());
+    }
+    let heading = [
+        "PEER", "STATE", "PATH", "RTT", "HEARD", "LACKS", "SENT", "RECEIVED", "ENDPOINT",
+    ];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(peers.iter().map(peer_row));
+    out.line("")?;
+    out.table(&rows)
+}
+
+fn peer_row(peer: &Value) -> Vec<String> {
+    let path = match peer["via"].as_str() {
+        Some(via) => format!("relay through {}", visible(via)),
+        None => shown(&peer["path"]),
+    };
+    let rtt = peer["rtt_ms"]
+        .as_f64()
+        .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+    let heard = peer["last_heard_ms"].as_i64().map_or_else(
+        || "never".to_owned(),
+        |at| {
+            format!(
+                "{} ago",
+                text::duration(u64::try_from(when::now_ms() - at).unwrap_or(0))
+            )
+        },
+    );
+    let backlog = match peer["backlog_samples"].as_u64().unwrap_or(0) {
+        0 => "nothing".to_owned(),
+        samples => format!("{} samples", text::count(samples)),
+    };
+    vec![
+        shown(&peer["name"]),
+        shown(&peer["state"]),
+        path,
+        rtt,
+        heard,
+        backlog,
+        text::size(peer["tx_bytes"].as_u64().unwrap_or(0)),
+        text::size(peer["rx_bytes"].as_u64().unwrap_or(0)),
+        shown(&peer["endpoint"]),
+    ]
+}
+
+fn shown(value: &Value) -> String {
+    visible(value.as_str().unwrap_or("-")).into_owned()
+}

@@ -1,0 +1,62 @@
+//! `tail`: live samples as lines, until Ctrl-C.
+
+use serde_json::Value;
+
+use crate::cli::{Global, TailArgs};
+use crate::control::Request;
+use crate::control::client::Client;
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::text::{self, Printer, Tone, aside, series_name, visible};
+
+pub(super) fn run(global: &Global, arguments: TailArgs, out: &mut Printer) -> Result<(), Failure> {
+    let state = StateDir::resolve(global)?;
+    let mut client = Client::require(state.socket_dir())?;
+    let request = Request::Tail {
+        node: arguments.node,
+        series: arguments.series,
+    };
+    let as_json = arguments.json;
+    client.stream(&request, |part| {
+        if let Some(rows) = part["skipped_rows"].as_u64() {
+            aside(format!(
+                "outlast: this terminal is too slow, {rows} rows were skipped"
+            ));
+            return Ok(());
+        }
+        if part.is_null() {
+            return Ok(());
+        }
+        if as_json {
+            out.json(&part)?
+        } else {
+            lines(&part, out)?
+        }
+        out.flush()
+    })?;
+    Ok(())
+}
+
+fn lines(part: &Value, out: &mut Printer) -> Result<(), Failure> {
+    let at = part["at_ms"]
+        .as_i64()
+        .map_or_else(String::new, text::moment);
+    let at = out.toned(Tone::Faint, &at);
+    let node = visible(part["node"].as_str().unwrap_or("-")).into_owned();
+    for sample in part["samples"].as_array().into_iter().flatten() {
+        let unit = visible(sample["unit"].as_str().unwrap_or_default()).into_owned();
+        let series = series_of(sample);
+        out.line(format!("{at} {node} {series} {} {unit}", sample["value"]).trim_end())?;
+    }
+    Ok(())
+}
+
+/// Name and labels of a series in an answer.
+pub(super) fn series_of(sample: &Value) -> String {
+    let labels = sample["labels"].as_object();
+    let labels = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+    series_name(sample["name"].as_str().unwrap_or("-"), labels)
+}

@@ -1,0 +1,276 @@
+//! What can be set: `/etc/outlast/outlast.toml` and the flags over it, parsed once into meanings.
+//!
+//! In: the file's text, the flags. Out: a `Config`; each part of the node gets its own piece of it.
+//! Invariant: an unknown key is an error, an explicit file must exist, flags win over the file.
+//! Absent: reading it again; changes need a restart.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::cli::{ReachArgs, UpArgs};
+
+/// Read when no file is named.
+pub(crate) const DEFAULT_FILE: &str = "/etc/outlast/outlast.toml";
+
+/// Where the page is served unless told otherwise.
+const DEFAULT_DASHBOARD: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5180);
+
+/// The least a store can work in: a generation, the spool and the ballast beside them.
+const LEAST_STORE_BYTES: u64 = 64 << 20;
+
+/// The default of `store.limit_bytes` is this, or a twentieth of the file system if that is less.
+const DEFAULT_STORE_BYTES: u64 = 2 << 30;
+
+/// What the owner of this node wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// UDP address to listen on. `None` leaves the choice to the mesh: port 51800 on every address.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Further addresses to tell others, `HOST:PORT`, resolved at each start.
+    pub(crate) endpoints: Vec<String>,
+    /// Where the page is served.
+    pub(crate) dashboard: SocketAddr,
+    /// Whether members are looked for in the local network.
+    pub(crate) lan: bool,
+    /// How much the store may take. `None` chooses by the size of the file system.
+    pub(crate) store_limit_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawConfig {
+    listen: Option<SocketAddr>,
+    endpoints: Vec<String>,
+    dashboard: Option<SocketAddr>,
+    lan: Option<bool>,
+    store: RawStore,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawStore {
+    limit_bytes: Option<u64>,
+}
+
+impl Config {
+    /// Reads the file named, or the default one where it exists.
+    pub(crate) fn load(explicit: Option<&Path>) -> Result<Self> {
+        let (path, required) = match explicit {
+            Some(path) => (path.to_owned(), true),
+            None => (PathBuf::from(DEFAULT_FILE), false),
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                Self::parse(&text).with_context(|| format!("configuration {}", path.display()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && !required => Self::parse(""),
+            Err(error) => {
+                Err(error).with_context(|| format!("read configuration {}", path.display()))
+            }
+        }
+    }
+
+    /// Reads the text of a file.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let raw: RawConfig = toml::from_str(text).map_err(|error| one_line(text, &error))?;
+        for value in &raw.endpoints {
+            endpoint(value).map_err(|why| anyhow::anyhow!("endpoints: {why}"))?;
+        }
+        if let Some(limit) = raw.store.limit_bytes
+            && limit < LEAST_STORE_BYTES
+        {
+            bail!("store.limit_bytes is {limit}, the least is {LEAST_STORE_BYTES} (64 MiB)");
+        }
+        Ok(Self {
+            listen: raw.listen,
+            endpoints: raw.endpoints,
+            dashboard: raw.dashboard.unwrap_or(DEFAULT_DASHBOARD),
+            lan: raw.lan.unwrap_or(true),
+            store_limit_bytes: raw.store.limit_bytes,
+        })
+    }
+
+    /// The same with the flags that say how a node is reached.
+    pub(crate) fn with_reach(mut self, flags: &ReachArgs) -> Self {
+        self.listen = flags.listen.or(self.listen);
+        if !flags.endpoint.is_empty() {
+            self.endpoints.clone_from(&flags.endpoint);
+        }
+        self
+    }
+
+    /// The same with the flags of `up`.
+    pub(crate) fn with_up(self, flags: &UpArgs) -> Self {
+        let mut config = self.with_reach(&flags.reach);
+        config.dashboard = flags.dashboard.unwrap_or(config.dashboard);
+        config.lan &= !flags.no_lan;
+        config
+    }
+
+    /// The advertised addresses as numbers; a name that doesn't resolve is left out and returned beside them.
+    pub(crate) fn resolve_endpoints(&self) -> (Vec<SocketAddr>, Vec<String>) {
+        let mut found = Vec::new();
+        let mut lost = Vec::new();
+        for text in &self.endpoints {
+            match text.to_socket_addrs() {
+                Ok(addresses) => found.extend(addresses.take(2)),
+                Err(_) => lost.push(text.clone()),
+            }
+        }
+        (found, lost)
+    }
+
+    /// How much the store below `dir` may take.
+    pub(crate) fn store_limit(&self, dir: &Path) -> u64 {
+        self.store_limit_bytes.unwrap_or_else(|| {
+            let Ok(system) = rustix::fs::statvfs(dir) else {
+                return DEFAULT_STORE_BYTES;
+            };
+            let twentieth = system.f_blocks.saturating_mul(system.f_frsize) / 20;
+            twentieth.clamp(LEAST_STORE_BYTES, DEFAULT_STORE_BYTES)
+        })
+    }
+}
+
+/// Checks the form `HOST:PORT` without asking anybody what it resolves to.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    if text
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| address.port() != 0)
+    {
+        return Ok(text.to_owned());
+    }
+    let wrong = || {
+        format!("`{text}` is no HOST:PORT, such as home.example.net:51800 or [2001:db8::1]:51800")
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let named = !host.is_empty()
+        && host.len() <= 253
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    let numbered = port.parse::<u16>().is_ok_and(|port| port != 0);
+    if named && numbered {
+        Ok(text.to_owned())
+    } else {
+        Err(wrong())
+    }
+}
+
+/// A TOML error as one line with its place; the picture of the line that comes with it is left out.
+fn one_line(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let message = error.message().replace('\n', " ");
+    match error.span() {
+        Some(span) => {
+            let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+            anyhow::anyhow!("line {line}: {message}")
+        }
+        None => anyhow::anyhow!("{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let config = Config::parse("").unwrap();
+        assert_eq!(
+            config,
+            Config {
+                listen: None,
+                endpoints: vec![],
+                dashboard: "127.0.0.1:5180".parse().unwrap(),
+                lan: true,
+                store_limit_bytes: None,
+            }
+        );
+    }
+
+    #[test]
+    fn every_key_turns_something() {
+        let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\n\
+                    dashboard = \"127.0.0.1:0\"\nlan = false\n[store]\nlimit_bytes = 268435456\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(
+            config,
+            Config {
+                listen: Some("0.0.0.0:7000".parse().unwrap()),
+                endpoints: vec!["home.example.net:7000".to_owned()],
+                dashboard: "127.0.0.1:0".parse().unwrap(),
+                lan: false,
+                store_limit_bytes: Some(256 << 20),
+            }
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let cases = [
+            ("lisen = 1\n", "line 1: unknown field `lisen`"),
+            (
+                "lan = true\n[store]\nlimit = 1\n",
+                "line 3: unknown field `limit`",
+            ),
+            ("\nlan = \"yes\"\n", "line 2: invalid type"),
+            ("listen = \"51800\"\n", "line 1: invalid socket address"),
+            (
+                "endpoints = [\"nowhere\"]\n",
+                "endpoints: `nowhere` is no HOST:PORT",
+            ),
+            (
+                "store.limit_bytes = 10\n",
+                "store.limit_bytes is 10, the least is 67108864 (64 MiB)",
+            ),
+        ];
+        for (text, starts) in cases {
+            let said = Config::parse(text).unwrap_err().to_string();
+            assert!(said.starts_with(starts), "{text:?}: {said}");
+            assert!(!said.contains('\n'), "{said}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = Config::parse("listen = \"0.0.0.0:7000\"\ndashboard = \"127.0.0.1:1\"").unwrap();
+        let flags = UpArgs {
+            reach: ReachArgs {
+                listen: Some("127.0.0.1:0".parse().unwrap()),
+                endpoint: vec!["a.example:1".to_owned()],
+            },
+            dashboard: Some("127.0.0.1:2".parse().unwrap()),
+            no_lan: true,
+            ephemeral: None,
+        };
+        let config = file.clone().with_up(&flags);
+        assert_eq!(config.listen, flags.reach.listen);
+        assert_eq!(config.dashboard, flags.dashboard.unwrap());
+        assert_eq!(config.endpoints, flags.reach.endpoint);
+        assert!(!config.lan);
+        assert_eq!(file.clone().with_reach(&ReachArgs::default()), file);
+    }
+
+    #[test]
+    fn endpoints_have_a_host_and_a_port() {
+        for fine in ["a.example:1", "192.0.2.1:51800", "[2001:db8::1]:51800"] {
+            assert!(endpoint(fine).is_ok(), "{fine}");
+        }
+        for wrong in [
+            "a.example",
+            ":1",
+            "a:0",
+            "a:70000",
+            "2001:db8::1",
+            "a b:1",
+            "[::1]:0",
+        ] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! `up`: everything a node is, started in order and stopped within `GOODBYE`.
+//!
+//! The order: lock, control socket, (wait for `init` or `join`), store, mesh, flow, page. Stopping goes back.
+//! In: the state directory, the configuration, SIGTERM or SIGINT. Out: the exit code.
+//! Invariant: nothing is started twice; before a mesh exists nothing but the control socket is open.
+//! Absent: what the commands on the socket answer (`daemon/answer.rs`).
+
+mod answer;
+mod history;
+mod page;
+mod status;
+mod store;
+mod tally;
+mod watcher;
+
+pub(crate) use history::offline;
+pub(crate) use store::open as open_store;
+pub(crate) use store::{NO_PATH, check as store_check};
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use data_encoding::HEXLOWER;
+use outlast_mesh::{Mesh, MeshConfig, Snapshot};
+use outlast_store::Store;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::page::WebContext;
+use crate::collect::{Collector, TunnelStats};
+use crate::config::Config;
+use crate::control::server;
+use crate::failure::Failure;
+use crate::flow::{Flow, FlowConfig, Reading};
+use crate::membership::{Keys, Membership};
+use crate::state::{Lock, StateDir};
+use crate::web::{Tickets, WebKey};
+
+/// How long leaving may take; then the process ends as a crash would, which everything here survives.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Threads of the runtime: one for the mesh, one for whatever reads the store.
+const WORKERS: usize = 2;
+
+/// The node, from `up` until it ends.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    state: StateDir,
+    config: Config,
+    started: Instant,
+    run_id: String,
+    boot_id: String,
+    /// Ends the process when cancelled.
+    stop: CancellationToken,
+    /// One `init` or `join` at a time.
+    entrance: Mutex<()>,
+    running: OnceLock<Running>,
+    /// What ended the node, when something did.
+    fatal: mpsc::Sender<anyhow::Error>,
+}
+
+/// What exists once there is a mesh.
+#[derive(Debug)]
+struct Running {
+    mesh: Mesh,
+    store: Store,
+    flow: Flow,
+    dashboard: SocketAddr,
+    tickets: Tickets,
+    /// Ends page and flow.
+    stop: CancellationToken,
+    page: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Runs the node until it is told to stop.
+pub(crate) fn run(
+    state: StateDir,
+    config: Config,
+    ephemeral: Option<PathBuf>,
+) -> Result<(), Failure> {
+    state.prepare()?;
+    let lock = state.lock().map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let ended = runtime.block_on(live(state, config, lock, ephemeral.is_some()));
+    // A thread still in the store must not hold up the end; what it writes is covered by the journal.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    if let Some(dir) = ephemeral {
+        watcher::remove(&dir);
+    }
+    Ok(ended?)
+}
+
+async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> Result<()> {
+    let signalled = crate::interrupt::stopped();
+    let listener = server::bind(state.path())?;
+    let (fatal, mut failures) = mpsc::channel(1);
+    let daemon = Arc::new(Daemon {
+        boot_id: boot_id(),
+        run_id: random_id(),
+        started: Instant::now(),
+        stop: CancellationToken::new(),
+        entrance: Mutex::new(()),
+        running: OnceLock::new(),
+        fatal,
+        state,
+        config,
+    });
+    if ephemeral {
+        watcher::stop_with_stdin(daemon.stop.clone());
+    }
+    let answering = tokio::spawn(server::serve(
+        listener,
+        Arc::clone(&daemon),
+        daemon.stop.clone(),
+    ));
+    let began = begin(&daemon).await;
+    let ended = match began {
+        Err(error) => Err(error),
+        Ok(()) => tokio::select! {
+            () = signalled => Ok(()),
+            () = daemon.stop.cancelled() => Ok(()),
+            failure = failures.recv() => failure.map_or(Ok(()), Err),
+        },
+    };
+    tracing::info!("stopping");
+    daemon.stop.cancel();
+    let _ = answering.await;
+    if tokio::time::timeout(GOODBYE, daemon.leave()).await.is_err() {
+        tracing::warn!(
+            after_s = GOODBYE.as_secs(),
+            "gave up waiting for a clean end"
+        );
+    }
+    let _ = std::fs::remove_file(daemon.state.join(crate::control::SOCKET));
+    drop(lock);
+    ended
+}
+
+async fn begin(daemon: &Daemon) -> Result<()> {
+    if daemon.state.is_member() {
+        return daemon.start().await;
+    }
+    tracing::info!(state_dir = %daemon.state.path().display(), "waiting for `outlast init` or `outlast join`");
+    Ok(())
+}
+
+impl Daemon {
+    fn running(&self) -> Option<&Running> {
+        self.running.get()
+    }
+
+    /// Starts everything that needs a mesh.
+    async fn start(&self) -> Result<()> {
+        let membership = Membership::load(&self.state)?.context("no statements to start from")?;
+        let identity = Keys::load_or_make(&self.state)?.identity;
+        let node = identity.node.clone();
+        let store = {
+            let (state, limit) = (
+                self.state.clone(),
+                self.config.store_limit(self.state.path()),
+            );
+            let opening =
+                tokio::task::spawn_blocking(move || open_store(&state, limit, Some(node)));
+            opening.await.context("open the store")??
+        };
+        let (advertise, lost) = self.config.resolve_endpoints();
+        for endpoint in lost {
+            tracing::warn!(%endpoint, "an endpoint to advertise does not resolve and is left out");
+        }
+        let config = MeshConfig {
+            listen: self.config.listen,
+            advertise,
+            state_dir: self.state.path().to_owned(),
+            lan: self.config.lan,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (mesh, events) =
+            Mesh::start(config, identity, membership.journal, membership.statements).await?;
+        let stop = CancellationToken::new();
+        let flow = Flow::start_with(
+            FlowConfig::default(),
+            store.clone(),
+            mesh.clone(),
+            events,
+            read_machine(),
+            stop.clone(),
+        )?;
+        let tickets = Tickets::new();
+        let context = WebContext {
+            flow: flow.clone(),
+            tickets: tickets.clone(),
+            key: self.web_key()?,
+            listen: self.config.dashboard,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let (dashboard, page) = page::serve(context, stop.clone())
+            .await
+            .with_context(|| format!("serve the page on {}", self.config.dashboard))?;
+        let snapshot = mesh.snapshot();
+        tracing::info!(
+            mesh = %crate::text::visible(&snapshot.mesh_name),
+            node = %snapshot.my_name,
+            udp_port = snapshot.udp_port,
+            dashboard = %dashboard,
+            "running"
+        );
+        let page = std::sync::Mutex::new(Some(page));
+        let running = Running {
+            mesh,
+            store,
+            flow,
+            dashboard,
+            tickets,
+            stop,
+            page,
+        };
+        self.running
+            .set(running)
+            .map_err(|_| anyhow::anyhow!("the node is running already"))
+    }
+
+    fn web_key(&self) -> Result<WebKey> {
+        let path = self.state.join("web.key");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => WebKey::from_base64(text.trim())
+                .with_context(|| format!("{}; remove it to make a new one", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key = WebKey::generate();
+                let line = zeroize::Zeroizing::new(format!("{}\n", *key.to_base64()));
+                crate::state::write_new(&path, line.as_bytes(), 0o600)?;
+                Ok(key)
+            }
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Says goodbye and puts everything on disk.
+    async fn leave(&self) {
+        let Some(running) = self.running() else {
+            return;
+        };
+        running.stop.cancel();
+        let page = running.page.lock().ok().and_then(|mut page| page.take());
+        if let Some(page) = page {
+            let _ = page.await;
+        }
+        running.mesh.clone().shutdown().await;
+        let store = running.store.clone();
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the store did not close cleanly"),
+            Err(error) => tracing::warn!(%error, "the store's end was cut short"),
+        }
+    }
+}
+
+/// One reading of this machine a call.
+fn read_machine() -> impl FnMut(&Snapshot) -> Reading {
+    let mut collector = Collector::new(Path::new("/"));
+    move |snapshot| {
+        let tick = collector.tick(&TunnelStats::from(snapshot));
+        Reading {
+            appended: tick.appended,
+            values: tick.values,
+        }
+    }
+}
+
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+fn random_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel hands out randomness on every system we run on");
+    HEXLOWER.encode(&bytes)
+}

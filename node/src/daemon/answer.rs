@@ -1,0 +1,285 @@
+//! What the node answers on its control socket, verb by verb.
+//!
+//! In: requests of this node's owner. Out: one value each, for some of them after any number of parts.
+//! Invariant: a founder's admin key never comes here; statements arrive signed.
+//! Absent: printing; commands do that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use outlast_mesh::trust::Token;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use super::history::{History, Names};
+use super::tally::{log_name, tally};
+use super::{Daemon, Running, status};
+use crate::control::server::Answers;
+use crate::control::{self, Request};
+use crate::failure::Failure;
+use crate::flow::{Arrival, node_of};
+use crate::membership::{self, Keys};
+use crate::{nodes, text};
+
+/// How often a silent `tail` looks whether its reader is still there.
+const STILL_THERE: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    /// Answers one request; parts go out on the way.
+    pub(crate) async fn answer(
+        &self,
+        request: Request,
+        answers: &mut Answers,
+    ) -> Result<Value, Failure> {
+        match request {
+            Request::Status => Ok(status::status(self).await),
+            Request::Members => Ok(status::members(&self.member()?.mesh)),
+            Request::Statements => self.statements(answers).await,
+            Request::Publish { statements } => self.publish(&statements).await,
+            Request::Identity => self.identity().await,
+            Request::Init { statements } => self.init(&statements).await,
+            Request::Join { token, name } => self.join(&token, &name).await,
+            Request::Query(asked) => self.query(asked, answers).await,
+            Request::Ticket => self.ticket(),
+            Request::Isolate { on } => self.isolate(on),
+            Request::Tally { cuts } => self.tally(cuts).await,
+            Request::Taken => self.taken(),
+            Request::Tail { node, series } => self.tail(node, series, answers).await,
+            Request::Shutdown => {
+                self.stop.cancel();
+                Ok(json!({}))
+            }
+        }
+    }
+
+    fn member(&self) -> Result<&Running, Failure> {
+        self.running().ok_or_else(|| {
+            Failure::new("this node belongs to no mesh yet: run `outlast init`, or `outlast join` with a token")
+        })
+    }
+
+    async fn statements(&self, answers: &mut Answers) -> Result<Value, Failure> {
+        let statements = self.member()?.mesh.statements().await;
+        for statement in statements.iter() {
+            answers.part(json!(membership::to_text(statement))).await?;
+        }
+        Ok(json!({}))
+    }
+
+    async fn publish(&self, statements: &[String]) -> Result<Value, Failure> {
+        let mesh = &self.member()?.mesh;
+        for text in statements {
+            let statement = membership::from_text(text)?;
+            mesh.publish(statement).await.map_err(anyhow::Error::from)?;
+        }
+        Ok(json!({}))
+    }
+
+    async fn identity(&self) -> Result<Value, Failure> {
+        let _entrance = self.entrance.lock().await;
+        if self.running().is_none() {
+            self.refuse_second_mesh()?;
+        }
+        let identity = Keys::load_or_make(&self.state)?.identity;
+        Ok(json!({
+            "id": data_encoding::HEXLOWER.encode(&identity.node.public()),
+            "tunnel": identity.tunnel.public().to_string(),
+            "running": self.running().is_some(),
+        }))
+    }
+
+    async fn init(&self, statements: &[String]) -> Result<Value, Failure> {
+        let _entrance = self.entrance.lock().await;
+        self.refuse_second_mesh()?;
+        let statements: Vec<_> = statements
+            .iter()
+            .map(|text| membership::from_text(text))
+            .collect::<Result<_>>()?;
+        let me = Keys::load_or_make(&self.state)?.identity.node.id();
+        let gathered = membership::gather(statements.clone())?;
+        if !gathered.state().members.contains_key(&me) {
+            return Err(Failure::new(
+                "these statements found a mesh without this node",
+            ));
+        }
+        membership::establish(&self.state, &statements)?;
+        self.enter().await?;
+        Ok(json!({ "mesh": gathered.mesh().to_string() }))
+    }
+
+    async fn join(&self, token: &str, name: &str) -> Result<Value, Failure> {
+        let _entrance = self.entrance.lock().await;
+        let token = Token::parse(token).map_err(anyhow::Error::from)?;
+        let joined = if let Some(running) = self.running() {
+            // The journal is the mesh's while it runs.
+            let statements = running.mesh.statements().await;
+            membership::already_joined(&statements, &running.mesh.me(), &token)?
+        } else {
+            let joined = membership::join(&self.state, &self.config, &token, name).await?;
+            self.enter().await?;
+            joined
+        };
+        Ok(json!({ "mesh": joined.mesh_name, "name": joined.name, "members": joined.members }))
+    }
+
+    /// Starts what a member runs; when that fails the node ends, for a half-started one helps nobody.
+    async fn enter(&self) -> Result<(), Failure> {
+        let Err(error) = self.start().await else {
+            return Ok(());
+        };
+        let said = format!("{error:#}");
+        let _ = self.fatal.try_send(error);
+        Err(Failure::new(format!(
+            "this node is a member, but could not start: {said}"
+        )))
+    }
+
+    fn refuse_second_mesh(&self) -> Result<(), Failure> {
+        match self.running() {
+            None if !self.state.is_member() => Ok(()),
+            None => Err(Failure::new("this node is a member of a mesh already")),
+            Some(running) => Err(Failure::new(format!(
+                "this node is a member of mesh {} already; name an empty directory with --state-dir to found another",
+                text::visible(&running.mesh.snapshot().mesh_name)
+            ))),
+        }
+    }
+
+    async fn query(
+        &self,
+        asked: control::History,
+        answers: &mut Answers,
+    ) -> Result<Value, Failure> {
+        let running = self.member()?;
+        let (store, names) = (running.store.clone(), Arc::new(names(running)));
+        let origins = History {
+            store: &store,
+            names: &names,
+        }
+        .origins(&asked)?;
+        // One origin at a time: what is in memory at once stays small.
+        for origin in origins {
+            let (store, names, asked) = (store.clone(), Arc::clone(&names), asked.clone());
+            let reading = tokio::task::spawn_blocking(move || {
+                History {
+                    store: &store,
+                    names: &names,
+                }
+                .parts(&asked, origin)
+            });
+            for part in reading.await.context("read the store")?? {
+                answers.part(part).await?;
+            }
+        }
+        Ok(json!({}))
+    }
+
+    fn ticket(&self) -> Result<Value, Failure> {
+        let running = self.member()?;
+        let ticket = running.tickets.issue();
+        Ok(json!({ "url": format!("http://{}/login?ticket={ticket}", running.dashboard) }))
+    }
+
+    fn isolate(&self, on: bool) -> Result<Value, Failure> {
+        self.member()?.mesh.isolate(on);
+        tracing::warn!(on, "isolation switched");
+        Ok(json!({ "isolated": on }))
+    }
+
+    async fn tally(&self, cuts: std::collections::BTreeMap<String, u32>) -> Result<Value, Failure> {
+        let store = self.member()?.store.clone();
+        let counting = tokio::task::spawn_blocking(move || tally(&store, &cuts));
+        Ok(json!(counting.await.context("count the store")??))
+    }
+
+    fn taken(&self) -> Result<Value, Failure> {
+        let taken = self.member()?.flow.taken();
+        Ok(json!({ "log": log_name(&taken.log), "rows": taken.rows, "samples": taken.samples }))
+    }
+
+    async fn tail(
+        &self,
+        node: Option<String>,
+        series: Option<String>,
+        answers: &mut Answers,
+    ) -> Result<Value, Failure> {
+        let running = self.member()?;
+        let only = node
+            .map(|typed| nodes::find(&names(running), &typed))
+            .transpose()?;
+        let pattern = outlast_store::Pattern::parse(series.as_deref().unwrap_or("*"))
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        let mut feed = running.flow.feed();
+        loop {
+            let arrival = tokio::select! {
+                arrival = feed.recv() => arrival,
+                () = tokio::time::sleep(STILL_THERE) => {
+                    answers.part(Value::Null).await?;
+                    continue;
+                }
+            };
+            match arrival {
+                Ok(arrival) => {
+                    if let Some(part) = live_row(running, &arrival, only, &pattern) {
+                        answers.part(part).await?;
+                    }
+                }
+                Err(RecvError::Lagged(rows)) => {
+                    answers.part(json!({ "skipped_rows": rows })).await?
+                }
+                Err(RecvError::Closed) => return Ok(json!({})),
+            }
+        }
+    }
+}
+
+fn names(running: &Running) -> Names {
+    let snapshot = running.mesh.snapshot();
+    snapshot
+        .members
+        .iter()
+        .map(|member| (member.id, member.name.clone()))
+        .collect()
+}
+
+/// One row as `tail` shows it. `None`: not live, not asked for, or of an unknown schema.
+fn live_row(
+    running: &Running,
+    arrival: &Arrival,
+    only: Option<outlast_mesh::NodeId>,
+    pattern: &outlast_store::Pattern,
+) -> Option<Value> {
+    let row = &arrival.row.row;
+    let node = node_of(row.log.origin);
+    if !arrival.live || only.is_some_and(|only| only != node) {
+        return None;
+    }
+    let schema = running.store.schema(&row.schema)?;
+    let samples: Vec<Value> = schema
+        .series
+        .iter()
+        .zip(&row.values)
+        .filter(|(series, _)| pattern.matches(series))
+        .filter_map(|(series, value)| {
+            let labels: serde_json::Map<String, Value> = series
+                .labels
+                .iter()
+                .map(|(key, value)| (key.clone(), json!(value)))
+                .collect();
+            Some(json!({
+                "name": series.name,
+                "labels": labels,
+                "unit": series.unit,
+                "value": series.value((*value)?),
+            }))
+        })
+        .collect();
+    if samples.is_empty() {
+        return None;
+    }
+    let name = names(running)
+        .remove(&node)
+        .unwrap_or_else(|| node.to_string());
+    Some(json!({ "node": name, "at_ms": row.wall_ms(), "seq": row.seq, "samples": samples }))
+}

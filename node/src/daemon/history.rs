@@ -1,0 +1,135 @@
+//! History for `query`: which nodes a glob means, and the store's answer in parts that fit a line.
+//!
+//! In: a request, who is called what, the store. Out: JSON of one series each, long ones in several parts.
+//! Invariant: a part never holds more than `MOST_POINTS` points; parts of one series follow each other.
+//! Absent: gaps and steps; the store decides those.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use globset::{Glob, GlobMatcher};
+use outlast_mesh::NodeId;
+use outlast_store::{Origin, Query, SeriesPoints, Step, Store};
+use serde_json::{Value, json};
+
+use crate::cli::StepArg;
+use crate::control;
+use crate::failure::Failure;
+use crate::flow::{node_of, origin_of};
+
+/// Points in one part: with 40 bytes each well below the longest line.
+const MOST_POINTS: usize = 16_384;
+
+/// How names and ids are found: names as the mesh shows them.
+pub(crate) type Names = BTreeMap<NodeId, String>;
+
+/// One request against one store.
+#[derive(Debug)]
+pub(crate) struct History<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) names: &'a Names,
+}
+
+impl History<'_> {
+    /// The origins that the request's node glob means, each to be asked for itself.
+    pub(crate) fn origins(&self, asked: &control::History) -> Result<Vec<Origin>, Failure> {
+        let glob = node_glob(&asked.node)?;
+        let mut known: Vec<NodeId> = self.names.keys().copied().collect();
+        for log in self.store.held().keys() {
+            let node = node_of(log.origin);
+            if !known.contains(&node) {
+                known.push(node);
+            }
+        }
+        known.retain(|node| {
+            let id = node.to_string();
+            let name = self.names.get(node).map_or(id.as_str(), String::as_str);
+            glob.is_match(name) || is_prefix_of(&asked.node, &id)
+        });
+        Ok(known.into_iter().map(origin_of).collect())
+    }
+
+    /// The parts of one origin's answer.
+    pub(crate) fn parts(
+        &self,
+        asked: &control::History,
+        origin: Origin,
+    ) -> Result<Vec<Value>, Failure> {
+        let query = Query {
+            origins: Some(vec![origin]),
+            series: asked.series.clone(),
+            from_ms: asked.from_ms,
+            to_ms: asked.to_ms,
+            step: match asked.step {
+                StepArg::Raw => Step::Raw,
+                StepArg::S10 => Step::S10,
+                StepArg::M1 => Step::M1,
+                StepArg::H1 => Step::H1,
+            },
+        };
+        let answer = self.store.query(&query).map_err(anyhow::Error::from)?;
+        Ok(answer
+            .iter()
+            .flat_map(|series| self.series_parts(series))
+            .collect())
+    }
+
+    fn series_parts(&self, found: &SeriesPoints) -> Vec<Value> {
+        let node = node_of(found.origin);
+        let id = node.to_string();
+        let labels: BTreeMap<&str, &str> = found
+            .series
+            .labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let head = json!({
+            "node": self.names.get(&node).unwrap_or(&id),
+            "node_id": id,
+            "name": found.series.name,
+            "labels": labels,
+            "unit": found.series.unit,
+            "kind": found.series.kind,
+            "step_ms": found.step_ms,
+        });
+        let chunks: Vec<&[_]> = if found.points.is_empty() {
+            vec![&[]]
+        } else {
+            found.points.chunks(MOST_POINTS).collect()
+        };
+        let part = |points: &&[(i64, Option<f64>)]| {
+            let mut part = head.clone();
+            part["points"] = json!(points);
+            part
+        };
+        chunks.iter().map(part).collect()
+    }
+}
+
+/// Answers a whole request at once, where no node runs.
+pub(crate) fn offline(
+    store: &Store,
+    names: &Names,
+    asked: &control::History,
+    mut each: impl FnMut(Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let history = History { store, names };
+    for origin in history.origins(asked)? {
+        for part in history.parts(asked, origin)? {
+            each(part)?;
+        }
+    }
+    Ok(())
+}
+
+fn node_glob(text: &str) -> Result<GlobMatcher, Failure> {
+    Glob::new(text)
+        .map(|glob| glob.compile_matcher())
+        .map_err(|error| Failure::usage(format!("--node {text}: {}", error.kind())))
+}
+
+/// Whether the text is the beginning of an id, long enough not to be meant as a name.
+fn is_prefix_of(text: &str, id: &str) -> bool {
+    const SHORTEST: usize = 4;
+    text.len() >= SHORTEST && id.starts_with(text)
+}

@@ -1,0 +1,326 @@
+//! Becoming a member and letting others become one: what `init`, `invite` and `join` do to a state directory.
+//!
+//! In: keys, names, tokens. Out: statements on disk, all of a mesh's or none.
+//! Invariant: `statements.log` appears whole, by a rename, and only after this node is a member by it; a refused
+//! join leaves nothing that wasn't there before.
+//! Absent: the admin key's place (`admin.rs`), and who asks: a command under the lock, or the daemon.
+
+pub(crate) mod addresses;
+pub(crate) mod admin;
+pub(crate) mod recovery;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use data_encoding::BASE64;
+use outlast_mesh::trust::{Bootstrap, EndpointKind, Member, Statement, Statements, Token, kind};
+use outlast_mesh::{Identity, JoinError, Journal, MeshId, NodeId, NodeKey, TunnelKey};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::state::StateDir;
+use crate::text::{self, visible};
+use crate::when;
+
+/// The journal's name in the state directory.
+pub(crate) const JOURNAL: &str = "statements.log";
+
+/// Addresses that a token names of one node: enough for both families at home and away.
+const MOST_ADDRESSES: usize = 6;
+
+/// What is on disk of a mesh this node belongs to.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    pub(crate) journal: Journal,
+    pub(crate) statements: Statements,
+}
+
+impl Membership {
+    /// Reads what is there. `None` = neither founded nor joined.
+    pub(crate) fn load(state: &StateDir) -> Result<Option<Self>> {
+        if !state.is_member() {
+            return Ok(None);
+        }
+        let path = state.join(JOURNAL);
+        let context = || format!("read {}", path.display());
+        let (journal, stored) = Journal::open(&path).with_context(context)?;
+        let statements = gather(stored).with_context(context)?;
+        Ok(Some(Self {
+            journal,
+            statements,
+        }))
+    }
+}
+
+/// Statements as a set, under the mesh their Genesis names.
+pub(crate) fn gather(stored: Vec<Statement>) -> Result<Statements> {
+    let genesis = stored
+        .iter()
+        .find(|statement| statement.kind == kind::GENESIS)
+        .ok_or_else(|| anyhow!("no Genesis among {} statements", stored.len()))?;
+    let mesh = MeshId(genesis.id(&MeshId([0; 32])).0);
+    let mut statements = Statements::new(mesh);
+    for statement in stored {
+        if let Err(refusal) = statements.insert(statement) {
+            // One bad record costs that record; the peers have it if it ever counted.
+            tracing::warn!(reason = %refusal, "a stored statement was left out");
+        }
+    }
+    Ok(statements)
+}
+
+/// Puts the statements of a mesh in place, whole or not at all.
+pub(crate) fn establish(state: &StateDir, statements: &[Statement]) -> Result<()> {
+    let (path, fresh) = (state.join(JOURNAL), state.join("statements.log.new"));
+    let context = || format!("write {}", path.display());
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(context);
+        }
+        _ => {}
+    }
+    let (mut journal, _) = Journal::open(&fresh).with_context(context)?;
+    journal.append(statements).with_context(context)?;
+    drop(journal);
+    std::fs::rename(&fresh, &path).with_context(context)?;
+    std::fs::File::open(state.path())
+        .and_then(|dir| dir.sync_all())
+        .with_context(context)
+}
+
+/// This node's keys, and which of their files this call made.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) identity: Identity,
+    made: Vec<PathBuf>,
+}
+
+impl Keys {
+    /// Loads the keys, making those that are missing.
+    pub(crate) fn load_or_make(state: &StateDir) -> Result<Self> {
+        let mut made = Vec::new();
+        let path = state.join("node.key");
+        let node = if path.exists() {
+            NodeKey::load(&path)?
+        } else {
+            let key = NodeKey::generate();
+            key.store(&path)?;
+            made.push(path);
+            key
+        };
+        let path = state.join("wg.key");
+        let tunnel = if path.exists() {
+            TunnelKey::load(&path)?
+        } else {
+            let key = TunnelKey::generate();
+            key.store(&path)?;
+            made.push(path);
+            key
+        };
+        Ok(Self {
+            identity: Identity { node, tunnel },
+            made,
+        })
+    }
+
+    /// Removes what `load_or_make` made.
+    pub(crate) fn forget(self) {
+        for path in self.made {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Who let this node in, and where it is.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) mesh_name: String,
+    pub(crate) name: String,
+    pub(crate) members: Vec<String>,
+}
+
+/// Joins the mesh of a token and stores it; the caller holds the lock.
+pub(crate) async fn join(
+    state: &StateDir,
+    config: &Config,
+    token: &Token,
+    name: &str,
+) -> Result<Joined, Failure> {
+    let keys = Keys::load_or_make(state)?;
+    if let Some(membership) = Membership::load(state)? {
+        return already_joined(&membership.statements, &keys.identity.node.id(), token);
+    }
+    match outlast_mesh::join(config.listen, token, &keys.identity, name).await {
+        Ok(statements) => {
+            let me = keys.identity.node.id();
+            let gathered = gather(statements.clone())?;
+            let state_of_mesh = gathered.state();
+            let joined = describe(&state_of_mesh.members, &state_of_mesh.name, &me)?;
+            establish(state, &statements)?;
+            Ok(joined)
+        }
+        Err(error) => {
+            if !matches!(error, JoinError::NoAnswer { .. }) {
+                keys.forget();
+            }
+            Err(refusal(token, &error))
+        }
+    }
+}
+
+/// The answer to a member that is given a token: the same mesh is no mistake, another one is.
+pub(crate) fn already_joined(
+    statements: &Statements,
+    me: &NodeId,
+    token: &Token,
+) -> Result<Joined, Failure> {
+    let folded = statements.state();
+    if statements.mesh() != token.mesh() {
+        return Err(Failure::new(format!(
+            "this node is a member of mesh {} already, and the token is for mesh {}; \
+             name an empty directory with --state-dir to join another",
+            visible(&folded.name),
+            visible(&token.mesh_name())
+        )));
+    }
+    describe(&folded.members, &folded.name, me)
+}
+
+fn describe(
+    members: &std::collections::BTreeMap<NodeId, Member>,
+    mesh_name: &str,
+    me: &NodeId,
+) -> Result<Joined, Failure> {
+    let myself = members
+        .get(me)
+        .ok_or_else(|| Failure::new("what the mesh sent does not make this node a member"))?;
+    Ok(Joined {
+        mesh_name: mesh_name.to_owned(),
+        name: myself.name.clone(),
+        members: members.values().map(|member| member.name.clone()).collect(),
+    })
+}
+
+fn refusal(token: &Token, error: &JoinError) -> Failure {
+    let over_ms = i64::try_from(token.invite().not_after_ms).unwrap_or(i64::MAX);
+    let over = over_ms < when::now_ms();
+    // A token that expired more than a day ago is met with silence.
+    if over && matches!(error, JoinError::NoAnswer { .. }) {
+        return Failure::new(format!(
+            "the token expired at {} by this machine's clock, and nobody answered it; make a new one with `outlast invite`",
+            text::moment(over_ms)
+        ));
+    }
+    Failure::from(anyhow!(error.to_string()))
+}
+
+/// Whom a token names: `me` first, then up to two others, the most recently heard first.
+pub(crate) fn bootstraps(
+    statements: &Statements,
+    me: Bootstrap,
+    heard: &[NodeId],
+) -> Vec<Bootstrap> {
+    let state = statements.state();
+    let known = |id: &NodeId| {
+        let info = state.members.get(id)?.info.as_ref()?;
+        let addrs = reachable(info);
+        (!addrs.is_empty()).then_some(Bootstrap {
+            node: *id,
+            tunnel: info.tunnel,
+            addrs,
+        })
+    };
+    let others = heard.iter().filter(|id| **id != me.node).filter_map(known);
+    let mut named = vec![me.clone()];
+    named.extend(others.take(outlast_mesh::trust::MAX_BOOTSTRAPS - 1));
+    named
+}
+
+/// Where a node says it is, most promising first.
+pub(crate) fn reachable(info: &outlast_mesh::trust::NodeInfo) -> Vec<std::net::SocketAddr> {
+    let mut endpoints = info.endpoints.clone();
+    endpoints.sort_by_key(|endpoint| match endpoint.kind {
+        EndpointKind::Advertised => 0,
+        EndpointKind::Local => 1,
+        EndpointKind::Observed => 2,
+    });
+    let mut addresses: Vec<_> = endpoints
+        .into_iter()
+        .map(|endpoint| endpoint.addr)
+        .collect();
+    addresses.dedup();
+    addresses.truncate(MOST_ADDRESSES);
+    addresses
+}
+
+/// Statements as text, for the control socket.
+pub(crate) fn to_text(statement: &Statement) -> String {
+    let mut bytes = Vec::with_capacity(statement.encoded_len());
+    statement.encode(&mut bytes);
+    BASE64.encode(&bytes)
+}
+
+/// Statements from text.
+pub(crate) fn from_text(text: &str) -> Result<Statement> {
+    let bytes = BASE64
+        .decode(text.as_bytes())
+        .context("a statement that is no base64")?;
+    let mut rest = &bytes[..];
+    let statement = Statement::decode(&mut rest)?;
+    if rest.is_empty() {
+        Ok(statement)
+    } else {
+        Err(anyhow!("a statement with a tail"))
+    }
+}
+
+/// The host's name as a node's name: lower case, anything else a dash.
+pub(crate) fn host_name() -> String {
+    node_name(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+fn node_name(host: &str) -> String {
+    let first = host
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let name: String = first
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .take(outlast_mesh::trust::MAX_NAME)
+        .collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() {
+        "node".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_becomes_a_node_name() {
+        let cases = [
+            ("attic", "attic"),
+            ("Attic.home.arpa", "attic"),
+            ("Living_Room", "living-room"),
+            ("größe", "gr--e"),
+            ("", "node"),
+            ("---", "node"),
+        ];
+        for (host, name) in cases {
+            assert_eq!(node_name(host), name, "{host}");
+        }
+        assert_eq!(node_name(&"x".repeat(200)).len(), 63);
+    }
+}

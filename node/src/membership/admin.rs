@@ -1,0 +1,96 @@
+//! The owner's admin keys: `<config home>/outlast/admin/<MESHID>.key`, out of the daemon's reach.
+//!
+//! `store` keeps the key of a new mesh, `Admin::open` takes it up for signing.
+//! Invariant: two commands never sign with one key at once, or the key's log would fork and be frozen.
+//! Absent: passphrases and further admins.
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use outlast_mesh::{AdminKey, MeshId};
+use rustix::fs::FlockOperation;
+
+use crate::failure::Failure;
+use crate::text::visible;
+
+/// An admin key in use; nobody else signs with it until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) key: AdminKey,
+    _only: File,
+}
+
+/// Where the key of a mesh is kept.
+pub(crate) fn path(config_home: &Path, mesh: &MeshId) -> PathBuf {
+    config_home
+        .join("outlast/admin")
+        .join(format!("{mesh}.key"))
+}
+
+/// Keeps the key of a new mesh.
+pub(crate) fn store(config_home: &Path, mesh: &MeshId, key: &AdminKey) -> Result<PathBuf> {
+    let path = path(config_home, mesh);
+    let dir = path.parent().expect("the path was joined of three parts");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("make {} for the admin key", dir.display()))?;
+    key.store(&path)?;
+    Ok(path)
+}
+
+impl Admin {
+    /// Takes up the key of a mesh, waiting while another command signs with it.
+    pub(crate) fn open(
+        config_home: &Path,
+        mesh: &MeshId,
+        mesh_name: &str,
+    ) -> Result<Self, Failure> {
+        let path = path(config_home, mesh);
+        if !path.exists() {
+            return Err(Failure::new(format!(
+                "no admin key of mesh {} at {}; it was made where `outlast init` ran, by that user: run this there",
+                visible(mesh_name),
+                path.display()
+            )));
+        }
+        let key = AdminKey::load(&path).map_err(anyhow::Error::from)?;
+        let only = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        rustix::fs::flock(&only, FlockOperation::LockExclusive)
+            .with_context(|| format!("lock {}", path.display()))?;
+        Ok(Self { key, _only: only })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_admin_key_is_told_with_the_place_it_is_expected() {
+        let home = tempfile::tempdir().unwrap();
+        let mesh = MeshId([7; 32]);
+        let failure = Admin::open(home.path(), &mesh, "home").unwrap_err();
+        let expected = path(home.path(), &mesh);
+        assert_eq!(
+            failure.message,
+            format!(
+                "no admin key of mesh home at {}; it was made where `outlast init` ran, by that user: run this there",
+                expected.display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_stored_key_is_found_again() {
+        let home = tempfile::tempdir().unwrap();
+        let mesh = MeshId([8; 32]);
+        let key = AdminKey::generate();
+        store(home.path(), &mesh, &key).unwrap();
+        let opened = Admin::open(home.path(), &mesh, "home").unwrap();
+        assert_eq!(opened.key.public(), key.public());
+    }
+}

@@ -1,0 +1,209 @@
+//! The 24 recovery words: made once, shown once or written to one file, never stored by us.
+//!
+//! In: randomness. Out: words for the owner, and the public half of their key for the Genesis.
+//! Invariant: the words are never on standard output's main screen, in a log or in an argument.
+//! Absent: using them; that is `recover`.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use bip39::{Language, Mnemonic};
+use outlast_mesh::AdminKey;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::failure::Failure;
+use crate::state;
+
+/// Separates the key of the words from any other use of their entropy.
+const CONTEXT: &str = "outlast 2026 recovery key from the entropy of 24 words";
+
+/// A new set of words.
+pub(crate) struct Words {
+    words: Zeroizing<String>,
+    public: [u8; 32],
+}
+
+impl Words {
+    /// Makes 24 words from 256 random bits.
+    pub(crate) fn generate() -> Self {
+        let mut entropy = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *entropy)
+            .expect("the kernel hands out randomness on every system we run on");
+        Self::from_entropy(&entropy)
+    }
+
+    fn from_entropy(entropy: &[u8; 32]) -> Self {
+        let mnemonic = Mnemonic::from_entropy_in(Language::English, entropy)
+            .expect("256 bits are a length the standard knows");
+        let mut seed = blake3::derive_key(CONTEXT, entropy);
+        let public = AdminKey::from_seed(&seed).public();
+        seed.zeroize();
+        let mut words = Zeroizing::new(String::with_capacity(24 * 9));
+        for word in mnemonic.words() {
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            words.push_str(word);
+        }
+        Self { words, public }
+    }
+
+    /// The public half of the words' key.
+    pub(crate) const fn public(&self) -> [u8; 32] {
+        self.public
+    }
+
+    /// Writes the words to a new file that only its owner can read.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let line = Zeroizing::new(format!("{}\n", *self.words));
+        state::write_new(path, line.as_bytes(), 0o600).context("recovery words")
+    }
+
+    /// Shows the words on the terminal's other screen, then asks three of them back.
+    pub(crate) fn show(&self) -> Result<(), Failure> {
+        let _screen = Screen::enter();
+        let words: Vec<&str> = self.words.split(' ').collect();
+        say("Write these 24 words down, in this order, and keep them away from this machine.\r\n");
+        say(
+            "They are the only way back into the mesh if the admin key is lost. They are shown once.\r\n\r\n",
+        );
+        for (row, four) in words.chunks(4).enumerate() {
+            for (column, word) in four.iter().enumerate() {
+                say(&format!("  {:>2} {word:<10}", row * 4 + column + 1));
+            }
+            say("\r\n");
+        }
+        say("\r\nPress Enter when you have them all. ");
+        answer()?;
+        for number in three_numbers() {
+            ask_back(number, words[number - 1])?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Words(secret)")
+    }
+}
+
+/// Whether somebody sits in front of both ends of this process.
+pub(crate) fn has_reader() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+fn ask_back(number: usize, word: &str) -> Result<(), Failure> {
+    const TRIES: usize = 3;
+    say("\u{1b}[2J\u{1b}[H");
+    for _ in 0..TRIES {
+        say(&format!("Word {number}? "));
+        if answer()?.trim().eq_ignore_ascii_case(word) {
+            return Ok(());
+        }
+        say("That is another word.\r\n");
+    }
+    Err(Failure::new(format!(
+        "word {number} was not the one shown; no mesh was founded, run init again and write the words down"
+    )))
+}
+
+fn answer() -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(String::new());
+    let read = io::stdin().lock().read_line(&mut line);
+    match read {
+        Ok(count) if count > 0 => Ok(line),
+        _ => Err(Failure::new(
+            "the recovery words were not confirmed; no mesh was founded",
+        )),
+    }
+}
+
+/// Three different places among the 24, in order.
+fn three_numbers() -> [usize; 3] {
+    let mut random = [0; 3];
+    getrandom::fill(&mut random)
+        .expect("the kernel hands out randomness on every system we run on");
+    let eight = |at: usize| at * 8 + usize::from(random[at]) % 8 + 1;
+    [eight(0), eight(1), eight(2)]
+}
+
+fn say(text: &str) {
+    let mut out = io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The terminal's other screen, left again on drop and on Ctrl-C, with nothing of it in the scroll-back.
+struct Screen;
+
+static SHOWING: AtomicBool = AtomicBool::new(false);
+
+impl Screen {
+    fn enter() -> Self {
+        SHOWING.store(true, Ordering::SeqCst);
+        crate::interrupt::on_signal(|| {
+            Self::leave();
+            std::process::exit(i32::from(crate::failure::FAILED));
+        });
+        say("\u{1b}[?1049h\u{1b}[2J\u{1b}[H");
+        Self
+    }
+
+    fn leave() {
+        if SHOWING.swap(false, Ordering::SeqCst) {
+            say("\u{1b}[2J\u{1b}[H\u{1b}[?1049l");
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        Self::leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_known_entropy_are_those_of_the_standard() {
+        // The first and last 256-bit vectors of BIP-39's own list.
+        let zeros = Words::from_entropy(&[0; 32]);
+        assert_eq!(*zeros.words, format!("{}art", "abandon ".repeat(23)));
+        let ones = Words::from_entropy(&[0xff; 32]);
+        assert_eq!(*ones.words, format!("{}vote", "zoo ".repeat(23)));
+        assert_ne!(zeros.public(), ones.public());
+    }
+
+    #[test]
+    fn three_words_are_asked_in_order_and_none_twice() {
+        for _ in 0..100 {
+            let [first, second, third] = three_numbers();
+            assert!(1 <= first && first < second && second < third && third <= 24);
+        }
+    }
+
+    #[test]
+    fn a_file_of_words_is_private_and_never_overwritten() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("words");
+        let words = Words::generate();
+        words.write(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .split_whitespace()
+                .count(),
+            24
+        );
+        assert!(Words::generate().write(&path).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! Which node is meant: a name, or the beginning of an id.
+//!
+//! In: what was typed, who is called what. Out: one node, or the sentence that asks for more letters.
+//! Absent: globs; `query --node` has those.
+
+use std::collections::BTreeMap;
+
+use outlast_mesh::NodeId;
+
+use crate::failure::Failure;
+use crate::text::visible;
+
+/// Finds the one node meant; a name goes before the beginning of an id.
+pub(crate) fn find(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<NodeId, Failure> {
+    let by_name: Vec<&NodeId> = names
+        .iter()
+        .filter(|(_, name)| *name == typed)
+        .map(|(id, _)| id)
+        .collect();
+    let found = if by_name.is_empty() {
+        names
+            .keys()
+            .filter(|id| !typed.is_empty() && id.to_string().starts_with(typed))
+            .collect()
+    } else {
+        by_name
+    };
+    match found[..] {
+        [id] => Ok(*id),
+        [] => Err(Failure::usage(format!(
+            "no node is called {} and no id begins so; `outlast members` lists them",
+            visible(typed)
+        ))),
+        _ => {
+            let listed: Vec<String> = found
+                .iter()
+                .map(|id| format!("{} ({id})", visible(&names[id])))
+                .collect();
+            Err(Failure::usage(format!(
+                "{} means more than one node: {}; type more of the id",
+                visible(typed),
+                listed.join(", ")
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> NodeId {
+        NodeId([byte; 32])
+    }
+
+    #[test]
+    fn a_node_is_found_by_name_and_by_the_beginning_of_its_id() {
+        let names = BTreeMap::from([(id(1), "attic".to_owned()), (id(2), "cellar".to_owned())]);
+        assert_eq!(find(&names, "attic"), Ok(id(1)));
+        let whole = id(2).to_string();
+        assert_eq!(find(&names, &whole), Ok(id(2)));
+        assert_eq!(find(&names, &whole[..12]), Ok(id(2)));
+    }
+
+    #[test]
+    fn an_ambiguous_node_is_a_usage_error_that_lists_both() {
+        // Two ids are found that share a first letter; with 33 ids over 32 letters two always do.
+        let names: BTreeMap<_, _> = (0..33).map(|byte| (id(byte), format!("n{byte}"))).collect();
+        let mut by_letter: BTreeMap<char, Vec<NodeId>> = BTreeMap::new();
+        for id in names.keys() {
+            let letter = id.to_string().chars().next().unwrap();
+            by_letter.entry(letter).or_default().push(*id);
+        }
+        let (letter, twins) = by_letter.iter().find(|(_, ids)| ids.len() > 1).unwrap();
+        let failure = find(&names, &letter.to_string()).unwrap_err();
+        assert_eq!(failure.exit, crate::failure::USAGE);
+        for twin in twins {
+            assert!(failure.message.contains(&twin.to_string()), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_node_is_named() {
+        let failure = find(&BTreeMap::new(), "at\u{1b}tic").unwrap_err();
+        assert_eq!(
+            failure.message,
+            "no node is called at\\u{1b}tic and no id begins so; `outlast members` lists them"
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! The state directory: where it is, who may write in it, and which mesh it belongs to.
+//!
+//! `StateDir::resolve` finds it, `prepare` makes it (0700, with its FORMAT), `lock` makes the caller its only
+//! writer.
+//! Invariant: nobody writes below it without the `Lock`; a directory that isn't ours is refused untouched.
+//! Absent: the store's own directory inside, which the store looks after.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::FlockOperation;
+
+use crate::cli::Global;
+use crate::control;
+
+/// What FORMAT says in a directory this release reads and writes.
+const FORMAT: &str = "outlast 1\n";
+
+/// Where a node run as a service shows its socket.
+const RUN_DIR: &str = "/run/outlast";
+
+/// Where root keeps a node's state.
+const ROOT_DIR: &str = "/var/lib/outlast";
+
+/// One node's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    /// Where commands look for the socket.
+    socket_dir: PathBuf,
+}
+
+/// The right to write in the state directory, until dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Why the lock was not given.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// Somebody has it.
+    #[error(
+        "{} is in use by process {}; one state directory is one node, stop that one or name another with --state-dir",
+        dir.display(),
+        holder.as_deref().unwrap_or("(unknown)")
+    )]
+    Held {
+        /// Which directory.
+        dir: PathBuf,
+        /// The process, as it wrote itself into the file.
+        holder: Option<String>,
+    },
+    /// The file could not be opened or written.
+    #[error("lock {}: {source}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+}
+
+impl StateDir {
+    /// The directory named by flag or environment, or the usual one of this user.
+    pub(crate) fn resolve(global: &Global) -> Result<Self> {
+        if let Some(path) = &global.state_dir {
+            let path = std::path::absolute(path)
+                .with_context(|| format!("state directory {}", path.display()))?;
+            return Ok(Self {
+                socket_dir: path.clone(),
+                path,
+            });
+        }
+        let path = if rustix::process::geteuid().is_root() {
+            PathBuf::from(ROOT_DIR)
+        } else {
+            user_dir("XDG_STATE_HOME", ".local/state")?.join("outlast")
+        };
+        let service = Path::new(RUN_DIR);
+        let socket_dir = if service.join(control::SOCKET).exists() {
+            service.to_owned()
+        } else {
+            path.clone()
+        };
+        Ok(Self { path, socket_dir })
+    }
+
+    /// A directory known by its path.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self {
+            socket_dir: path.clone(),
+            path,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where commands look for the running node's socket.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        &self.socket_dir
+    }
+
+    /// A file or directory in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the directory if it is missing, and refuses one that isn't ours or is of a newer release.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        let shown = self.path.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .with_context(|| format!("make the state directory {shown}"))?;
+        match std::fs::read_to_string(self.join("FORMAT")) {
+            Ok(format) if format == FORMAT => Ok(()),
+            Ok(format) => bail!(
+                "the state directory {shown} has format {:?}, this release knows {:?}; upgrade outlast, nothing was changed",
+                crate::text::visible(format.trim()),
+                FORMAT.trim()
+            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.claim(),
+            Err(error) => Err(error).with_context(|| format!("read {shown}/FORMAT")),
+        }
+    }
+
+    /// Whether a mesh was founded or joined here.
+    pub(crate) fn is_member(&self) -> bool {
+        self.join("statements.log")
+            .metadata()
+            .is_ok_and(|file| file.len() > 0)
+    }
+
+    fn claim(&self) -> Result<()> {
+        let shown = self.path.display();
+        let mut entries = std::fs::read_dir(&self.path).with_context(|| format!("read {shown}"))?;
+        // A lock is all that an interrupted start leaves before FORMAT.
+        if let Some(other) =
+            entries.find_map(|entry| entry.ok().filter(|e| e.file_name() != "lock"))
+        {
+            bail!(
+                "{shown} holds {:?} and is no state directory of outlast; name an empty one with --state-dir",
+                crate::text::visible(&other.file_name().to_string_lossy())
+            );
+        }
+        std::fs::set_permissions(&self.path, Permissions::from_mode(0o700))
+            .with_context(|| format!("make {shown} private"))?;
+        write_new(&self.join("FORMAT"), FORMAT.as_bytes(), 0o644)
+    }
+
+    /// Becomes the directory's only writer.
+    pub(crate) fn lock(&self) -> Result<Lock, LockError> {
+        let path = self.join("lock");
+        let io = |source| LockError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
+                let mut holder = String::new();
+                let read = (&mut file).take(20).read_to_string(&mut holder);
+                let holder = holder.trim().to_owned();
+                let known = read.is_ok() && holder.bytes().all(|b| b.is_ascii_digit());
+                return Err(LockError::Held {
+                    dir: self.path.clone(),
+                    holder: (known && !holder.is_empty()).then_some(holder),
+                });
+            }
+            Err(error) => return Err(io(error.into())),
+        }
+        file.set_len(0).map_err(io)?;
+        file.rewind().map_err(io)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())
+            .map_err(io)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Where this user's settings are, admin keys among them: `$XDG_CONFIG_HOME` or `$HOME/.config`.
+pub(crate) fn config_home() -> Result<PathBuf> {
+    user_dir("XDG_CONFIG_HOME", ".config")
+}
+
+fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
+    let named = std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    if let Some(path) = named {
+        return Ok(path);
+    }
+    let home = std::env::home_dir()
+        .filter(|home| home.is_absolute())
+        .ok_or_else(|| {
+            anyhow!("neither {variable} nor HOME names a directory; set one, or use --state-dir")
+        })?;
+    Ok(home.join(below_home))
+}
+
+/// Writes a new file and makes sure of it on disk; one that exists already is left alone and an error.
+pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let context = || format!("write {}", path.display());
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(context)?;
+    file.write_all(content).with_context(context)?;
+    file.sync_all().with_context(context)?;
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .with_context(context)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, StateDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("state"));
+        (dir, state)
+    }
+
+    #[test]
+    fn a_new_directory_is_private_and_says_its_format() {
+        let (_dir, state) = scratch();
+        state.prepare().unwrap();
+        state.prepare().unwrap();
+        assert_eq!(
+            std::fs::metadata(state.path())
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o700
+        );
+        assert_eq!(
+            std::fs::read_to_string(state.join("FORMAT")).unwrap(),
+            "outlast 1\n"
+        );
+        assert!(!state.is_member());
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_refused_untouched() {
+        let (_dir, state) = scratch();
+        std::fs::create_dir(state.path()).unwrap();
+        std::fs::write(state.join("photo.jpg"), "x").unwrap();
+        let said = state.prepare().unwrap_err().to_string();
+        assert!(
+            said.contains("\"photo.jpg\"") && said.contains("--state-dir"),
+            "{said}"
+        );
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let (_dir, state) = scratch();
+        std::fs::create_dir(state.path()).unwrap();
+        std::fs::write(state.join("FORMAT"), "outlast 2\n").unwrap();
+        let said = state.prepare().unwrap_err().to_string();
+        assert!(
+            said.contains("\"outlast 2\"") && said.contains("upgrade"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_second_writer_is_told_who_the_first_is() {
+        let (_dir, state) = scratch();
+        state.prepare().unwrap();
+        let first = state.lock().unwrap();
+        let said = state.lock().unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("in use by process {};", std::process::id())),
+            "{said}"
+        );
+        drop(first);
+        state.lock().unwrap();
+    }
+}
