@@ -20,16 +20,20 @@
 //! Absent: which rows go into a block, and when (`seal` in the engine's part).
 
 mod column;
+mod draft;
+mod head;
 mod seal;
 
 use self::column::Columns;
-use crate::row::{Row, wall_ms};
-use crate::sample::{Clock, ClockSource, LogId, Origin, Seq};
+use crate::row::{Row, Verifier};
+use crate::sample::{Clock, ClockSource, Seq};
 use crate::series::{MAX_SERIES, SchemaHash};
-use crate::varint::{FormatError, Reader, put_i64, put_u64};
+use crate::varint::{FormatError, Reader};
 use std::ops::RangeInclusive;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
+pub use self::draft::Draft;
+pub use self::head::Head;
 pub use self::seal::Seal;
 
 /// The number of rows in a window, and the most in a block.
@@ -51,30 +55,6 @@ const TIMES: usize = 4;
 pub fn window_of(seq: Seq) -> RangeInclusive<Seq> {
     let first = (seq.max(1) - 1) / WINDOW * WINDOW + 1;
     first..=first.saturating_add(WINDOW - 1)
-}
-
-/// What a block says about itself without being unpacked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The log the rows belong to.
-    pub log: LogId,
-    /// The seq of the first row.
-    pub first: Seq,
-    /// How many rows.
-    pub count: u8,
-    /// Lowest and highest boot time of the rows.
-    pub boot_ms: RangeInclusive<u64>,
-    /// Lowest and highest clock offset of the rows, synced or not.
-    pub offset_ms: RangeInclusive<i64>,
-    /// Offset of the first row whose clock was synced. `None`: none was.
-    pub synced_ms: Option<i64>,
-}
-
-/// Columns without a seal yet: the origin seals them, a keeper attaches the seal it was sent.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    head: Head,
-    raw: Vec<u8>,
 }
 
 /// Sealed rows.
@@ -100,181 +80,14 @@ pub struct Run {
     pub width: usize,
 }
 
-impl Head {
-    /// Reads the head of an encoded block, nothing behind it: neither checksum nor seal is checked.
-    pub fn peek(bytes: &[u8]) -> Result<Self, FormatError> {
-        Self::read(&mut Reader::new(bytes, "a block"))
-    }
-
-    /// The seq of the last row.
-    pub fn last(&self) -> Seq {
-        self.first.saturating_add(u32::from(self.count) - 1)
-    }
-
-    /// Wall times that enclose those of all rows. `synced_ms` is the offset that unsynced rows take, if there is one.
-    pub fn wall_ms(&self, synced_ms: Option<i64>) -> RangeInclusive<i64> {
-        let (mut low, mut high) = (*self.offset_ms.start(), *self.offset_ms.end());
-        if let Some(synced) = synced_ms {
-            (low, high) = (low.min(synced), high.max(synced));
-        }
-        wall_ms(*self.boot_ms.start(), low)..=wall_ms(*self.boot_ms.end(), high)
-    }
-
-    fn of(rows: &[&Row]) -> Result<Self, FormatError> {
-        let first = rows
-            .first()
-            .ok_or(FormatError::Invalid("a block of no rows"))?;
-        let window = window_of(first.seq);
-        let inside = rows
-            .iter()
-            .zip(first.seq..=*window.end())
-            .filter(|(row, seq)| row.seq == *seq && row.log == first.log);
-        if first.seq == 0 || inside.count() != rows.len() {
-            return Err(FormatError::Invalid(
-                "rows of a block are not a run inside one window",
-            ));
-        }
-        let (low, high) = rows.iter().fold((u64::MAX, 0), |(l, h), r| {
-            (r.boot_ms.min(l), r.boot_ms.max(h))
-        });
-        let offsets = rows.iter().map(|row| row.clock.offset_ms);
-        let (least, most) = offsets.fold((i64::MAX, i64::MIN), |(l, h), offset| {
-            (offset.min(l), offset.max(h))
-        });
-        let synced = rows
-            .iter()
-            .find(|row| row.clock.source != ClockSource::Unsynced);
-        Ok(Self {
-            log: first.log,
-            first: first.seq,
-            count: rows.len() as u8,
-            boot_ms: low..=high,
-            offset_ms: least..=most,
-            synced_ms: synced.map(|row| row.clock.offset_ms),
-        })
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
-        seal::put_run(out, &self.log, self.first, self.count);
-        put_u64(out, *self.boot_ms.start());
-        put_u64(out, self.boot_ms.end() - self.boot_ms.start());
-        let least = *self.offset_ms.start();
-        put_i64(out, least);
-        put_u64(out, self.offset_ms.end().wrapping_sub(least) as u64);
-        out.push(u8::from(self.synced_ms.is_some()));
-        if let Some(synced) = self.synced_ms {
-            put_u64(out, synced.wrapping_sub(least) as u64);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        reader.version(VERSION)?;
-        let (log, first, count) = seal::read_run(reader)?;
-        let overflow = FormatError::Invalid("a block's times are beyond 64 bits");
-        let low = reader.u64()?;
-        let high = low.checked_add(reader.u64()?).ok_or(overflow)?;
-        let least = reader.i64()?;
-        let most = least.checked_add_unsigned(reader.u64()?).ok_or(overflow)?;
-        let synced_ms = match reader.u8()? {
-            0 => None,
-            1 => Some(least.checked_add_unsigned(reader.u64()?).ok_or(overflow)?),
-            _ => {
-                return Err(FormatError::Invalid(
-                    "a block's mark for synced clocks is neither 0 nor 1",
-                ));
-            }
-        };
-        Ok(Self {
-            log,
-            first,
-            count,
-            boot_ms: low..=high,
-            offset_ms: least..=most,
-            synced_ms,
-        })
-    }
-}
-
-impl Draft {
-    /// Puts rows into columns; they must be a run of one log without a hole, inside one window.
-    pub fn build<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Result<Self, FormatError> {
-        // One more than a block has is enough to refuse.
-        let rows: Vec<&Row> = rows.into_iter().take(WINDOW as usize + 1).collect();
-        let head = Head::of(&rows)?;
-        let mut raw = Vec::new();
-        let width = put_runs(&mut raw, &rows)?;
-        let mut table: Vec<Vec<Option<i64>>> = Vec::with_capacity(TIMES + width);
-        let mut add = |value: &dyn Fn(usize, &Row) -> Option<i64>| {
-            table.push(
-                rows.iter()
-                    .enumerate()
-                    .map(|(i, row)| value(i, row))
-                    .collect(),
-            );
-        };
-        add(&|i, row| Some(row.boot_ms.wrapping_sub(TICK_MS * i as u64) as i64));
-        add(&|_, row| Some(row.clock.offset_ms));
-        add(&|_, row| Some(i64::from(row.clock.uncertainty_ms)));
-        add(&|_, row| Some(i64::from(row.clock.source.to_byte())));
-        for series in 0..width {
-            add(&|_, row| row.values.get(series).copied().flatten());
-        }
-        column::encode(&mut raw, &table);
-        Ok(Self { head, raw })
-    }
-
-    /// What the block says about itself.
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// The hash of everything in the block.
-    pub fn content(&self) -> [u8; 32] {
-        content(&self.head, &self.raw)
-    }
-
-    /// Seals the columns as their origin.
-    pub fn seal(self, sign: &dyn Fn(&[u8]) -> [u8; 64]) -> Block {
-        let content = self.content();
-        let signature = sign(&seal::message(
-            &self.head.log,
-            self.head.first,
-            self.head.count,
-            &content,
-        ));
-        self.finish(content, signature)
-    }
-
-    /// Attaches a seal that is for just this content. Its signature is the caller's to check.
-    pub fn attach(self, seal: &Seal) -> Result<Block, FormatError> {
-        let content = self.content();
-        let head = &self.head;
-        if (head.log, head.first, head.count, content)
-            != (seal.log, seal.first, seal.count, seal.content)
-        {
-            return Err(FormatError::Invalid("a seal is for other rows"));
-        }
-        Ok(self.finish(content, seal.signature))
-    }
-
-    fn finish(self, content: [u8; 32], signature: [u8; 64]) -> Block {
-        Block::parse(self.head, self.raw, content, signature)
-            .expect("columns just written can be read")
-    }
-}
-
 impl Block {
     /// Reads foreign bytes; checks form, checksum, signature, and that there is no other encoding of the same rows.
-    pub fn decode(
-        bytes: &[u8],
-        verify: &dyn Fn(&Origin, &[u8], &[u8; 64]) -> bool,
-    ) -> Result<Self, FormatError> {
+    pub fn decode(bytes: &[u8], verify: &Verifier<'_>) -> Result<Self, FormatError> {
         let block = Self::read(bytes)?;
         block
             .seal()
             .verify(verify)
-            .map_err(|_| FormatError::Signature("a block"))?;
+            .or(Err(FormatError::Signature("a block")))?;
         let again = Draft::build(&block.rows())?;
         if again.head != block.head || again.raw != block.columns.bytes() {
             return Err(FormatError::Invalid(
@@ -313,7 +126,7 @@ impl Block {
             }
         }
         let raw = unpack(reader.rest())?;
-        let content = content(&head, &raw);
+        let content = draft::content(&head, &raw);
         Self::parse(head, raw, content, signature)
     }
 
@@ -434,8 +247,8 @@ impl Block {
         let clocks = offsets.into_iter().zip(uncertainties).zip(sources).map(
             |((offset_ms, uncertainty), source)| {
                 let wide = FormatError::Invalid("a clock's uncertainty or source is out of range");
-                let uncertainty_ms = u32::try_from(uncertainty).map_err(|_| wide)?;
-                let source = ClockSource::from_byte(u8::try_from(source).map_err(|_| wide)?)?;
+                let uncertainty_ms = u32::try_from(uncertainty).or(Err(wide))?;
+                let source = ClockSource::from_byte(u8::try_from(source).or(Err(wide))?)?;
                 Ok(Clock {
                     offset_ms,
                     uncertainty_ms,
@@ -456,16 +269,6 @@ impl Block {
     }
 }
 
-fn content(head: &Head, raw: &[u8]) -> [u8; 32] {
-    let mut bytes = DOMAIN.to_vec();
-    head.write(&mut bytes);
-    *blake3::Hasher::new()
-        .update(&bytes)
-        .update(raw)
-        .finalize()
-        .as_bytes()
-}
-
 fn unpack(packed: &[u8]) -> Result<Vec<u8>, FormatError> {
     let broken = FormatError::Invalid("a block's zstd frame is damaged or not one whole frame");
     if find_frame_compressed_size(packed).ok() != Some(packed.len()) {
@@ -483,38 +286,12 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, FormatError> {
             limit: MAX_RAW_BYTES,
         });
     }
-    let raw = zstd::bulk::decompress(packed, len).map_err(|_| broken)?;
+    let raw = zstd::bulk::decompress(packed, len).or(Err(broken))?;
     if raw.len() == len {
         Ok(raw)
     } else {
         Err(broken)
     }
-}
-
-fn put_runs(out: &mut Vec<u8>, rows: &[&Row]) -> Result<usize, FormatError> {
-    let runs: Vec<&[&Row]> = rows.chunk_by(|a, b| a.schema == b.schema).collect();
-    put_u64(out, runs.len() as u64);
-    let mut widest = 0;
-    for run in runs {
-        let width = run[0].values.len();
-        if width > MAX_SERIES {
-            return Err(FormatError::Limit {
-                what: "values of a row",
-                len: width,
-                limit: MAX_SERIES,
-            });
-        }
-        if run.iter().any(|row| row.values.len() != width) {
-            return Err(FormatError::Invalid(
-                "rows of one schema differ in how many values they have",
-            ));
-        }
-        put_u64(out, run.len() as u64);
-        out.extend_from_slice(&run[0].schema.0);
-        put_u64(out, width as u64);
-        widest = widest.max(width);
-    }
-    Ok(widest)
 }
 
 fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), FormatError> {

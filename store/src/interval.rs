@@ -256,3 +256,6 @@ impl<'de> Visitor<'de> for Numbers {
         Ok(IntervalSet { ranges })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,32 @@ impl ClockSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::given;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_origin_is_printed_as_its_node_is() {
+        let text = Origin([7; 32]).to_string();
+        let bytes = BASE32_NOPAD
+            .decode(text.to_ascii_uppercase().as_bytes())
+            .unwrap();
+        assert_eq!(bytes, blake3::hash(&[7; 32]).as_bytes());
+        assert_eq!(format!("{:.8}", Origin([7; 32])), text[..8]);
+        assert_eq!(
+            given::a_log().to_string(),
+            format!("{}/0102030405060708/3-0000000000000009", &text[..8])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn log_ids_come_back_and_sort_as_their_bytes(a in given::log(), b in given::log()) {
+            prop_assert_eq!(LogId::from_bytes(&a.to_bytes()), a);
+            prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
+        }
+    }
+}

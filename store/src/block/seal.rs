@@ -6,7 +6,8 @@
 //! Absent: what the content hash covers (`block`).
 
 use super::window_of;
-use crate::sample::{LogId, Origin, Seq};
+use crate::row::Verifier;
+use crate::sample::{LogId, Seq};
 use crate::varint::{FormatError, Reader};
 
 const VERSION: u8 = 1;
@@ -40,10 +41,7 @@ impl Seal {
     }
 
     /// Whether the origin signed it.
-    pub fn verify(
-        &self,
-        verify: &dyn Fn(&Origin, &[u8], &[u8; 64]) -> bool,
-    ) -> Result<(), FormatError> {
+    pub fn verify(&self, verify: &Verifier<'_>) -> Result<(), FormatError> {
         let good = verify(&self.log.origin, &self.message(), &self.signature);
         if good {
             Ok(())

@@ -187,8 +187,8 @@ proptest! {
         let block = Draft::build(&rows).unwrap().seal(&given::sign(rows[0].log.origin));
         let bytes = block.encode();
         let decoded = Block::decode(&bytes, &given::verify).unwrap();
-        prop_assert_eq!(decoded.rows(), rows.clone());
-        prop_assert_eq!(decoded.encode(), bytes.clone());
+        prop_assert_eq!(&decoded.rows(), &rows);
+        prop_assert_eq!(&decoded.encode(), &bytes);
         prop_assert_eq!(decoded.seal(), block.seal());
         prop_assert_eq!(Head::peek(&bytes).unwrap(), block.head().clone());
         let samples: usize = rows.iter().map(Row::samples).sum();
@@ -223,7 +223,7 @@ proptest! {
             draft.raw[at] = byte;
         }
         let Draft { head, raw } = draft;
-        let content = content(&head, &raw);
+        let content = draft::content(&head, &raw);
         if let Ok(block) = Block::parse(head, raw, content, [0; 64]) {
             let signature = given::sign(block.head.log.origin)(&block.seal().message());
             let block = Block { signature, ..block };

@@ -68,7 +68,7 @@ fn other_spellings_of_a_row_are_refused() {
             "{tail:?}"
         );
     }
-    let mut seq_0 = bytes.clone();
+    let mut seq_0 = bytes;
     seq_0[53..57].fill(0);
     assert!(Row::decode(&seq_0).is_err());
 }
@@ -81,7 +81,7 @@ fn a_delta_is_refused_with_another_key_row() {
     let delta = row.delta(&key);
     assert_eq!(delta_key(&delta), Ok(Some(5)));
     assert_eq!(SignedRow::from_delta(&key, &delta), Ok(row));
-    let mut other = key.clone();
+    let mut other = key;
     other.values = vec![Some(12)];
     assert!(SignedRow::from_delta(&other, &delta).is_err());
     assert!(SignedRow::from_delta(&given::a_row(4, &schema, &[Some(10)]), &delta).is_err());
@@ -154,6 +154,6 @@ proptest! {
         let _ = (SignedRow::decode(&bytes), SignedRow::from_delta(&key, &bytes), delta_key(&bytes));
         // Past the check of the key row, where a stranger's bytes decide.
         let mut reader = Reader::new(&bytes, "a delta row");
-        let _ = read_delta(&mut reader, &key);
+        let _ = delta::read_delta(&mut reader, &key);
     }
 }
