@@ -351,6 +351,9 @@ fn ask(query: &Query, schema: &Arc<Schema>, rows: &[Row]) -> Vec<SeriesPoints> {
 fn schemas(rows: &mut [Row]) -> BTreeMap<SchemaHash, Arc<Schema>> {
     let mut made = BTreeMap::new();
     for row in rows {
+        if row.values.is_empty() {
+            row.values.push(None);
+        }
         let exponent = (row.schema.0[0] % 3) as i8 - 1;
         let series = |i| {
             Series::new(
@@ -366,7 +369,7 @@ fn schemas(rows: &mut [Row]) -> BTreeMap<SchemaHash, Arc<Schema>> {
             )
             .unwrap()
         };
-        let appended: Vec<Series> = (0..row.values.len().max(1)).map(series).collect();
+        let appended: Vec<Series> = (0..row.values.len()).map(series).collect();
         let schema = Schema::extend(
             None,
             &SchemaDelta {
