@@ -35,7 +35,8 @@ impl Head {
 
     /// The seq of the last row.
     pub fn last(&self) -> Seq {
-        self.first.saturating_add(u32::from(self.count) - 1)
+        self.first
+            .saturating_add(u32::from(self.count).saturating_sub(1))
     }
 
     /// Wall times that enclose those of all rows. `synced_ms` is the offset that unsynced rows take, if there is one.

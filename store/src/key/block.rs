@@ -44,6 +44,22 @@ mod tests {
     use crate::given;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_key_has_the_documented_bytes() {
+        let key = BlockKey {
+            log: given::a_log(),
+            first: 61,
+        };
+        let log = [
+            &[7; 32][..],
+            &[1, 2, 3, 4, 5, 6, 7, 8],
+            &[0, 0, 0, 3],
+            &[0, 0, 0, 0, 0, 0, 0, 9],
+        ]
+        .concat();
+        assert_eq!(key.encode().to_vec(), [&log[..], &[0, 0, 0, 61]].concat());
+    }
+
     proptest! {
         #[test]
         fn keys_come_back_and_sort_as_their_bytes(a in given::log(), b in given::log(), first: u32, other: u32) {

@@ -63,6 +63,25 @@ mod tests {
     use crate::given;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_value_has_the_documented_bytes() {
+        let schema = given::a_schema(&["a"]);
+        let delta = SchemaDelta {
+            parent: None,
+            appended: schema.series.clone(),
+        };
+        let body = [1, 0, 1, 1, b'a', 0, 0, 1, 0];
+        assert_eq!(
+            encode_value(&delta),
+            [&body[..], &crc32c::crc32c(&body).to_be_bytes()].concat()
+        );
+        let key = SchemaKey {
+            origin: Origin([7; 32]),
+            hash: schema.hash,
+        };
+        assert_eq!(key.encode().to_vec(), [[7; 32], schema.hash.0].concat());
+    }
+
     proptest! {
         #[test]
         fn keys_and_values_come_back_and_a_flipped_bit_does_not(delta in given::schema_delta(), origin: [u8; 32], bit: usize) {

@@ -24,6 +24,11 @@ fn a_row_has_the_documented_bytes() {
         row.message(),
         [b"outlast/row/1\0", &expected.concat()[..]].concat()
     );
+    let signed = row.sign(&|_| [0xa5; 64]);
+    assert_eq!(
+        signed.encode(),
+        [&expected.concat()[..], &[0xa5; 64]].concat()
+    );
 }
 
 #[test]
