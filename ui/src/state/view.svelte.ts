@@ -1,0 +1,200 @@
+// What a node page knows: the charts it may draw, and their columns as they come.
+//
+// A `Feed` is one chart's data. It asks for its history once it is wanted (was scrolled into sight),
+// when the range changes, when the connection is new and when a gap was filled; a live range also
+// watches its series. Requests carry numbers; answers to forgotten ones are dropped.
+// Absent: drawing, and the clock.
+
+import { add, blend, type Columns, empty, merge, trim, with_gaps } from '../chart/align';
+import type { SeriesInfo, ServerMessage } from '../gen/api';
+import type { Columns as Frame, LiveRow } from '../net/frames';
+import { type Panel, panels } from '../page/panels';
+import { clock } from './clock.svelte';
+import { type Attendant, fleet, type Member } from './fleet.svelte';
+import { DEFAULT, type Range, stretch } from './range';
+
+/** The server takes so many series in one request. */
+const SERIES_LIMIT = 64;
+/** Columns this wide fill a large screen; narrower charts lose nothing by more. */
+const POINTS = 1_000;
+/** Steps up to this long take live rows as they are; longer ones their mean. */
+const RAW_STEP_MS = 1_500;
+
+/** One chart's data. */
+export class Feed {
+  readonly panel: Panel;
+  readonly inputs: number[];
+  phase = $state<'waiting' | 'ready' | 'failed'>('waiting');
+  error = $state('');
+  /** Counts changes of `columns`, which is plain for speed. */
+  version = $state(0);
+  columns: Columns;
+  step_ms = 1_000;
+  wanted = false;
+  #open = new Map<number, Frame | null>();
+  #in_bucket = 0;
+
+  constructor(panel: Panel) {
+    this.panel = panel;
+    this.inputs = [...new Set(panel.lines.flatMap((line) => line.inputs))];
+    this.columns = empty(panel.lines.length);
+  }
+
+  /** Asks for the stretch; answers to what was asked before are not waited for. */
+  ask(node: number, range: Range): void {
+    const { from_ms, to_ms } = stretch(range, clock.now);
+    this.#open.clear();
+    for (let at = 0; at < this.inputs.length; at += SERIES_LIMIT) {
+      const request = fleet.request();
+      this.#open.set(request, null);
+      fleet.live.send({
+        type: 'history',
+        request,
+        node,
+        series: this.inputs.slice(at, at + SERIES_LIMIT),
+        from_ms: Math.floor(from_ms),
+        to_ms: Math.ceil(to_ms),
+        max_points: POINTS,
+      });
+    }
+  }
+
+  answer(frame: Frame): void {
+    if (!this.#open.has(frame.request)) return;
+    this.#open.set(frame.request, frame);
+    const parts = [...this.#open.values()];
+    if (parts.includes(null)) return;
+    this.#fill(parts as Frame[]);
+  }
+
+  refuse(request: number, message: string): void {
+    if (!this.#open.delete(request)) return;
+    this.phase = 'failed';
+    this.error = message;
+  }
+
+  row(at_ms: number, row: ReadonlyMap<number, number | null>, from_ms: number): void {
+    if (this.phase !== 'ready') return;
+    const values = this.#lines((index) => row.get(index) ?? null);
+    if (this.step_ms <= RAW_STEP_MS) add(this.columns, at_ms, values, this.step_ms);
+    else this.#in_bucket = blend(this.columns, at_ms, values, this.step_ms, this.#in_bucket);
+    trim(this.columns, from_ms);
+    this.version += 1;
+  }
+
+  #fill(frames: Frame[]): void {
+    this.#open.clear();
+    this.step_ms = Math.max(1, ...frames.map((frame) => frame.header.step_ms));
+    const order = frames.flatMap((frame) => frame.header.series.map((series) => series.index));
+    const whole = with_gaps(merge(frames), this.step_ms);
+    const place = new Map(order.map((index, column) => [index, whole.values[column]]));
+    const values = this.panel.lines.map((): (number | null)[] => []);
+    whole.times.forEach((_, row) => {
+      this.#lines((index) => place.get(index)?.[row] ?? null).forEach((value, l) => {
+        values[l]?.push(value);
+      });
+    });
+    this.columns = { times: whole.times, values };
+    this.#in_bucket = 0;
+    this.phase = 'ready';
+    this.version += 1;
+  }
+
+  #lines(value: (index: number) => number | null): (number | null)[] {
+    return this.panel.lines.map((line) => line.of(line.inputs.map(value)));
+  }
+}
+
+/** One node, over one range. */
+export class View implements Attendant {
+  readonly member: Member;
+  feeds = $state.raw<Feed[]>([]);
+  phase = $state<'waiting' | 'ready' | 'failed'>('waiting');
+  /** Where the cursor stands, for the legends of all charts; null when it is elsewhere. */
+  cursor_ms = $state<number | null>(null);
+  range: Range = DEFAULT;
+  #known = '';
+  #series_request = 0;
+  #watch_request = 0;
+  #watched: number[] = [];
+  #leave: () => void;
+
+  constructor(member: Member) {
+    this.member = member;
+    this.#leave = fleet.attend(this);
+    this.opened();
+  }
+
+  close(): void {
+    this.#leave();
+    fleet.live.send({ type: 'unwatch' });
+  }
+
+  /** Shows another range; what is drawn stays until its columns come. */
+  show(range: Range): void {
+    this.range = range;
+    this.refresh();
+  }
+
+  /** A chart came into sight. */
+  want(feed: Feed): void {
+    if (feed.wanted) return;
+    feed.wanted = true;
+    feed.ask(this.member.info.index, this.range);
+    this.#watch();
+  }
+
+  /** Asks again for everything that is shown. */
+  refresh(): void {
+    for (const feed of this.feeds) if (feed.wanted) feed.ask(this.member.info.index, this.range);
+    this.#watch();
+  }
+
+  /** Asks what the node measures: at the start, and when there is more of it. */
+  survey(): void {
+    this.#series_request = fleet.request();
+    fleet.live.send({ type: 'series', request: this.#series_request, node: this.member.info.index });
+  }
+
+  opened(): void {
+    this.survey();
+    this.refresh();
+  }
+
+  message(message: Extract<ServerMessage, { request: number }>): void {
+    if (message.type === 'error') {
+      if (message.request === this.#series_request && this.feeds.length === 0) this.phase = 'failed';
+      for (const feed of this.feeds) feed.refuse(message.request, message.message);
+    } else if (message.request === this.#series_request) this.#know(message.series);
+  }
+
+  columns(frame: Frame): void {
+    for (const feed of this.feeds) feed.answer(frame);
+  }
+
+  row(frame: LiveRow): void {
+    if (frame.request !== this.#watch_request || this.range.kind !== 'live') return;
+    const row = new Map(this.#watched.map((index, at) => [index, frame.values[at] ?? null]));
+    const { from_ms } = stretch(this.range, clock.now);
+    for (const feed of this.feeds) {
+      if (feed.wanted && feed.inputs.some((index) => row.has(index))) feed.row(frame.at_ms, row, from_ms);
+    }
+  }
+
+  #know(series: SeriesInfo[]): void {
+    this.phase = 'ready';
+    const known = series.map((one) => `${one.index}${one.name}`).join();
+    if (known === this.#known) return;
+    this.#known = known;
+    this.feeds = panels(series).map((panel) => new Feed(panel));
+  }
+
+  #watch(): void {
+    const wanted = this.feeds.filter((feed) => feed.wanted).flatMap((feed) => feed.inputs);
+    this.#watched = this.range.kind === 'live' ? [...new Set(wanted)].slice(0, SERIES_LIMIT) : [];
+    this.#watch_request = fleet.request();
+    const { index: node } = this.member.info;
+    if (this.#watched.length === 0) fleet.live.send({ type: 'unwatch' });
+    else fleet.live.send({ type: 'watch', request: this.#watch_request, node, series: this.#watched });
+  }
+}
