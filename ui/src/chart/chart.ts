@@ -84,7 +84,7 @@ export class Chart {
       width: host.clientWidth || 400,
       height: host.clientHeight || 180,
       ms: 1,
-      padding: [8, 12, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: true },
@@ -159,7 +159,7 @@ function time_axis(): uPlot.Axis {
   return {
     stroke: () => colour('dim'),
     font: FONT,
-    size: 34,
+    size: (_, labels) => (labels?.some((label) => label.includes('\n')) ? 34 : 22),
     gap: 6,
     space: 72,
     grid: { stroke: () => colour('grid'), width: 1 },
