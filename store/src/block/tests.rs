@@ -1,3 +1,5 @@
+//! Blocks and seals: bytes fixed by hand, round trips, and forgeries that their origin itself signed.
+
 use super::*;
 use crate::given;
 use proptest::prelude::*;

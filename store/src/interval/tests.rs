@@ -1,3 +1,5 @@
+//! Interval sets beside a bitmap that does the same slowly.
+
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Queries over rows written out by hand, and over the same rows in blocks.
+
 use super::*;
 use crate::block::Draft;
 use crate::given;

@@ -1,3 +1,5 @@
+//! Rows and deltas: bytes fixed by hand, round trips, and everything that must be refused.
+
 use super::*;
 use crate::given;
 use proptest::prelude::*;

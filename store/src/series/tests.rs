@@ -1,3 +1,5 @@
+//! Schemas: bytes fixed by hand, limits, growth, round trips.
+
 use super::*;
 use crate::given;
 use proptest::prelude::*;
