@@ -4,7 +4,7 @@
 //! up; its peer rests for a while, twice as long each time, until it answers one in full.
 //! Bounds: `PER_PEER` requests a peer, `WINDOWS` windows of 60 rows each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
@@ -65,6 +65,7 @@ pub(super) struct Asks {
     next: u64,
     running: BTreeMap<u64, Running>,
     resting: BTreeMap<Origin, Rest>,
+    given_up: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -109,6 +110,7 @@ impl Asks {
 
     pub(super) fn fail(&mut self, id: u64, failure: Failure, now: Instant) -> Option<Request> {
         let running = self.running.remove(&id)?;
+        self.given_up.push_back(id);
         let rest = self.resting.entry(running.request.peer).or_insert(Rest {
             until: now,
             next: REST,
@@ -121,6 +123,11 @@ impl Asks {
         rest.until = now + pause;
         rest.next = (rest.next * 2).min(LONGEST_REST);
         Some(running.request)
+    }
+
+    /// A request that must stop: its rows are free to be asked elsewhere.
+    pub(super) fn next_given_up(&mut self) -> Option<u64> {
+        self.given_up.pop_front()
     }
 
     /// Requests whose patience is at its end.

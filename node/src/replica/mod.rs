@@ -52,6 +52,7 @@ pub struct Replica {
     started: Instant,
     running: Option<LogId>,
     members: BTreeSet<Origin>,
+    keepers: BTreeSet<Origin>,
     holdings: Holdings,
     ready: bool,
     peers: BTreeMap<Origin, Peer>,
@@ -77,8 +78,10 @@ struct Peer {
     settle: BTreeMap<LogId, Instant>,
     refused: BTreeMap<LogId, IntervalSet>,
     refused_runs: usize,
-    /// Origins to ask about in full, and the hashes that the last full answer compared.
+    /// Origins to ask about in full, and the hashes when that was last decided.
     differing: BTreeSet<Origin>,
+    /// The log it writes to, as its last digest named it.
+    running: Option<LogId>,
     compared: BTreeMap<Origin, Compared>,
 }
 
@@ -100,6 +103,7 @@ impl Peer {
             refused: BTreeMap::new(),
             refused_runs: 0,
             differing: BTreeSet::new(),
+            running: None,
             compared: BTreeMap::new(),
         }
     }
@@ -132,6 +136,7 @@ impl Replica {
             started: now,
             running: None,
             members: BTreeSet::from([me]),
+            keepers: BTreeSet::from([me]),
             holdings: Holdings::default(),
             ready: false,
             peers: BTreeMap::new(),
@@ -146,11 +151,13 @@ impl Replica {
         }
     }
 
-    /// The members of the mesh, whatever their state: only their logs are kept.
-    pub fn handle_members(&mut self, members: BTreeSet<Origin>) {
+    /// All members ever, whose logs are kept, and those of them that keep.
+    pub fn handle_members(&mut self, members: BTreeSet<Origin>, keepers: BTreeSet<Origin>) {
         self.peers.retain(|peer, _| members.contains(peer));
         self.members = members;
         self.members.insert(self.me);
+        self.keepers = keepers;
+        self.keepers.insert(self.me);
     }
 
     /// The log this run writes to: complete by definition, never asked for.
@@ -279,8 +286,19 @@ impl Replica {
                 );
             }
         } else if known.should_ask(&entry, mine, now) {
+            let compared = Compared {
+                at: now,
+                mine,
+                theirs: entry.closed,
+            };
+            known.compared.insert(entry.origin, compared);
             known.differing.insert(entry.origin);
         }
+        let restarted = entry.origin == peer && open.is_some() && known.running != open;
+        if restarted {
+            known.running = open;
+        }
+        known.answer_soon(restarted, !equal, now);
         let mut listed = true;
         if let (Some(log), Some(state)) = (open, entry.open) {
             match state.coverage {
@@ -310,24 +328,17 @@ impl Replica {
         peer: Origin,
         origin: Origin,
         logs: BTreeMap<LogId, Coverage>,
-        theirs: [u8; 16],
         now: Instant,
     ) {
         self.asks.progress(id, now);
-        let mine = self.holdings.closed_hash(&origin, None);
+        if !self.members.contains(&origin) {
+            return;
+        }
         let keep = self.keeps(&origin);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
         known.differing.remove(&origin);
-        known.compared.insert(
-            origin,
-            Compared {
-                at: now,
-                mine,
-                theirs,
-            },
-        );
         known.logs.retain(|log, _| log.origin != origin);
         for (log, coverage) in logs.into_iter().rev().take(digest::MAX_LOGS) {
             if log.origin == origin {
@@ -446,13 +457,10 @@ impl Replica {
         )
     }
 
-    /// The full answer for `origin`: every log, and the hash of what it covers.
+    /// The full answer for `origin`: every log.
     #[must_use]
-    pub fn held(&self, origin: &Origin) -> (BTreeMap<LogId, Coverage>, [u8; 16]) {
-        (
-            self.holdings.coverage_of(origin),
-            self.holdings.closed_hash(origin, None),
-        )
+    pub fn held(&self, origin: &Origin) -> BTreeMap<LogId, Coverage> {
+        self.holdings.coverage_of(origin)
     }
 
     /// The next thing to ask a peer for, if anything is missing and somebody free has it.
@@ -460,29 +468,34 @@ impl Replica {
         if !self.ready {
             return None;
         }
-        for freed in self.asks.expire(now) {
-            self.free(Some(freed));
-        }
         let request = self
             .next_held(now)
             .or_else(|| self.next_rows(now))
             .or_else(|| self.next_seals(now));
         if request.is_none() && self.fetched && self.asks.is_idle() {
-            self.tell_all(now);
+            self.fetched = false;
+            self.hasten(now);
         }
         request
     }
 
-    /// After a fetch ended, peers should see it before their next turn: that is when a backlog
-    /// reads zero.
-    fn tell_all(&mut self, now: Instant) {
-        self.fetched = false;
+    /// Sends digests to everybody before their turn, at most once a second: after a fetch ended
+    /// (that is when a backlog reads zero), or when a row could not be sent live.
+    pub fn hasten(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
             let earliest = peer
                 .digest_sent
                 .map_or(now, |sent| (sent + Duration::from_secs(1)).max(now));
             peer.digest_due = peer.digest_due.min(earliest);
         }
+    }
+
+    /// A request that has been given up and must stop before the next `poll_request`.
+    pub fn poll_given_up(&mut self, now: Instant) -> Option<u64> {
+        for freed in self.asks.expire(now) {
+            self.free(Some(freed));
+        }
+        self.asks.next_given_up()
     }
 
     fn next_held(&mut self, now: Instant) -> Option<Request> {
@@ -505,33 +518,48 @@ impl Replica {
     }
 
     fn next_rows(&mut self, now: Instant) -> Option<Request> {
-        let mut best: Option<((usize, u32), LogId, IntervalSet)> = None;
-        let mut settled = Vec::new();
-        let mut rank = BTreeMap::<Origin, usize>::new();
+        if !self
+            .peers
+            .iter()
+            .any(|(id, peer)| peer.connected.is_some() && self.asks.may_ask(id, now))
+        {
+            return None;
+        }
+        let mut best: Option<(u32, LogId, Origin, IntervalSet)> = None;
+        let mut chosen = BTreeSet::new();
+        let mut complete = Vec::new();
+        // Newest first: of each origin its newest log that somebody free has something of, of
+        // these the one that misses what is closest to its end.
         for log in self.suspects.iter().rev() {
+            if chosen.contains(&log.origin) {
+                continue;
+            }
             let missing = self.missing(log, now);
             if missing.is_empty() {
                 if !self.settling(log, now) {
-                    settled.push(*log);
+                    complete.push(*log);
                 }
                 continue;
             }
-            let newer = *rank.entry(log.origin).and_modify(|n| *n += 1).or_insert(0);
+            let Some((peer, rows)) = self.holder(log, &missing, now) else {
+                continue;
+            };
+            chosen.insert(log.origin);
             let depth = self
                 .known_top(log)
-                .saturating_sub(digest::top(&missing).unwrap_or(0));
-            let key = (newer, depth / 60);
-            if best.as_ref().is_none_or(|(other, ..)| key < *other)
-                && self.holder(log, &missing, now).is_some()
-            {
-                best = Some((key, *log, missing));
+                .saturating_sub(digest::top(&rows).unwrap_or(0))
+                / 60;
+            if best.as_ref().is_none_or(|(other, ..)| depth < *other) {
+                best = Some((depth, *log, peer, rows));
             }
         }
-        for log in settled {
+        for log in complete {
             self.suspects.remove(&log);
+            for peer in self.peers.values_mut() {
+                peer.settle.remove(&log);
+            }
         }
-        let (_, log, missing) = best?;
-        let (peer, rows) = self.holder(&log, &missing, now)?;
+        let (_, log, peer, rows) = best?;
         Some(self.asks.start(peer, Ask::Rows { log, rows }, now))
     }
 
@@ -628,11 +656,11 @@ impl Replica {
     }
 
     fn keeps(&self, origin: &Origin) -> bool {
-        *origin == self.me || keeper::keeps(&self.members, origin, &self.me)
+        *origin == self.me || keeper::keeps(&self.keepers, origin, &self.me)
     }
 
     fn kept_with(&self, peer: &Origin) -> BTreeSet<Origin> {
-        let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.members, origin, peer);
+        let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.keepers, origin, peer);
         let mut origins: BTreeSet<_> = self.holdings.origins().filter(theirs).collect();
         origins.insert(*peer);
         origins
@@ -641,14 +669,14 @@ impl Replica {
     /// Whether `peer` should get our own rows live.
     #[must_use]
     pub fn is_keeper_of_mine(&self, peer: &Origin) -> bool {
-        keeper::keeps(&self.members, &self.me, peer)
+        keeper::keeps(&self.keepers, &self.me, peer)
     }
 
     /// Samples each other member lacks of what we hold, as far as known: a peer that hasn't
     /// been heard since the start counts as holding nothing.
     #[must_use]
     pub fn backlog(&self, now: Instant) -> BTreeMap<Origin, u64> {
-        let others = self.members.iter().filter(|peer| **peer != self.me);
+        let others = self.keepers.iter().filter(|peer| **peer != self.me);
         others
             .map(|peer| (*peer, self.backlog_of(peer, now)))
             .collect()
@@ -659,7 +687,7 @@ impl Replica {
         let connected = known.and_then(|known| known.connected);
         let mut samples = 0;
         for (log, held) in self.holdings.held() {
-            if log.origin != *peer && !keeper::keeps(&self.members, &log.origin, peer) {
+            if log.origin != *peer && !keeper::keeps(&self.keepers, &log.origin, peer) {
                 continue;
             }
             let mut lacks = match known.and_then(|known| known.logs.get(log)) {
@@ -674,9 +702,10 @@ impl Replica {
         samples
     }
 
-    /// When something is due without further input, and what.
+    /// When something becomes due after `now` without further input, and what. What is overdue
+    /// and could not be done waits for an input that makes it possible.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+    pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let connected = || self.peers.values().filter(|peer| peer.connected.is_some());
         let digest = connected().map(|peer| (peer.digest_due, "digest"));
         let settle = connected()
@@ -688,6 +717,7 @@ impl Replica {
             .chain(settle)
             .chain(asks)
             .chain(self.seals.deadline().map(|at| (at, "seal")))
+            .filter(|(at, _)| *at > now)
             .min()
     }
 
@@ -699,6 +729,17 @@ impl Replica {
 }
 
 impl Peer {
+    /// A digest that shows a restart is answered at once, one that differs before its turn:
+    /// the other side may not know yet that it lacks something.
+    fn answer_soon(&mut self, restarted: bool, differs: bool, now: Instant) {
+        let paused = self
+            .digest_sent
+            .is_none_or(|sent| now.duration_since(sent) >= DIGEST_EVERY / 2);
+        if restarted || (differs && paused) {
+            self.digest_due = self.digest_due.min(now);
+        }
+    }
+
     fn should_ask(&self, entry: &Entry, mine: [u8; 16], now: Instant) -> bool {
         self.compared.get(&entry.origin).is_none_or(|last| {
             let unchanged = last.mine == mine && last.theirs == entry.closed;
