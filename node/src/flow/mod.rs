@@ -2,16 +2,45 @@
 //!
 //! In: a tick each second, events of the mesh. Out: rows in the store, live rows and repairs to
 //! peers, a feed for whoever shows them.
+//! Threads: `sample` and `append` (local.rs), `keep` (keep.rs), and one task (remote.rs) that
+//! owns the replica. Sampling waits for none of the others.
 //! Absent: deciding what is missing and whom to ask (`replica`).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod clock;
+mod fetch;
+mod keep;
+mod live;
+mod local;
+mod parts;
+mod remote;
+mod serve;
+mod shared;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod wire;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use anyhow::Context as _;
 use outlast_mesh::{Event, Mesh, NodeId, Snapshot};
-use outlast_store::{LogId, Origin, Series, SignedRow, Store};
+use outlast_store::{LogId, Origin, SignedRow, Store};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
+
+pub use crate::collect::Tick as Reading;
+use crate::collect::{Collector, Tick, TunnelStats};
+use crate::replica::Replica;
+use fetch::Fetcher;
+use remote::{Inbox, Remote};
+use serve::Server;
+use shared::Shared;
 
 /// A node as an origin of rows.
 #[must_use]
@@ -30,15 +59,6 @@ pub fn node_of(origin: Origin) -> NodeId {
 pub struct FlowConfig {
     /// Seeds the jitter between nodes. `None`: from the system.
     pub seed: Option<u64>,
-}
-
-/// One reading of the machine.
-#[derive(Debug, Clone, Default)]
-pub struct Reading {
-    /// Series seen for the first time; they take the next numbers.
-    pub appended: Vec<Series>,
-    /// A value for each series so far. `None`: absent at this tick.
-    pub values: Vec<Option<i64>>,
 }
 
 /// A row that has just been stored.
@@ -91,22 +111,122 @@ pub struct FlowStats {
 pub struct Flow {
     store: Store,
     mesh: Mesh,
-    feed: broadcast::Sender<Arc<Arrival>>,
-    taken: TakenCount,
+    shared: Arc<Shared>,
+    ended: CancellationToken,
 }
 
 impl Flow {
-    /// Begins this run's epoch and starts sampling, sending, receiving and repairing.
+    /// Begins this run's epoch and starts sampling, sending, receiving and repairing, until
+    /// `stop`. Needs a tokio runtime.
+    pub fn start(
+        config: FlowConfig,
+        store: Store,
+        mesh: Mesh,
+        events: mpsc::Receiver<Event>,
+        mut collector: Collector,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let reading = move |snapshot: &Snapshot| collector.tick(&TunnelStats::from(snapshot));
+        Self::start_with(config, store, mesh, events, reading, stop)
+    }
+
+    /// As `start`, with any source of readings.
     pub fn start_with(
         config: FlowConfig,
         store: Store,
         mesh: Mesh,
         events: mpsc::Receiver<Event>,
-        reading: impl FnMut(&Snapshot) -> Reading + Send + 'static,
+        reading: impl FnMut(&Snapshot) -> Tick + Send + 'static,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let _ = (config, store, mesh, events, reading, stop);
-        anyhow::bail!("the flow isn't written yet")
+        let running = store.begin_epoch().context("begin this run's epoch")?;
+        let shared = Arc::new(Shared::new(running));
+        let flow = Self {
+            store,
+            mesh,
+            shared,
+            ended: CancellationToken::new(),
+        };
+        let seed = config.seed.unwrap_or_else(|| system_seed(&running));
+        flow.spawn(running, seed, events, reading, stop)?;
+        Ok(flow)
+    }
+
+    fn spawn(
+        &self,
+        running: LogId,
+        seed: u64,
+        events: mpsc::Receiver<Event>,
+        reading: impl FnMut(&Snapshot) -> Tick + Send + 'static,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let (samples_in, samples) = std::sync::mpsc::sync_channel(local::QUEUE);
+        let (sampler_stop, stopped) = std::sync::mpsc::channel();
+        let (own_in, own) = mpsc::channel(64);
+        let (jobs_in, mut jobs) = mpsc::channel(keep::QUEUE);
+        let (notes_in, notes) = mpsc::channel(keep::QUEUE);
+        let (progress_in, progress) = mpsc::channel(256);
+        let (inquiries_in, inquiries) = mpsc::channel(256);
+        let (mesh, shared) = (self.mesh.clone(), Arc::clone(&self.shared));
+        let sample = thread("outlast-sample", move || {
+            local::sample(reading, &mesh, &shared, &stopped, &samples_in)
+        })?;
+        let (store, shared) = (self.store.clone(), Arc::clone(&self.shared));
+        let append = thread("outlast-append", move || {
+            local::append(&store, running.origin, &shared, &samples, &own_in)
+        })?;
+        let (store, shared) = (self.store.clone(), Arc::clone(&self.shared));
+        let keep = thread("outlast-keep", move || {
+            keep::keep(&store, running.origin, &shared, &mut jobs, &notes_in)
+        })?;
+        let fetcher = Fetcher {
+            mesh: self.mesh.clone(),
+            store: self.store.clone(),
+            jobs: jobs_in.clone(),
+            progress: progress_in,
+        };
+        let server = Server {
+            store: self.store.clone(),
+            shared: Arc::clone(&self.shared),
+            inquiries: inquiries_in,
+            buckets: Arc::new(Mutex::new(BTreeMap::new())),
+        };
+        let mut replica = Replica::new(
+            running.origin,
+            ChaCha8Rng::seed_from_u64(seed),
+            Instant::now(),
+        );
+        replica.handle_started(running);
+        let remote = Remote::new(
+            self.mesh.clone(),
+            Arc::clone(&self.shared),
+            replica,
+            jobs_in,
+            fetcher,
+            server,
+            running,
+        );
+        let inbox = Inbox {
+            events,
+            own,
+            notes,
+            progress,
+            inquiries,
+        };
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            remote.run(inbox, stop).await;
+            drop(sampler_stop);
+            let _ = tokio::task::spawn_blocking(move || join([sample, append, keep])).await;
+            ended.cancel();
+        });
+        Ok(())
+    }
+
+    /// Resolves once the last row of this run has been handed to the store: after that it can
+    /// be closed.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// The store below.
@@ -122,26 +242,49 @@ impl Flow {
     }
 
     /// Every row from here on, as it is stored. A reader that falls behind loses the oldest.
+    /// Rows that come as whole blocks aren't in it: they are history, for queries.
     #[must_use]
     pub fn feed(&self) -> broadcast::Receiver<Arc<Arrival>> {
-        self.feed.subscribe()
+        self.shared.subscribe()
     }
 
-    /// Samples each other member lacks of what this node holds.
+    /// Samples each other member lacks of what this node holds, at most a second old. Rows that
+    /// went out live to a connected peer count only when a digest shows them missing; a peer not
+    /// heard since the start counts as holding nothing.
     #[must_use]
     pub fn backlog(&self) -> BTreeMap<NodeId, u64> {
-        BTreeMap::new()
+        self.shared.backlog()
     }
 
     /// What this run sampled, by the sampler's own count.
     #[must_use]
     pub fn taken(&self) -> TakenCount {
-        self.taken
+        self.shared.taken()
     }
 
     /// Counters for `status`.
     #[must_use]
     pub fn stats(&self) -> FlowStats {
-        FlowStats::default()
+        self.shared.counted()
     }
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .with_context(|| format!("start thread {name}"))
+}
+
+fn join(threads: [JoinHandle<()>; 3]) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the flow panicked");
+        }
+    }
+}
+
+/// Nodes must not speak in step; nothing else depends on the seed. The epoch's nonce is random.
+fn system_seed(running: &LogId) -> u64 {
+    running.epoch.nonce
 }

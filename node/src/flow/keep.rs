@@ -1,0 +1,268 @@
+//! What peers sent goes to the store on one thread, in the order it came.
+//!
+//! In: `Job`s, at most `QUEUE` waiting. A live row that finds the queue full is dropped, counted
+//! and repaired later; answers to requests wait. Out: `Note`s to the flow's task.
+//! The sets of what is held are read on the same thread, so that they agree with its notes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outlast_store::{
+    Appended, Head, IntervalSet, LogId, Origin, SchemaDelta, SchemaHash, Seal, Seq, SignedRow,
+    Source, Store, StoreError,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use super::{Arrival, Shared};
+
+/// Jobs that may wait: a minute of 16 live peers.
+pub(super) const QUEUE: usize = 1_024;
+/// How long a complete window waits for its seal before a holder is asked.
+const SEAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something for the store.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A live row from its origin.
+    Live(SignedRow),
+    /// A row or block that was asked for; `Err` names the schema to fetch first.
+    Repair(Piece, oneshot::Sender<Repair>),
+    /// A seal.
+    Seal(Seal),
+    /// Schemas of an origin, oldest first.
+    Define(Origin, Vec<SchemaDelta>, oneshot::Sender<bool>),
+    /// Read again what is held and gone.
+    Holdings,
+    /// Which complete windows lack a seal.
+    Unsealed,
+    /// Seal the short last windows of this node's earlier runs.
+    SealClosed(Vec<LogId>),
+}
+
+/// A row or block from a holder.
+#[derive(Debug, Clone)]
+pub(super) enum Piece {
+    Row(Box<SignedRow>, Source),
+    Block(Bytes, Head),
+}
+
+impl Piece {
+    pub(super) fn span(&self) -> (LogId, Seq, Seq) {
+        match self {
+            Self::Row(row, _) => (row.row.log, row.row.seq, row.row.seq),
+            Self::Block(_, head) => (head.log, head.first, head.last()),
+        }
+    }
+}
+
+/// What became of a piece.
+#[derive(Debug)]
+pub(super) enum Repair {
+    Stored,
+    /// It can be tried again when this schema is there.
+    Unknown(SchemaHash),
+    /// The store is full or closing: nobody's fault.
+    NotNow,
+    /// It is not what it claims to be.
+    Bad,
+}
+
+/// What the thread tells the flow's task.
+#[derive(Debug)]
+pub(super) enum Note {
+    Live {
+        log: LogId,
+        seq: Seq,
+        outcome: Live,
+    },
+    Stored {
+        log: LogId,
+        first: Seq,
+        last: Seq,
+    },
+    Holdings {
+        held: BTreeMap<LogId, IntervalSet>,
+        gone: BTreeMap<LogId, IntervalSet>,
+        ready: bool,
+    },
+    Unsealed(Vec<(LogId, Seq)>),
+    Sealed(Vec<Seal>),
+}
+
+/// What became of a live row.
+#[derive(Debug)]
+pub(super) enum Live {
+    New,
+    Known,
+    Unknown(SchemaHash, Box<SignedRow>),
+    Refused,
+}
+
+/// Runs until every sender of jobs is gone.
+pub(super) fn keep(
+    store: &Store,
+    me: Origin,
+    shared: &Shared,
+    jobs: &mut mpsc::Receiver<Job>,
+    notes: &mpsc::Sender<Note>,
+) {
+    while let Some(job) = jobs.blocking_recv() {
+        let note = match job {
+            Job::Live(row) => Some(live(store, shared, row)),
+            Job::Repair(piece, reply) => repair(store, shared, &piece, reply, notes),
+            Job::Seal(seal) => apply(store, shared, seal),
+            Job::Define(origin, deltas, reply) => define(store, shared, origin, deltas, reply),
+            Job::Holdings => {
+                // `ready` first: sets read after it are complete.
+                let ready = store.ready();
+                Some(Note::Holdings {
+                    held: store.held(),
+                    gone: store.gone(),
+                    ready,
+                })
+            }
+            Job::Unsealed => Some(Note::Unsealed(unsealed(store, me))),
+            Job::SealClosed(logs) => Some(Note::Sealed(
+                logs.iter().flat_map(|log| store.seal_closed(log)).collect(),
+            )),
+        };
+        if let Some(note) = note
+            && notes.blocking_send(note).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn live(store: &Store, shared: &Shared, row: SignedRow) -> Note {
+    let (log, seq) = (row.row.log, row.row.seq);
+    let outcome = match store.append(row.clone(), Source::Origin) {
+        Ok(Appended::New) => {
+            shared.stats(|stats| stats.rows_in += 1);
+            shared.feed(Arrival {
+                row: Arc::new(row),
+                live: true,
+            });
+            Live::New
+        }
+        Ok(Appended::Known) => {
+            shared.stats(|stats| stats.duplicates += 1);
+            Live::Known
+        }
+        Ok(Appended::Conflict) => {
+            shared.refuse("row: another content under its identity");
+            Live::Known
+        }
+        Err(StoreError::UnknownSchema(hash)) => Live::Unknown(hash, Box::new(row)),
+        Err(error) => {
+            shared.refuse(reason(&error));
+            debug!(%error, seq, "a live row was refused");
+            Live::Refused
+        }
+    };
+    Note::Live { log, seq, outcome }
+}
+
+fn repair(
+    store: &Store,
+    shared: &Shared,
+    piece: &Piece,
+    reply: oneshot::Sender<Repair>,
+    notes: &mpsc::Sender<Note>,
+) -> Option<Note> {
+    let (log, first, last) = piece.span();
+    let stored = match piece {
+        Piece::Row(row, source) => store.append((**row).clone(), *source),
+        Piece::Block(bytes, _) => store.insert_block(bytes),
+    };
+    let outcome = match stored {
+        Ok(appended) => {
+            count_repair(shared, piece, appended);
+            // Before the reply: when the request ends, the replica must know what it brought.
+            let _ = notes.blocking_send(Note::Stored { log, first, last });
+            Repair::Stored
+        }
+        Err(StoreError::UnknownSchema(hash)) => Repair::Unknown(hash),
+        Err(
+            StoreError::Busy { .. }
+            | StoreError::Closed
+            | StoreError::Io { .. }
+            | StoreError::Unreadable { .. },
+        ) => Repair::NotNow,
+        Err(error) => {
+            shared.refuse(reason(&error));
+            warn!(%error, "a repaired piece was refused");
+            Repair::Bad
+        }
+    };
+    // A fetch that was given up meanwhile doesn't wait for the answer.
+    let _ = reply.send(outcome);
+    None
+}
+
+fn count_repair(shared: &Shared, piece: &Piece, appended: Appended) {
+    let (_, first, last) = piece.span();
+    match appended {
+        Appended::New => {
+            shared.stats(|stats| stats.repaired_rows += u64::from(last - first) + 1);
+            if let Piece::Row(row, _) = piece {
+                shared.feed(Arrival {
+                    row: Arc::new((**row).clone()),
+                    live: false,
+                });
+            }
+        }
+        Appended::Known => shared.stats(|stats| stats.duplicates += 1),
+        Appended::Conflict => shared.refuse("row: another content under its identity"),
+    }
+}
+
+fn apply(store: &Store, shared: &Shared, seal: Seal) -> Option<Note> {
+    if let Err(error) = store.apply_seal(seal) {
+        shared.refuse(reason(&error));
+        debug!(%error, "a seal was refused");
+    }
+    None
+}
+
+fn define(
+    store: &Store,
+    shared: &Shared,
+    origin: Origin,
+    deltas: Vec<SchemaDelta>,
+    reply: oneshot::Sender<bool>,
+) -> Option<Note> {
+    let defined = deltas
+        .into_iter()
+        .try_for_each(|delta| store.define(origin, delta).map(drop));
+    if let Err(error) = &defined {
+        shared.refuse(reason(error));
+        warn!(%error, "a peer's schema was refused");
+    }
+    let _ = reply.send(defined.is_ok());
+    None
+}
+
+fn unsealed(store: &Store, me: Origin) -> Vec<(LogId, Seq)> {
+    let windows = store.unsealed(SEAL_PATIENCE).into_iter();
+    windows
+        .filter(|(log, ..)| log.origin != me)
+        .map(|(log, first, _)| (log, first))
+        .collect()
+}
+
+/// The reason a refusal is counted under.
+fn reason(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::UnknownSchema(_) => "schema: unknown",
+        StoreError::BadSignature { .. } => "signature: not the origin's",
+        StoreError::Malformed { .. } => "malformed",
+        StoreError::OverLimit { .. } => "over a limit of its origin",
+        StoreError::Busy { .. } => "store: waiting for the disk",
+        StoreError::NoEpoch | StoreError::Closed => "store: closed",
+        StoreError::Io { .. } | StoreError::Unreadable { .. } => "store: input or output failed",
+    }
+}

@@ -1,0 +1,606 @@
+//! The flow's task: what comes from peers, what goes to them, and the asking in between.
+//!
+//! One task owns the replica and everything per peer; it never touches the disk and never waits
+//! for the network. Rows go to the store through `keep`, questions through `fetch`, answers
+//! through `serve`, and all three report back here.
+//! Bounds per peer: see the constants; what is over them is dropped, counted and repaired.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outlast_mesh::{Event, Mesh, NodeId, PeerState};
+use outlast_store::{ClockSource, LogId, SchemaHash, Seal, Seq, SignedRow, delta_key};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::fetch::{Fetcher, Progress};
+use super::keep::{Job, Live, Note};
+use super::live::LiveRows;
+use super::local::OwnRow;
+use super::parts::{Parts, Put};
+use super::serve::{Inquiry, PER_PEER, Server};
+use super::wire::{self, DIGEST, HeldAnswer, KEYROW, KeyRow, Part, ROW, SEAL};
+use super::{Shared, node_of, origin_of};
+use crate::replica::Replica;
+use crate::replica::digest::Entry;
+
+/// Delta rows of one peer that wait for their key row.
+const MAX_AWAITING_KEY: usize = 32;
+/// Rows of one peer that wait for their schema: a minute.
+const MAX_AWAITING_SCHEMA: usize = 64;
+/// Key rows remembered per peer.
+const KEYS: usize = 3;
+/// Between two requests for a key row, and between two answers to such requests.
+const KEY_REQUEST_EVERY: Duration = Duration::from_secs(1);
+/// Streams served at a time, all peers together.
+const MAX_SERVED: usize = 48;
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two readings of the store's sets, and between two looks for missing seals.
+const HOLDINGS_TICKS: u64 = 10;
+const UNSEALED_TICKS: u64 = 5;
+
+/// Everything the task reads from.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) own: mpsc::Receiver<OwnRow>,
+    pub(super) notes: mpsc::Receiver<Note>,
+    pub(super) progress: mpsc::Receiver<Progress>,
+    pub(super) inquiries: mpsc::Receiver<Inquiry>,
+}
+
+/// The task's own data.
+#[derive(Debug)]
+pub(super) struct Remote {
+    mesh: Mesh,
+    shared: Arc<Shared>,
+    replica: Replica,
+    jobs: mpsc::Sender<Job>,
+    fetcher: Fetcher,
+    server: Server,
+    running: LogId,
+    live: LiveRows,
+    peers: BTreeMap<NodeId, Remembered>,
+    fetches: BTreeMap<u64, AbortHandle>,
+    ticks: u64,
+    ready: bool,
+    earlier_sealed: bool,
+    earlier: Vec<LogId>,
+}
+
+/// What is remembered of a connected peer.
+#[derive(Debug, Default)]
+struct Remembered {
+    parts: Parts,
+    keys: VecDeque<SignedRow>,
+    awaiting_key: VecDeque<(LogId, Seq, Bytes)>,
+    awaiting_schema: VecDeque<(SchemaHash, SignedRow)>,
+    fetching: BTreeSet<SchemaHash>,
+    key_requested: Option<Instant>,
+    key_answered: Option<Instant>,
+    served: usize,
+}
+
+impl Remote {
+    pub(super) fn new(
+        mesh: Mesh,
+        shared: Arc<Shared>,
+        replica: Replica,
+        jobs: mpsc::Sender<Job>,
+        fetcher: Fetcher,
+        server: Server,
+        running: LogId,
+    ) -> Self {
+        Self {
+            mesh,
+            shared,
+            replica,
+            jobs,
+            fetcher,
+            server,
+            running,
+            live: LiveRows::default(),
+            peers: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            ticks: 0,
+            ready: false,
+            earlier_sealed: false,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Runs until told to stop, or until the mesh has ended.
+    pub(super) async fn run(mut self, mut inbox: Inbox, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.handle_members();
+        loop {
+            let deadline = self.replica.poll_timeout(Instant::now()).map(|(at, _)| at);
+            tokio::select! {
+                // Own rows first: live goes before everything.
+                biased;
+                () = stop.cancelled() => return,
+                Some(own) = inbox.own.recv() => self.handle_own(&own),
+                event = inbox.events.recv() => match event {
+                    Some(event) => self.handle_event(event),
+                    None => return,
+                },
+                Some(note) = inbox.notes.recv() => self.handle_note(note),
+                Some(progress) = inbox.progress.recv() => self.handle_progress(progress),
+                Some(inquiry) = inbox.inquiries.recv() => self.handle_inquiry(inquiry),
+                _ = tick.tick() => self.handle_tick(),
+                () = until(deadline) => {}
+            }
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = Instant::now();
+        while let Some((peer, entries)) = self.replica.poll_digest(now) {
+            for message in wire::digests(entries) {
+                self.send(node_of(peer), DIGEST, message);
+            }
+        }
+        while let Some(id) = self.replica.poll_given_up(now) {
+            if let Some(fetch) = self.fetches.remove(&id) {
+                fetch.abort();
+            }
+        }
+        while let Some(request) = self.replica.poll_request(now) {
+            let id = request.id;
+            let fetch = tokio::spawn(self.fetcher.clone().run(request));
+            self.fetches.insert(id, fetch.abort_handle());
+        }
+    }
+
+    /// A small message may be lost; one that can't even be sent is only counted.
+    fn send(&self, to: NodeId, kind: u8, body: Bytes) -> bool {
+        let sent = self.mesh.send(to, kind, body);
+        if sent.is_err() {
+            self.shared.refuse("small message: not sent");
+        }
+        sent.is_ok()
+    }
+
+    fn handle_own(&mut self, own: &OwnRow) {
+        let row = &own.row;
+        self.replica
+            .handle_row(row.row.log, row.row.seq, row.row.samples() as u64);
+        self.replica
+            .handle_fresh(row.row.log, row.row.seq, Instant::now());
+        match self.live.parts_of(Arc::clone(row)) {
+            Some(parts) => self.send_live(&parts),
+            None => {
+                self.shared.refuse("own row: too long to be sent live");
+                self.replica.hasten(Instant::now());
+            }
+        }
+        if let Some(seal) = &own.seal {
+            self.send_seals(std::slice::from_ref(seal));
+        }
+    }
+
+    fn send_live(&self, parts: &[Bytes]) {
+        for peer in self.keepers() {
+            let sent = parts
+                .iter()
+                .filter(|part| self.send(peer, ROW, (*part).clone()))
+                .count();
+            if sent == parts.len() {
+                self.shared.stats(|stats| stats.rows_out += 1);
+            }
+        }
+    }
+
+    fn send_seals(&self, seals: &[Seal]) {
+        for seal in seals {
+            let body = Bytes::from(seal.encode());
+            for peer in self.keepers() {
+                self.send(peer, SEAL, body.clone());
+            }
+        }
+    }
+
+    fn keepers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers
+            .keys()
+            .copied()
+            .filter(|peer| self.replica.is_keeper_of_mine(&origin_of(*peer)))
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        let now = Instant::now();
+        match event {
+            Event::Connected(peer) => {
+                self.handle_members();
+                self.forget(peer);
+                self.peers.insert(peer, Remembered::default());
+                self.replica.handle_connected(origin_of(peer), now);
+                if self.replica.is_keeper_of_mine(&origin_of(peer)) {
+                    for part in self.live.key_parts() {
+                        self.send(peer, ROW, part);
+                    }
+                }
+            }
+            Event::Disconnected(peer) => {
+                self.forget(peer);
+                self.shared.set_synced(peer, false);
+                self.replica.handle_disconnected(origin_of(peer), now);
+            }
+            Event::Message { from, kind, body } => self.handle_message(from, kind, &body, now),
+            Event::Stream { from, send, recv } => self.handle_stream(from, send, recv),
+            Event::MembersChanged => self.handle_members(),
+        }
+    }
+
+    /// Rows that waited for something from this peer are missing again.
+    fn forget(&mut self, peer: NodeId) {
+        let parked = self.peers.remove(&peer).map(|peer| peer.awaiting_schema);
+        for (_, row) in parked.into_iter().flatten() {
+            self.replica
+                .handle_refused(None, row.row.log, row.row.seq, row.row.seq);
+        }
+    }
+
+    fn handle_members(&mut self) {
+        let snapshot = self.mesh.snapshot();
+        let all = snapshot
+            .members
+            .iter()
+            .map(|member| origin_of(member.id))
+            .collect();
+        let keeping = snapshot
+            .members
+            .iter()
+            .filter(|member| !matches!(member.state, PeerState::Retired | PeerState::Evicted));
+        let keepers = keeping.map(|member| origin_of(member.id)).collect();
+        self.replica.handle_members(all, keepers);
+    }
+
+    fn handle_stream(
+        &mut self,
+        from: NodeId,
+        mut send: quinn::SendStream,
+        recv: quinn::RecvStream,
+    ) {
+        let served: usize = self.peers.values().map(|peer| peer.served).sum();
+        match self.peers.get_mut(&from) {
+            Some(peer) if peer.served < PER_PEER && served < MAX_SERVED => {
+                peer.served += 1;
+                tokio::spawn(self.server.clone().serve(from, send, recv));
+            }
+            _ => {
+                self.shared.refuse("question: too many at a time");
+                // Already closed by the peer: nothing to reset.
+                let _ = send.reset(1u8.into());
+            }
+        }
+    }
+
+    fn handle_message(&mut self, from: NodeId, kind: u8, body: &Bytes, now: Instant) {
+        match kind {
+            ROW => match Part::decode(body) {
+                Some(part) => self.handle_part(from, part, now),
+                None => self.shared.refuse("row part: unreadable"),
+            },
+            SEAL => self.handle_seal(from, body),
+            DIGEST => match wire::from_small::<Vec<Entry>>(body) {
+                Some(entries) => self.replica.handle_digest(origin_of(from), entries, now),
+                None => self.shared.refuse("digest: unreadable"),
+            },
+            KEYROW => match wire::from_small::<KeyRow>(body) {
+                Some(key) => self.handle_key_request(from, key, now),
+                None => self.shared.refuse("key row request: unreadable"),
+            },
+            _ => self.shared.refuse("small message: unknown kind"),
+        }
+    }
+
+    fn handle_seal(&mut self, from: NodeId, body: &Bytes) {
+        match Seal::decode(body) {
+            Ok(seal) if seal.log.origin == origin_of(from) => self.store_soon(Job::Seal(seal)),
+            Ok(_) => self.shared.refuse("seal: from somebody else"),
+            Err(_) => self.shared.refuse("seal: unreadable"),
+        }
+    }
+
+    /// Hands a job over without waiting; a full queue costs the job, and repair brings it back.
+    fn store_soon(&self, job: Job) {
+        if self.jobs.try_send(job).is_err() {
+            self.shared.refuse("store: its queue is full");
+        }
+    }
+
+    fn handle_key_request(&mut self, from: NodeId, wanted: KeyRow, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        if peer
+            .key_answered
+            .is_some_and(|at| now.duration_since(at) < KEY_REQUEST_EVERY)
+        {
+            return;
+        }
+        let log = LogId {
+            origin: self.running.origin,
+            store: wanted.store,
+            epoch: wanted.epoch,
+        };
+        let parts = self.live.parts_of_key(&log, wanted.seq);
+        peer.key_answered = Some(now);
+        for part in parts {
+            self.send(from, ROW, part);
+        }
+    }
+
+    fn handle_part(&mut self, from: NodeId, part: Part, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let (log, seq, absolute) = (part.log(origin_of(from)), part.seq, part.absolute);
+        match peer.parts.put(part) {
+            Put::Whole(bytes) if absolute => self.handle_key_row(from, log, seq, &bytes),
+            Put::Whole(bytes) => self.handle_delta(from, log, seq, bytes, now),
+            Put::Again => self.shared.refuse("row part: twice"),
+            Put::Odd => self.shared.refuse("row part: disagrees with the others"),
+            Put::Pushed => self.shared.refuse("row: a part is missing"),
+            Put::Open => {}
+        }
+    }
+
+    fn handle_key_row(&mut self, from: NodeId, log: LogId, seq: Seq, bytes: &Bytes) {
+        let Some(row) = SignedRow::decode(bytes)
+            .ok()
+            .filter(|row| row.row.log == log && row.row.seq == seq)
+        else {
+            return self.shared.refuse("row: unreadable");
+        };
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        if !peer
+            .keys
+            .iter()
+            .any(|key| key.row.log == log && key.row.seq == seq)
+        {
+            peer.keys.push_back(row.clone());
+        }
+        if peer.keys.len() > KEYS {
+            peer.keys.pop_front();
+        }
+        let waiting = std::mem::take(&mut peer.awaiting_key);
+        self.handle_live(from, row);
+        for (log, seq, bytes) in waiting {
+            self.handle_delta(from, log, seq, bytes, Instant::now());
+        }
+    }
+
+    fn handle_delta(&mut self, from: NodeId, log: LogId, seq: Seq, bytes: Bytes, now: Instant) {
+        let Ok(Some(key_seq)) = delta_key(&bytes) else {
+            return self.shared.refuse("row: unreadable");
+        };
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let Some(key) = peer
+            .keys
+            .iter()
+            .find(|key| key.row.log == log && key.row.seq == key_seq)
+        else {
+            if peer.awaiting_key.len() >= MAX_AWAITING_KEY {
+                peer.awaiting_key.pop_front();
+                self.shared.refuse("row: its key row didn't come");
+            }
+            peer.awaiting_key.push_back((log, seq, bytes));
+            if peer
+                .key_requested
+                .is_none_or(|at| now.duration_since(at) >= KEY_REQUEST_EVERY)
+            {
+                peer.key_requested = Some(now);
+                let wanted = KeyRow {
+                    store: log.store,
+                    epoch: log.epoch,
+                    seq: key_seq,
+                };
+                self.send(from, KEYROW, wire::small(&wanted));
+            }
+            return;
+        };
+        match SignedRow::from_delta(&key.row, &bytes) {
+            Ok(row) if row.row.log == log && row.row.seq == seq => self.handle_live(from, row),
+            _ => self.shared.refuse("row: unreadable"),
+        }
+    }
+
+    fn handle_live(&mut self, from: NodeId, row: SignedRow) {
+        self.shared
+            .set_synced(from, row.row.clock.source == ClockSource::Ntp);
+        let (log, seq) = (row.row.log, row.row.seq);
+        self.replica.handle_row(log, seq, row.row.samples() as u64);
+        self.replica.handle_peer_has(origin_of(from), log, seq, seq);
+        if self.jobs.try_send(Job::Live(row)).is_err() {
+            self.shared.refuse("store: its queue is full");
+            self.replica.handle_refused(None, log, seq, seq);
+        }
+    }
+
+    fn handle_note(&mut self, note: Note) {
+        let now = Instant::now();
+        match note {
+            Note::Live { log, seq, outcome } => self.handle_stored_live(log, seq, outcome, now),
+            Note::Stored { log, first, last } => {
+                self.replica.handle_stored(log, first, last);
+                self.earlier_sealed &= log.origin != self.running.origin;
+            }
+            Note::Holdings { held, gone, ready } => {
+                self.ready = ready;
+                let earlier = held
+                    .keys()
+                    .filter(|log| log.origin == self.running.origin && **log != self.running);
+                self.earlier = earlier.copied().collect();
+                self.replica.handle_store(held, gone, ready);
+            }
+            Note::Unsealed(windows) => self.replica.handle_unsealed(&windows, now),
+            Note::Sealed(seals) => self.send_seals(&seals),
+        }
+    }
+
+    fn handle_stored_live(&mut self, log: LogId, seq: Seq, outcome: Live, now: Instant) {
+        match outcome {
+            Live::New | Live::Known => self.replica.handle_fresh(log, seq, now),
+            Live::Refused => self.replica.handle_refused(Some(log.origin), log, seq, seq),
+            Live::Unknown(hash, row) => self.park(hash, *row),
+        }
+    }
+
+    /// A row whose schema isn't here waits for it; the replica counts it as in hand.
+    fn park(&mut self, hash: SchemaHash, row: SignedRow) {
+        let (log, seq) = (row.row.log, row.row.seq);
+        let from = node_of(log.origin);
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return self.replica.handle_refused(None, log, seq, seq);
+        };
+        if peer.awaiting_schema.len() >= MAX_AWAITING_SCHEMA {
+            self.shared.refuse("row: its schema didn't come");
+            return self.replica.handle_refused(None, log, seq, seq);
+        }
+        peer.awaiting_schema.push_back((hash, row));
+        if peer.fetching.insert(hash) {
+            tokio::spawn(
+                self.fetcher
+                    .clone()
+                    .schema_for_parked(from, log.origin, hash),
+            );
+        }
+    }
+
+    fn handle_schema(&mut self, hash: SchemaHash, defined: bool) {
+        let mut freed = Vec::new();
+        for peer in self.peers.values_mut() {
+            peer.fetching.remove(&hash);
+            let (ready, waiting) = peer
+                .awaiting_schema
+                .drain(..)
+                .partition(|(wanted, _)| *wanted == hash);
+            peer.awaiting_schema = waiting;
+            freed.extend::<VecDeque<(SchemaHash, SignedRow)>>(ready);
+        }
+        for (_, row) in freed {
+            let (log, seq) = (row.row.log, row.row.seq);
+            if !defined || self.jobs.try_send(Job::Live(row)).is_err() {
+                self.replica.handle_refused(None, log, seq, seq);
+            }
+        }
+    }
+
+    fn handle_progress(&mut self, progress: Progress) {
+        let now = Instant::now();
+        match progress {
+            Progress::Moved(id) => self.replica.handle_progress(id, now),
+            Progress::Held(id, peer, held) => {
+                let origin = held.origin;
+                self.replica
+                    .handle_held(id, origin_of(peer), origin, held.logs(), now);
+            }
+            Progress::Bad(peer, log, first, last) => {
+                self.replica
+                    .handle_refused(Some(origin_of(peer)), log, first, last);
+            }
+            Progress::Done(id) => {
+                self.fetches.remove(&id);
+                self.replica.handle_done(id);
+            }
+            Progress::Failed(id) => {
+                self.fetches.remove(&id);
+                self.replica.handle_failed(id, now);
+            }
+            Progress::Schema(hash, defined) => self.handle_schema(hash, defined),
+        }
+    }
+
+    fn handle_inquiry(&mut self, inquiry: Inquiry) {
+        match inquiry {
+            Inquiry::Held(origins, reply) => {
+                let answer = |origin| HeldAnswer::new(origin, self.replica.held(&origin));
+                // The stream that asked may be gone.
+                let _ = reply.send(origins.into_iter().map(answer).collect());
+            }
+            Inquiry::Delivered(peer, log, first, last) => {
+                self.replica
+                    .handle_peer_has(origin_of(peer), log, first, last);
+            }
+            Inquiry::Ended(peer) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.served = peer.served.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn handle_tick(&mut self) {
+        let now = Instant::now();
+        if !self.ready || self.ticks.is_multiple_of(HOLDINGS_TICKS) {
+            self.store_soon(Job::Holdings);
+        }
+        if self.ready && self.ticks.is_multiple_of(UNSEALED_TICKS) {
+            self.store_soon(Job::Unsealed);
+        }
+        if !self.earlier_sealed && self.replica.own_runs_recovered(now) {
+            debug!(
+                logs = self.earlier.len(),
+                "sealing what earlier runs left open"
+            );
+            self.earlier_sealed = true;
+            self.store_soon(Job::SealClosed(self.earlier.clone()));
+        }
+        self.ticks += 1;
+        self.follow_round_trips();
+        self.publish(now);
+    }
+
+    fn follow_round_trips(&self) {
+        let snapshot = self.mesh.snapshot();
+        let mut buckets = self
+            .server
+            .buckets
+            .lock()
+            .expect("no holder of this lock panics");
+        buckets.retain(|peer, _| snapshot.members.iter().any(|member| member.id == *peer));
+        for peer in &snapshot.peers {
+            if let Some(bucket) = buckets.get_mut(&peer.id) {
+                bucket.handle_rtt(peer.rtt_ms);
+            }
+        }
+    }
+
+    fn publish(&self, now: Instant) {
+        let backlog = self.replica.backlog(now).into_iter();
+        self.shared.set_backlog(
+            backlog
+                .map(|(peer, samples)| (node_of(peer), samples))
+                .collect(),
+        );
+        let parked = self
+            .peers
+            .values()
+            .map(|peer| peer.awaiting_key.len() + peer.awaiting_schema.len());
+        let (parked, in_flight) = (
+            parked.sum::<usize>() as u64,
+            self.replica.in_flight() as u64,
+        );
+        self.shared
+            .stats(|stats| (stats.parked, stats.in_flight) = (parked, in_flight));
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

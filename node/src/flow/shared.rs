@@ -1,0 +1,103 @@
+//! What the flow's threads and its handle share: counters, the feed, and who has a good clock.
+//!
+//! Every lock is held for a few assignments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use outlast_mesh::NodeId;
+use outlast_store::LogId;
+use tokio::sync::broadcast;
+
+use super::{Arrival, FlowStats, TakenCount};
+use crate::collect::Tick;
+
+/// Arrivals a reader may be behind: 16 nodes for 15 s.
+const FEED: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    feed: broadcast::Sender<Arc<Arrival>>,
+    taken: Mutex<TakenCount>,
+    stats: Mutex<FlowStats>,
+    backlog: Mutex<BTreeMap<NodeId, u64>>,
+    synced: Mutex<BTreeSet<NodeId>>,
+}
+
+impl Shared {
+    pub(super) fn new(running: LogId) -> Self {
+        Self {
+            feed: broadcast::Sender::new(FEED),
+            taken: Mutex::new(TakenCount {
+                log: running,
+                rows: 0,
+                samples: 0,
+            }),
+            stats: Mutex::default(),
+            backlog: Mutex::default(),
+            synced: Mutex::default(),
+        }
+    }
+
+    pub(super) fn feed(&self, arrival: Arrival) {
+        // Nobody listening is fine.
+        let _ = self.feed.send(Arc::new(arrival));
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<Arrival>> {
+        self.feed.subscribe()
+    }
+
+    pub(super) fn count_taken(&self, reading: &Tick, late_ms: u64) {
+        let samples = reading.values.iter().flatten().count() as u64;
+        let mut taken = lock(&self.taken);
+        taken.rows += 1;
+        taken.samples += samples;
+        drop(taken);
+        self.stats(|stats| {
+            stats.lag_ms = late_ms;
+            stats.missed_ticks += late_ms / 1_000;
+        });
+    }
+
+    pub(super) fn taken(&self) -> TakenCount {
+        *lock(&self.taken)
+    }
+
+    pub(super) fn stats(&self, change: impl FnOnce(&mut FlowStats)) {
+        change(&mut lock(&self.stats));
+    }
+
+    pub(super) fn refuse(&self, reason: &'static str) {
+        self.stats(|stats| *stats.refused.entry(reason).or_default() += 1);
+    }
+
+    pub(super) fn counted(&self) -> FlowStats {
+        lock(&self.stats).clone()
+    }
+
+    pub(super) fn set_backlog(&self, backlog: BTreeMap<NodeId, u64>) {
+        *lock(&self.backlog) = backlog;
+    }
+
+    pub(super) fn backlog(&self) -> BTreeMap<NodeId, u64> {
+        lock(&self.backlog).clone()
+    }
+
+    pub(super) fn set_synced(&self, peer: NodeId, synced: bool) {
+        let mut peers = lock(&self.synced);
+        if synced {
+            peers.insert(peer);
+        } else {
+            peers.remove(&peer);
+        }
+    }
+
+    pub(super) fn is_synced(&self, peer: &NodeId) -> bool {
+        lock(&self.synced).contains(peer)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
+}

@@ -1,0 +1,29 @@
+//! Frames on a stream: length first, read into a buffer that grows only as bytes come.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use quinn::RecvStream;
+
+/// Reads up to this much at a time, so that a length alone reserves nothing.
+const CHUNK: usize = 64 * 1024;
+
+/// The inside of the next frame, at most `limit` bytes.
+pub(super) async fn read_frame(recv: &mut RecvStream, limit: usize) -> anyhow::Result<Bytes> {
+    let mut length = [0; 4];
+    recv.read_exact(&mut length)
+        .await
+        .context("read a frame's length")?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > limit {
+        bail!("frame of {length} bytes exceeds the limit of {limit}");
+    }
+    let mut inside = Vec::with_capacity(length.min(CHUNK));
+    while inside.len() < length {
+        let at = inside.len();
+        inside.resize(length.min(at + CHUNK), 0);
+        recv.read_exact(&mut inside[at..])
+            .await
+            .context("read a frame")?;
+    }
+    Ok(inside.into())
+}
