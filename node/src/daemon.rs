@@ -7,7 +7,6 @@
 
 mod answer;
 mod history;
-mod page;
 mod status;
 mod store;
 mod tally;
@@ -30,7 +29,6 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::page::WebContext;
 use crate::collect::{Collector, TunnelStats};
 use crate::config::Config;
 use crate::control::server;
@@ -38,7 +36,7 @@ use crate::failure::Failure;
 use crate::flow::{Flow, FlowConfig, Reading};
 use crate::membership::{Keys, Membership};
 use crate::state::{Lock, StateDir};
-use crate::web::{Tickets, WebKey};
+use crate::web::{self, Tickets, WebContext, WebKey};
 
 /// How long leaving may take; then the process ends as a crash would, which everything here survives.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -199,9 +197,10 @@ impl Daemon {
             tickets: tickets.clone(),
             key: self.web_key()?,
             listen: self.config.dashboard,
+            names: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let (dashboard, page) = page::serve(context, stop.clone())
+        let (dashboard, page) = web::serve(context, stop.clone())
             .await
             .with_context(|| format!("serve the page on {}", self.config.dashboard))?;
         let snapshot = mesh.snapshot();

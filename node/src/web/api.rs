@@ -107,6 +107,8 @@ pub struct Node {
     pub address: String,
     /// How many series it has. When this grows, ask for `series` again.
     pub series: u32,
+    /// Grows when rows that were missed have come in later: what was a gap may be filled.
+    pub repairs: u32,
 }
 
 /// Whether a node is heard.
@@ -144,7 +146,7 @@ pub struct SeriesInfo {
     /// Such as `{"cpu": "0", "mode": "user"}`.
     pub labels: BTreeMap<String, String>,
     /// Unit of the values as frames carry them: a counter of `bytes` comes as `bytes/s`, one of
-    /// `seconds` as seconds a second.
+    /// `seconds` as `seconds/s`, one of plain numbers as `/s`.
     pub unit: String,
     /// How it is measured; frames carry counters as rates either way.
     pub kind: SeriesKind,
@@ -186,8 +188,9 @@ pub struct ColumnsHeader {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientMessage {
     /// Begins the overview: one COLUMNS frame for each node, its `request` the node's index, then
-    /// a TICK frame each second. The COLUMNS frame of a node comes again when a gap inside the
-    /// window was filled.
+    /// a TICK frame each second. A TICK's values belong to the time `now_ms` less the node's age,
+    /// and are not-a-number once that age is 3 s. The COLUMNS frame of a node comes again when its
+    /// `repairs` grow.
     Overview {
         /// How far back the COLUMNS frames reach, up to an hour.
         window_ms: u64,
@@ -248,11 +251,10 @@ mod tests {
             std::fs::write(&path, &wanted).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            found,
-            wanted,
-            "run this test with BLESS=1 and commit {}",
-            path.display()
+        let path = path.display();
+        assert!(
+            found == wanted,
+            "run this test with BLESS=1 and commit {path}"
         );
     }
 

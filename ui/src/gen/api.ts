@@ -131,7 +131,11 @@ address: string,
 /**
  * How many series it has. When this grows, ask for `series` again.
  */
-series: number, };
+series: number,
+/**
+ * Grows when rows that were missed have come in later: what was a gap may be filled.
+ */
+repairs: number, };
 
 /**
  * Whether a node is heard.
@@ -156,7 +160,7 @@ name: string,
 labels: { [key in string]: string },
 /**
  * Unit of the values as frames carry them: a counter of `bytes` comes as `bytes/s`, one of
- * `seconds` as seconds a second.
+ * `seconds` as `seconds/s`, one of plain numbers as `/s`.
  */
 unit: string,
 /**

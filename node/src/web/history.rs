@@ -1,0 +1,173 @@
+//! The past of a node out of the store, as tables for charts.
+//!
+//! Blocking: reads and unpacks blocks, so it runs on threads of its own. Counters come out as rates.
+//! Bound: `MAX_POINTS` times in a table, whatever was asked; a coarser step is read where the range is long.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use outlast_mesh::NodeId;
+use outlast_store::{Kind, Query, Series, SeriesPoints, Step, Store, StoreError, rates};
+
+use super::gauge::Plan;
+use super::table::Table;
+use crate::flow::origin_of;
+
+/// The most values a column may be asked for.
+const MAX_POINTS: u64 = 10_000;
+
+/// Up to so many rows are read for each value that is shown; beyond it a coarser step is.
+const ROWS_PER_POINT: u64 = 60;
+
+/// What a page asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+    pub(super) max_points: u32,
+}
+
+/// A table and the time between two of its values where nothing is missing.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    pub(super) step_ms: u64,
+    pub(super) table: Table,
+}
+
+/// One column for each series, in the order given.
+pub(super) fn of_series(
+    store: &Store,
+    node: NodeId,
+    series: &[Arc<Series>],
+    range: Range,
+) -> Result<Past, StoreError> {
+    let (step, bucket_ms) = range.steps();
+    let found = query_all(
+        store,
+        node,
+        series.iter().map(|series| &**series),
+        range,
+        step,
+    )?;
+    let columns: Vec<_> = series
+        .iter()
+        .map(|series| points_of(&found, series))
+        .collect();
+    Ok(finish(&columns, range, step, bucket_ms))
+}
+
+/// The overview's columns.
+pub(super) fn of_overview(
+    store: &Store,
+    node: NodeId,
+    schema: &[Series],
+    range: Range,
+) -> Result<Past, StoreError> {
+    let (step, bucket_ms) = range.steps();
+    let plan = Plan::new(schema);
+    let wanted = plan.inputs().map(|at| &schema[at]);
+    let found = query_all(store, node, wanted, range, step)?;
+    let inputs: Vec<_> = plan
+        .inputs()
+        .map(|at| points_of(&found, &schema[at]))
+        .collect();
+    let inputs = Table::align(&inputs, step.ms());
+    let mut table = Table {
+        times: inputs.times,
+        columns: vec![Vec::new(); super::gauge::COLUMNS.len()],
+    };
+    let mut values = vec![f64::NAN; inputs.columns.len()];
+    for at in 0..table.times.len() {
+        values
+            .iter_mut()
+            .zip(&inputs.columns)
+            .for_each(|(value, column)| *value = column[at]);
+        let row = plan.columns(&values);
+        table
+            .columns
+            .iter_mut()
+            .zip(row)
+            .for_each(|(column, value)| column.push(value));
+    }
+    let table = table.within(range.from_ms, range.to_ms);
+    Ok(Past {
+        step_ms: bucket_ms,
+        table: thinned(table, step, bucket_ms),
+    })
+}
+
+/// All series that have one of the wanted names.
+fn query_all<'a>(
+    store: &Store,
+    node: NodeId,
+    wanted: impl Iterator<Item = &'a Series>,
+    range: Range,
+    step: Step,
+) -> Result<Vec<SeriesPoints>, StoreError> {
+    let names: BTreeSet<&str> = wanted.map(|series| series.name.as_str()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        found.extend(store.query(&range.query(node, name, step))?);
+    }
+    Ok(found)
+}
+
+impl Range {
+    fn query(&self, node: NodeId, series: &str, step: Step) -> Query {
+        // Two steps earlier, so that the first value already has a rate.
+        let lead_ms = i64::try_from(2 * step.ms()).unwrap_or(0);
+        Query {
+            origins: Some(vec![origin_of(node)]),
+            series: series.to_owned(),
+            from_ms: self.from_ms.saturating_sub(lead_ms),
+            to_ms: self.to_ms.max(self.from_ms),
+            step,
+        }
+    }
+
+    /// What is read from the store, and how wide the buckets are that are shown.
+    fn steps(&self) -> (Step, u64) {
+        let span_ms = self.to_ms.abs_diff(self.from_ms);
+        let points = u64::from(self.max_points).clamp(1, MAX_POINTS);
+        let step = [Step::Raw, Step::S10, Step::M1]
+            .into_iter()
+            .find(|step| span_ms / step.ms() <= points * ROWS_PER_POINT)
+            .unwrap_or(Step::H1);
+        // Whole steps, so that no bucket has more of them than its neighbours.
+        let bucket_ms = (span_ms / points)
+            .next_multiple_of(step.ms())
+            .max(step.ms());
+        (step, bucket_ms)
+    }
+}
+
+/// The points of one series over all runs of its node, counters as rates.
+fn points_of(found: &[SeriesPoints], wanted: &Series) -> Vec<(i64, Option<f64>)> {
+    let same = |points: &&SeriesPoints| {
+        points.series.name == wanted.name && points.series.labels == wanted.labels
+    };
+    let mut all = Vec::new();
+    for points in found.iter().filter(same) {
+        match points.series.kind {
+            Kind::Counter => all.extend(rates(&points.points)),
+            Kind::Gauge => all.extend_from_slice(&points.points),
+        }
+    }
+    all
+}
+
+fn finish(columns: &[Vec<(i64, Option<f64>)>], range: Range, step: Step, bucket_ms: u64) -> Past {
+    let table = Table::align(columns, step.ms()).within(range.from_ms, range.to_ms);
+    Past {
+        step_ms: bucket_ms,
+        table: thinned(table, step, bucket_ms),
+    }
+}
+
+fn thinned(table: Table, step: Step, bucket_ms: u64) -> Table {
+    if bucket_ms > step.ms() {
+        table.thin(bucket_ms)
+    } else {
+        table
+    }
+}

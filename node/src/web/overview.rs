@@ -1,0 +1,273 @@
+//! Follows all nodes while a page is open: one `nodes` message and one TICK frame a second, made
+//! once and given to every page.
+//!
+//! In: rows as they are stored, the mesh's snapshots. Out: two `watch` channels, each of which holds only
+//! the newest, so that a slow page misses frames and never makes a queue.
+//! With no page open it does nothing at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outlast_mesh::NodeId;
+use outlast_store::{Head, Parcel, Row, Schema, SchemaHash, SignedRow, Store};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::MissedTickBehavior;
+use tracing::debug;
+
+use super::frame::{self, NodeTick};
+use super::gauge::{COLUMNS, Plan, Sample};
+use super::live::Live;
+use super::roster::{Board, Held, has_changed};
+use super::{api, now_ms};
+use crate::flow::{Arrival, node_of, origin_of};
+
+const TICK_EVERY: Duration = Duration::from_secs(1);
+
+/// When the values of a row are no longer this moment's.
+const STALE_AFTER: Duration = Duration::from_secs(3);
+
+/// News that isn't worth a message of its own waits so long.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the oldest row held of each node is looked up; it moves with retention only.
+const OLDEST_EVERY: Duration = Duration::from_secs(60);
+
+/// Repaired rows are announced together, this long after the first of them.
+const REPAIRS_WAIT: Duration = Duration::from_secs(2);
+
+/// What the first row of a run, or its block, may take.
+const FIRST_BYTES: usize = 1024 * 1024;
+
+/// What is followed of each node.
+#[derive(Debug, Default)]
+struct Overview {
+    nodes: BTreeMap<NodeId, Followed>,
+    shown: Vec<api::Node>,
+    shown_at: Option<Instant>,
+    oldest: BTreeMap<NodeId, i64>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    plan: Option<(SchemaHash, Arc<Plan>)>,
+    before: Option<Sample>,
+    columns: [f64; COLUMNS.len()],
+    /// When its newest row came, and how old it was then.
+    came: Option<(Instant, Duration)>,
+    last_ms: Option<i64>,
+    repairs: u32,
+    repaired: Option<Instant>,
+}
+
+/// Runs until the node stops.
+pub(super) async fn follow(live: Arc<Live>) {
+    let mut pages = live.pages();
+    let mut overview = Overview::default();
+    loop {
+        let opened = tokio::select! {
+            opened = pages.wait_for(|pages| *pages > 0) => opened.is_ok(),
+            () = live.stop().cancelled() => false,
+        };
+        if !opened {
+            return;
+        }
+        tokio::select! {
+            () = overview.run(&live) => {}
+            _ = pages.wait_for(|pages| *pages == 0) => {}
+            () = live.stop().cancelled() => return,
+        }
+    }
+}
+
+impl Overview {
+    async fn run(&mut self, live: &Arc<Live>) {
+        let mut feed = live.flow().feed();
+        let mut tick = tokio::time::interval(TICK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut oldest_at: Option<Instant> = None;
+        self.begin(live);
+        loop {
+            tokio::select! {
+                arrival = feed.recv() => match arrival {
+                    Ok(arrival) => self.take(live, &arrival),
+                    Err(RecvError::Lagged(missed)) => debug!(missed, "the overview skipped rows"),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = tick.tick() => {
+                    let now = Instant::now();
+                    if oldest_at.is_none_or(|at| now.duration_since(at) >= OLDEST_EVERY) {
+                        oldest_at = Some(now);
+                        self.oldest = oldest_of_all(live).await;
+                    }
+                    self.tell(live, Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Starts from the newest rows held. A run before this one may be long ago.
+    fn begin(&mut self, live: &Live) {
+        let now = now_ms();
+        for member in &live.flow().mesh().snapshot().members {
+            let Some(row) = live.flow().store().latest(&origin_of(member.id)) else {
+                continue;
+            };
+            let age_ms = u64::try_from(now.saturating_sub(row.row.wall_ms())).unwrap_or(0);
+            let followed = self.nodes.entry(member.id).or_default();
+            followed.before = None;
+            followed.take(live, member.id, &row, Duration::from_millis(age_ms));
+        }
+    }
+
+    fn take(&mut self, live: &Live, arrival: &Arrival) {
+        let node = node_of(arrival.row.row.log.origin);
+        let followed = self.nodes.entry(node).or_default();
+        if arrival.live {
+            followed.take(live, node, &arrival.row, Duration::ZERO);
+        } else {
+            followed.repaired.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn tell(&mut self, live: &Live, now: Instant) {
+        for followed in self.nodes.values_mut() {
+            let settled = |at: &Instant| now.saturating_duration_since(*at) >= REPAIRS_WAIT;
+            if followed.repaired.filter(settled).is_some() {
+                followed.repaired = None;
+                followed.repairs += 1;
+            }
+        }
+        let nodes = live.list(|node| self.held(live, node));
+        let members: BTreeSet<u16> = nodes.iter().map(|node| node.index).collect();
+        let ticks = self.nodes.iter().filter_map(|(node, followed)| {
+            let index = live.number(*node).filter(|index| members.contains(index))?;
+            Some(followed.tick(index, now))
+        });
+        live.show_tick(frame::tick(now_ms(), &ticks.collect::<Vec<_>>()));
+        let due = self
+            .shown_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= REFRESH_EVERY);
+        if has_changed(&self.shown, &nodes) || (due && self.shown != nodes) {
+            live.show_board(Board::new(&nodes));
+            self.shown = nodes;
+            self.shown_at = Some(now);
+        }
+    }
+
+    fn held(&self, live: &Live, node: NodeId) -> Held {
+        let followed = self.nodes.get(&node);
+        Held {
+            last_ms: followed.and_then(|followed| followed.last_ms),
+            oldest_ms: self.oldest.get(&node).copied(),
+            series: live.series_count(node),
+            repairs: followed.map_or(0, |followed| followed.repairs),
+        }
+    }
+}
+
+impl Default for Followed {
+    fn default() -> Self {
+        Self {
+            plan: None,
+            before: None,
+            columns: [f64::NAN; COLUMNS.len()],
+            came: None,
+            last_ms: None,
+            repairs: 0,
+            repaired: None,
+        }
+    }
+}
+
+impl Followed {
+    fn take(&mut self, live: &Live, node: NodeId, row: &SignedRow, age: Duration) {
+        let row = &row.row;
+        self.came = Some((Instant::now(), age));
+        self.last_ms = self.last_ms.max(Some(row.wall_ms()));
+        if self
+            .plan
+            .as_ref()
+            .is_none_or(|(hash, _)| *hash != row.schema)
+        {
+            let Some(schema) = live.meet(node, &row.schema) else {
+                return;
+            };
+            self.plan = Some((row.schema, Arc::new(Plan::new(&schema.series))));
+            // Positions have moved; one row without rates is the price.
+            self.before = None;
+            return self.read(&schema, row);
+        }
+        if let Some(schema) = live.flow().store().schema(&row.schema) {
+            self.read(&schema, row);
+        }
+    }
+
+    fn read(&mut self, schema: &Schema, row: &Row) {
+        let Some((_, plan)) = &self.plan else { return };
+        let value = |at: usize| {
+            let integer = row.values.get(at).copied().flatten();
+            integer.map_or(f64::NAN, |integer| schema.series[at].value(integer))
+        };
+        let values = plan.inputs().map(value).collect();
+        let sample = Sample {
+            log: row.log,
+            boot_ms: row.boot_ms,
+            values,
+        };
+        self.columns = plan.columns_after(self.before.as_ref(), &sample);
+        self.before = Some(sample);
+    }
+
+    fn tick(&self, index: u16, now: Instant) -> NodeTick {
+        let age = self
+            .came
+            .map(|(at, age)| now.saturating_duration_since(at) + age);
+        let fresh = age.is_some_and(|age| age < STALE_AFTER);
+        let columns = if fresh {
+            self.columns
+        } else {
+            [f64::NAN; COLUMNS.len()]
+        };
+        NodeTick {
+            index,
+            age_ms: age.map(|age| age.as_millis() as u64),
+            columns,
+        }
+    }
+}
+
+async fn oldest_of_all(live: &Arc<Live>) -> BTreeMap<NodeId, i64> {
+    let store = live.flow().store().clone();
+    let members: Vec<NodeId> = live
+        .flow()
+        .mesh()
+        .snapshot()
+        .members
+        .iter()
+        .map(|member| member.id)
+        .collect();
+    let look = move || {
+        members
+            .into_iter()
+            .filter_map(|node| Some((node, oldest(&store, node)?)))
+            .collect()
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// Wall time of the first row held of a node's first run.
+fn oldest(store: &Store, node: NodeId) -> Option<i64> {
+    let held = store.held_of(&origin_of(node));
+    let (log, first) = held
+        .into_iter()
+        .find_map(|(log, seqs)| Some((log, seqs.first()?)))?;
+    let parcels = store.export(&log, first..=first, FIRST_BYTES).ok()?;
+    parcels.first().and_then(|parcel| match parcel {
+        Parcel::Row(bytes) => Some(SignedRow::decode(bytes).ok()?.row.wall_ms()),
+        Parcel::Block(bytes) => {
+            let head = Head::peek(bytes).ok()?;
+            Some(*head.wall_ms(head.synced_ms).start())
+        }
+    })
+}
