@@ -120,3 +120,50 @@ impl FromStr for MeshId {
         Ok(Self(bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_overlay_address_is_the_documented_one() {
+        let (mesh, node) = (MeshId([1; 32]), NodeId([2; 32]));
+        let address = overlay_address(&mesh, &node).octets();
+        assert_eq!(address[0], 0xfd);
+        assert_eq!(address[1..6], hash(&[b"ula", &[1; 32]])[..5]);
+        assert_eq!(address[6..], hash(&[b"addr", &[1; 32], &[2; 32]])[..10]);
+    }
+
+    #[test]
+    fn a_node_has_another_address_in_another_mesh() {
+        let node = NodeId([2; 32]);
+        assert_ne!(
+            overlay_address(&MeshId([1; 32]), &node),
+            overlay_address(&MeshId([3; 32]), &node)
+        );
+    }
+
+    #[test]
+    fn the_short_form_is_the_start_of_the_long() {
+        let node = NodeId([2; 32]);
+        assert_eq!(node.to_string().len(), 52);
+        assert_eq!(node.short(), node.to_string()[..8]);
+    }
+
+    proptest! {
+        #[test]
+        fn mesh_ids_survive_their_text(bytes: [u8; 32]) {
+            prop_assert_eq!(MeshId(bytes).to_string().parse(), Ok(MeshId(bytes)));
+        }
+
+        #[test]
+        fn other_texts_are_no_mesh_ids(text in "[a-z2-7]{0,51}|[A-Z2-7]{52}|.{0,60}") {
+            prop_assume!(text.len() != 52 || text.contains(|letter: char| !letter.is_ascii_lowercase()));
+            if let Ok(id) = text.parse::<MeshId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

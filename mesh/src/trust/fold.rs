@@ -472,3 +472,6 @@ fn root(counted: &BTreeMap<[u8; 32], Counted>) -> [u8; 32] {
         .collect();
     hash(&[&heads])
 }
+
+#[cfg(test)]
+mod tests;

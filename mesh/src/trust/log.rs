@@ -26,8 +26,8 @@ pub const MAX_LOG: u32 = 16_384;
 /// Join before its Witness, a log with a hole, a stranger's. Over it the oldest quarter goes, 4 MiB at most are
 /// held; a holder of something that counts offers it again.
 pub const MAX_WAITING: usize = 4_096;
-/// Statements kept at one place of a log. Two prove that the author's key was copied; more prove no more, and
-/// the lowest ids stay.
+/// Statements that count at one place of a log: two prove that the author's key was copied, more prove no more,
+/// and the lowest ids count.
 const MAX_RIVALS: usize = 2;
 
 /// What one holder has of one author, in at most 61 bytes on the wire.
@@ -278,15 +278,13 @@ impl Statements {
 }
 
 impl Authored {
-    /// The log as far as it goes without a hole: at each seq the statements whose predecessor is there too.
+    /// The log as far as it goes without a hole: at each seq the statements, ordered by id, whose predecessor is there too.
     pub(super) fn connected(&self) -> BTreeMap<u32, Vec<&Arc<Entry>>> {
         let mut log = BTreeMap::new();
         let mut before = vec![[0; 32]];
         for (expected, (seq, rivals)) in (1..).zip(&self.log) {
-            let linked: Vec<_> = rivals
-                .iter()
-                .filter(|entry| before.contains(&entry.prev()))
-                .collect();
+            let linked = rivals.iter().filter(|entry| before.contains(&entry.prev()));
+            let linked: Vec<_> = linked.take(MAX_RIVALS).collect();
             if *seq != expected || linked.is_empty() {
                 break;
             }
@@ -301,10 +299,10 @@ impl Authored {
             Place::Log(header) if kind == kind::JOIN => {
                 header.seq == 0 && !self.joins.contains_key(id)
             }
-            Place::Log(header) => self.log.get(&header.seq).is_none_or(|rivals| {
-                rivals.iter().all(|held| held.id != *id)
-                    && (rivals.len() < MAX_RIVALS || rivals.iter().any(|held| *id < held.id))
-            }),
+            Place::Log(header) => self
+                .log
+                .get(&header.seq)
+                .is_none_or(|rivals| rivals.iter().all(|held| held.id != *id)),
             Place::Note { incarnation, seq } => self.notes.get(&kind).is_none_or(|held| {
                 let Place::Note {
                     incarnation: i,
@@ -327,7 +325,6 @@ impl Authored {
                 let rivals = self.log.entry(header.seq).or_default();
                 rivals.push(entry);
                 rivals.sort_by_key(|entry| entry.id);
-                rivals.truncate(MAX_RIVALS);
             }
             Place::Note { .. } => {
                 self.notes.insert(entry.statement.kind, entry);

@@ -21,6 +21,9 @@ mod token;
 
 mod moment;
 
+#[cfg(test)]
+mod scene;
+
 pub use fold::{Conflict, Frozen, GRACE, InviteState, Member, State, Use};
 pub use invite::{InviteError, InviteSeed, InviteTerms, found, issue_invite};
 pub use join::{JoinRefusal, author_join, witness};

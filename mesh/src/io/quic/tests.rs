@@ -65,12 +65,14 @@ async fn a_server_with_another_key_is_refused() {
     let right = net.id(1);
     // The address stays that of the right key; who answers there holds another.
     net.keys[1] = NodeKey::generate();
-    let [a, _b] = [net.streams(0), net.streams(1)];
+    let [a, b] = [net.streams(0), net.streams(1)];
+    let accepting = tokio::spawn(async move { b.accept().await });
     let refused = a.connect(right).await;
-    assert!(
-        matches!(refused, Err(ConnectError::Refused(..))),
-        "{refused:?}"
-    );
+    let Err(ConnectError::Refused(peer, ConnectionError::TransportError(_))) = refused else {
+        panic!("not refused by its key: {refused:?}")
+    };
+    assert_eq!(peer, right);
+    assert!(!accepting.is_finished());
 }
 
 #[tokio::test]

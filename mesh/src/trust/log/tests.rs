@@ -1,1 +1,370 @@
+use proptest::{prelude::*, sample::Index};
 
+use super::*;
+use crate::trust::{
+    InviteTerms, Token, Witness, author_join,
+    scene::{START, Scene, exchange, id, node, terms},
+    witness,
+};
+
+#[test]
+fn a_statement_is_taken_once() {
+    let mut scene = Scene::founded();
+    let info = scene.info(0, 1, 1);
+    assert_eq!(scene.held.insert(info.clone()), Ok(true));
+    assert_eq!(scene.held.insert(info), Ok(false));
+}
+
+#[test]
+fn a_changed_statement_is_refused() {
+    let mut scene = Scene::founded();
+    let info = scene.info(0, 1, 1);
+    let forged = Statement {
+        author: node(5).public(),
+        ..info.clone()
+    };
+    assert_eq!(
+        scene.held.insert(forged),
+        Err(Refusal::Signature {
+            kind: kind::NODE_INFO
+        })
+    );
+    let mut forged = info;
+    *forged.body.last_mut().unwrap() += 1;
+    assert_eq!(
+        scene.held.insert(forged),
+        Err(Refusal::Signature {
+            kind: kind::NODE_INFO
+        })
+    );
+}
+
+#[test]
+fn another_mesh_s_genesis_is_refused() {
+    let mut scene = Scene::founded();
+    let other = Scene::founded();
+    let genesis = other.held.iter().next().unwrap().clone();
+    assert_eq!(
+        scene.held.insert(genesis),
+        Err(Refusal::Foreign(other.mesh))
+    );
+}
+
+#[test]
+fn an_author_s_log_is_bounded() {
+    let mut scene = Scene::founded();
+    let header = LogHeader {
+        seq: MAX_LOG + 1,
+        prev: [1; 32],
+        hlc: 0,
+    };
+    let statement = scene.placed(&node(0), kind::POLICY, header, &"too much");
+    let refusal = Refusal::Quota {
+        seq: MAX_LOG + 1,
+        limit: MAX_LOG,
+    };
+    assert_eq!(scene.held.insert(statement), Err(refusal));
+}
+
+#[test]
+fn strangers_cannot_fill_memory_nor_push_members_out() {
+    let mut scene = Scene::founded();
+    scene.admit(1, START);
+    let root = scene.held.root();
+    for number in 0..MAX_WAITING as u32 * 2 {
+        let header = LogHeader {
+            seq: 0,
+            prev: [0; 32],
+            hlc: u64::from(number),
+        };
+        let join = super::super::Join {
+            invite: StatementId([5; 32]),
+            name: "x".into(),
+            created_ms: 0,
+            invite_signature: [0; 64],
+        };
+        let statement = scene.placed(&node(9), kind::JOIN, header, &join);
+        scene.held.insert(statement).unwrap();
+    }
+    let held: usize = scene
+        .held
+        .authors
+        .values()
+        .map(|authored| authored.joins.len())
+        .sum();
+    assert!(held <= MAX_WAITING + 1, "{held}");
+    assert_eq!(scene.held.root(), root);
+    assert_eq!(scene.held.state().members.len(), 2);
+}
+
+#[test]
+fn the_head_names_the_last_statement_of_a_log() {
+    let mut scene = Scene::founded();
+    assert_eq!(scene.held.head(&node(0).public()), (1, [0; 32]));
+    let statement = scene.logged(&node(0), kind::POLICY, &"a", START);
+    scene.held.insert(statement.clone()).unwrap();
+    assert_eq!(
+        scene.held.head(&node(0).public()),
+        (2, scene.id_of(&statement).0)
+    );
+}
+
+#[test]
+fn a_log_counts_up_to_its_first_hole() {
+    let mut scene = Scene::founded();
+    let mut logged = Vec::new();
+    for text in ["a", "b", "c"] {
+        logged.push(scene.logged(&node(0), kind::POLICY, &text, START));
+        scene.held.insert(logged.last().unwrap().clone()).unwrap();
+    }
+    let genesis = scene.held.iter().next().unwrap().clone();
+    let mut other = scene.holder([&genesis, &logged[0], &logged[2]]);
+    assert_eq!(other.head(&node(0).public()).0, 2);
+    other.insert(logged[1].clone()).unwrap();
+    assert_eq!(other.root(), scene.held.root());
+}
+
+#[test]
+fn who_is_behind_gets_only_what_it_lacks() {
+    let mut scene = Scene::founded();
+    for _ in 0..3 {
+        let statement = scene.logged(&node(0), kind::POLICY, &"a", START);
+        scene.held.insert(statement).unwrap();
+    }
+    let mut behind = scene.held.clone();
+    for _ in 0..2 {
+        let statement = scene.logged(&node(0), kind::POLICY, &"b", START);
+        scene.held.insert(statement).unwrap();
+    }
+    let info = scene.info(0, 1, 1);
+    scene.held.insert(info).unwrap();
+    assert_eq!(exchange(&mut behind, &mut scene.held), 3);
+    assert_eq!(exchange(&mut behind, &mut scene.held), 0);
+    assert_eq!(behind.root(), scene.held.root());
+}
+
+/// What may happen in a mesh whose three sites are cut off from each other again and again.
+#[derive(Debug, Clone)]
+enum Happening {
+    Invite {
+        site: Index,
+        uses: u16,
+        pinned: bool,
+    },
+    Join {
+        site: Index,
+        token: Index,
+        joiner: u8,
+        sponsor: u8,
+        name: u8,
+    },
+    Info {
+        site: Index,
+        node: u8,
+        seq: u32,
+    },
+    Policy {
+        site: Index,
+        node: u8,
+    },
+    Meet {
+        one: Index,
+        other: Index,
+    },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let site = any::<Index>;
+    prop_oneof![
+        2 => (site(), 1_u16..3, prop::bool::weighted(0.2))
+            .prop_map(|(site, uses, pinned)| Happening::Invite { site, uses, pinned }),
+        5 => (site(), any::<Index>(), 1_u8..7, 0_u8..7, 0_u8..3).prop_map(|(site, token, joiner, sponsor, name)| {
+            Happening::Join { site, token, joiner, sponsor, name }
+        }),
+        1 => (site(), 0_u8..7, 0_u32..4).prop_map(|(site, node, seq)| Happening::Info { site, node, seq }),
+        1 => (site(), 0_u8..7).prop_map(|(site, node)| Happening::Policy { site, node }),
+        3 => (site(), site()).prop_map(|(one, other)| Happening::Meet { one, other }),
+    ]
+}
+
+/// Everything that was ever said while `happenings` happened.
+fn history(scene: &mut Scene, happenings: &[Happening]) -> Vec<Statement> {
+    let mut sites = vec![scene.held.clone(); 3];
+    let mut said: Vec<Statement> = scene.held.iter().cloned().collect();
+    let mut tokens: Vec<Token> = Vec::new();
+    for (at, happening) in happenings.iter().enumerate() {
+        let now_ms = START + at as u64;
+        let (index, new) = happen(scene, &mut sites, &mut tokens, happening, now_ms);
+        for statement in new {
+            sites[index].insert(statement.clone()).unwrap();
+            said.push(statement);
+        }
+    }
+    said
+}
+
+fn happen(
+    scene: &mut Scene,
+    sites: &mut [Statements],
+    tokens: &mut Vec<Token>,
+    happening: &Happening,
+    now_ms: u64,
+) -> (usize, Vec<Statement>) {
+    match happening {
+        Happening::Invite { site, uses, pinned } => {
+            let site = site.index(3);
+            let name = pinned.then(|| "n1".to_owned());
+            scene.held = sites[site].clone();
+            // An admin whose key was used in two places at once is told so, and says nothing more.
+            if scene
+                .held
+                .state()
+                .frozen
+                .contains_key(&scene.admin.public())
+            {
+                return (site, Vec::new());
+            }
+            let token = scene.token(
+                InviteTerms {
+                    name,
+                    uses: *uses,
+                    ..terms()
+                },
+                now_ms,
+            );
+            let invite = token.chain()[1].clone();
+            tokens.push(token);
+            (site, vec![invite])
+        }
+        Happening::Join {
+            site,
+            token,
+            joiner,
+            sponsor,
+            name,
+        } if !tokens.is_empty() => {
+            let site = site.index(3);
+            let token = token.get(tokens);
+            let Ok(join) = author_join(&node(*joiner), token, &format!("n{name}")) else {
+                return (site, Vec::new());
+            };
+            let vouched = witness(&node(*sponsor), &sites[site], &join, now_ms);
+            // A sponsor that does not look still cannot break the fold.
+            let careless = || {
+                let payload = Witness {
+                    join: scene.id_of(&join),
+                };
+                let header = sites[site].next_header(&node(*sponsor).public(), now_ms);
+                scene.placed(&node(*sponsor), kind::WITNESS, header, &payload)
+            };
+            let vouched = vouched.ok().flatten().unwrap_or_else(careless);
+            (site, vec![vouched, join])
+        }
+        Happening::Info { site, node, seq } => (site.index(3), vec![scene.info(*node, 1, *seq)]),
+        Happening::Policy { site, node: number } => {
+            let site = site.index(3);
+            let header = sites[site].next_header(&node(*number).public(), now_ms);
+            (
+                site,
+                vec![scene.placed(&node(*number), kind::POLICY, header, &now_ms)],
+            )
+        }
+        Happening::Meet { one, other } if one.index(3) != other.index(3) => {
+            let (one, other) = (
+                one.index(3).min(other.index(3)),
+                one.index(3).max(other.index(3)),
+            );
+            let (low, high) = sites.split_at_mut(other);
+            exchange(&mut low[one], &mut high[0]);
+            (one, Vec::new())
+        }
+        Happening::Join { .. } | Happening::Meet { .. } => (0, Vec::new()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_order_and_any_repetition_mean_the_same(
+        happenings in prop::collection::vec(happening(), 1..40),
+        order in any::<u64>(),
+        repeated in prop::collection::vec(any::<Index>(), 0..20),
+    ) {
+        let mut scene = Scene::founded();
+        let said = history(&mut scene, &happenings);
+        let expected = scene.holder(&said);
+        let mut again = said.clone();
+        again.extend(repeated.iter().map(|index| index.get(&said).clone()));
+        shuffle(&mut again, order);
+        let other = scene.holder(&again);
+        prop_assert_eq!(other.state(), expected.state());
+        prop_assert_eq!(other.root(), expected.root());
+        prop_assert_eq!(other.summary(), expected.summary());
+    }
+
+    #[test]
+    fn any_partition_heals_to_the_same(
+        happenings in prop::collection::vec(happening(), 1..40),
+        parts in prop::collection::vec(0_usize..3, 200),
+    ) {
+        let mut scene = Scene::founded();
+        let said = history(&mut scene, &happenings);
+        let expected = scene.holder(&said);
+        let mut holders = vec![scene.holder(&said[..1]); 3];
+        for (statement, part) in said.iter().zip(&parts) {
+            holders[*part].insert(statement.clone()).unwrap();
+        }
+        let [a, b, c] = holders.as_mut_slice() else { unreachable!() };
+        let mut rounds = 0;
+        while exchange(a, b) + exchange(b, c) + exchange(c, a) > 0 {
+            rounds += 1;
+            prop_assert!(rounds < 200, "the exchange does not come to an end");
+        }
+        for holder in holders {
+            prop_assert_eq!(holder.state(), expected.state());
+            prop_assert_eq!(holder.root(), expected.root());
+        }
+    }
+
+    #[test]
+    fn what_counts_is_enough_to_begin_with(happenings in prop::collection::vec(happening(), 1..40)) {
+        let mut scene = Scene::founded();
+        let said = history(&mut scene, &happenings);
+        let whole = scene.holder(&said);
+        let mut other = Statements::new(scene.mesh);
+        for statement in whole.iter() {
+            other.insert(statement.clone()).unwrap();
+        }
+        prop_assert_eq!(other.state(), whole.state());
+        prop_assert_eq!(other.root(), whole.root());
+    }
+
+    #[test]
+    fn the_state_keeps_its_promises(happenings in prop::collection::vec(happening(), 1..60)) {
+        let mut scene = Scene::founded();
+        let said = history(&mut scene, &happenings);
+        let state = scene.holder(&said).state();
+        let names: BTreeSet<_> = state.members.values().map(|member| &member.name).collect();
+        prop_assert_eq!(names.len(), state.members.len());
+        prop_assert!(state.members.contains_key(&id(0)));
+        for invite in state.invites.values() {
+            prop_assert!(invite.used.len() <= usize::from(invite.invite.uses));
+        }
+        let used: usize = state.invites.values().map(|invite| invite.used.len()).sum();
+        prop_assert_eq!(used + 1, state.members.len());
+    }
+
+    #[test]
+    fn heads_survive_their_encoding(author: [u8; 32], seq: u32, log: [u8; 16], notes: [u8; 8]) {
+        let head = AuthorHead { author, seq, log, notes };
+        let bytes = postcard::to_stdvec(&head).unwrap();
+        prop_assert!(bytes.len() <= 61);
+        prop_assert_eq!(postcard::from_bytes::<AuthorHead>(&bytes), Ok(head));
+    }
+}
+
+fn shuffle(statements: &mut [Statement], seed: u64) {
+    use rand::{SeedableRng, seq::SliceRandom};
+    statements.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(seed));
+}
