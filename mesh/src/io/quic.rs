@@ -47,8 +47,11 @@ const WRONG_KEY: VarInt = VarInt::from_u32(1);
 pub struct Streams {
     endpoint: quinn::Endpoint,
     mesh: MeshId,
-    handshakes: Arc<Mutex<JoinSet<Option<(NodeId, Connection)>>>>,
+    handshakes: Arc<Mutex<JoinSet<Option<Admitted>>>>,
 }
+
+/// A peer and the connection it opened.
+type Admitted = (NodeId, Connection);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +132,7 @@ impl Streams {
     }
 
     /// The next connection from a peer whose key gives its address; `None` once closed. Cancelling loses nothing.
-    pub async fn accept(&self) -> Option<(NodeId, Connection)> {
+    pub async fn accept(&self) -> Option<Admitted> {
         let mut handshakes = self.handshakes.lock().await;
         loop {
             tokio::select! {
@@ -158,7 +161,7 @@ impl Streams {
 }
 
 /// Completes one incoming connection, if the peer's key gives the address it comes from.
-async fn admit(mesh: MeshId, incoming: quinn::Incoming) -> Option<(NodeId, Connection)> {
+async fn admit(mesh: MeshId, incoming: quinn::Incoming) -> Option<Admitted> {
     let connection = incoming.await.ok()?;
     let address = connection.remote_address().ip();
     let peer = identity::peer(&connection)

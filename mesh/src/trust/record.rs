@@ -113,7 +113,7 @@ impl Statement {
         if len > MAX_BODY {
             return Err(Refusal::TooLong { len });
         }
-        let (body, mut rest) = rest.split_at_checked(len).ok_or(cut_short(kind))?;
+        let (body, mut rest) = rest.split_at_checked(len).ok_or_else(|| cut_short(kind))?;
         let signature = take(&mut rest, kind)?;
         *bytes = rest;
         Ok(Self {
@@ -142,7 +142,7 @@ impl Statement {
 }
 
 fn take<const N: usize>(bytes: &mut &[u8], kind: u8) -> Result<[u8; N], Refusal> {
-    let (head, rest) = bytes.split_first_chunk().ok_or(cut_short(kind))?;
+    let (head, rest) = bytes.split_first_chunk().ok_or_else(|| cut_short(kind))?;
     *bytes = rest;
     Ok(*head)
 }

@@ -68,7 +68,7 @@ fn a_token_that_nobody_entitled_signed_is_refused_though_its_checksum_fits() {
     };
     assert_eq!(Token::parse(&mixed.encode()), Err(TokenError::Unsigned));
     let stolen = Token {
-        seed: mine.seed.clone(),
+        seed: mine.seed,
         ..other.clone()
     };
     assert_eq!(Token::parse(&stolen.encode()), Err(TokenError::Unsigned));
