@@ -20,6 +20,7 @@ pub struct Evaluation<'q> {
     query: &'q Query,
     pattern: Pattern,
     reach: RangeInclusive<i64>,
+    /// The log being fed; `None` if it isn't asked for.
     log: Option<LogId>,
     synced_ms: Option<i64>,
     /// The highest seq fed of the log; 0 before the first.
@@ -81,7 +82,8 @@ impl<'q> Evaluation<'q> {
     /// Turns to the next log. `synced_ms` is the clock offset of the first row held of it, inside the range or not,
     /// whose clock was synced; unsynced rows take it.
     pub fn log(&mut self, log: LogId, synced_ms: Option<i64>) {
-        (self.log, self.synced_ms, self.done) = (Some(log), synced_ms, 0);
+        let asked = self.query.wants(&log.origin).then_some(log);
+        (self.log, self.synced_ms, self.done) = (asked, synced_ms, 0);
     }
 
     /// Takes a row of the log. One whose schema isn't known says nothing.
@@ -166,7 +168,7 @@ impl<'q> Evaluation<'q> {
     }
 
     fn takes(&self, log: &LogId) -> bool {
-        self.log.as_ref() == Some(log) && self.query.wants(&log.origin)
+        self.log.as_ref() == Some(log)
     }
 
     fn wall_ms(&self, boot_ms: u64, clock: &Clock) -> i64 {
