@@ -6,11 +6,6 @@
 //! whatever their target directories.
 //! Invariant: `dist` appears whole or not at all; it is built elsewhere and renamed.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "this is how a build script talks to cargo"
-)]
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
@@ -21,11 +16,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 
 /// What the page is built from. Directories count with everything in them.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 6] = [
     "index.html",
     "package-lock.json",
     "package.json",
-    "public",
     "src",
     "tsconfig.json",
     "vite.config.ts",

@@ -11,6 +11,9 @@ test.each<[Unit, number, string]>([
   ['bytes/s', 0, '0 B/s'],
   ['count', 20, '20'],
   ['count/s', 2500, '2500/s'],
+  ['seconds', 0.0005, '0.5 ms'],
+  ['seconds', 0.02, '20 ms'],
+  ['share', 0.005, '0.5 %'],
   ['plain', 0.5, '0.5'],
   ['plain', 10, '10'],
 ])('a tick of %s at %s', (unit, value, text) => expect(seen(tick_label(unit, value))).toBe(text));
@@ -31,6 +34,7 @@ test.each<[Unit, number | null, number | null, [number, number]]>([
   ['bytes/s', 0, 12, [0, 1000]],
   ['bytes/s', -100_000, 50_000, [-108_000, 54_000]],
   ['count', null, null, [0, 4]],
+  ['share', 0, 0.004, [0, 0.01]],
 ])('%s from %s to %s', (unit, low, high, range) => {
   const [bottom, top] = value_range(unit, low, high);
   expect(bottom).toBeCloseTo(range[0]);

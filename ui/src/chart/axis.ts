@@ -3,15 +3,18 @@
 // Pure. A panel names its unit once; everything about it follows from here.
 
 import { rate, size } from '../format/bytes';
-import { count, per_second, percent, plain } from '../format/rates';
+import { count, duration, per_second, percent, plain } from '../format/rates';
 import { clock, date, minute } from '../format/time';
 
-export type Unit = 'ratio' | 'bytes' | 'bytes/s' | 'count' | 'count/s' | 'plain';
+/** `ratio` is a part of a whole and drawn up to it; `share` is a percentage drawn as large as it is. */
+export type Unit = 'ratio' | 'share' | 'seconds' | 'bytes' | 'bytes/s' | 'count' | 'count/s' | 'plain';
 
 type Value = number | null | undefined;
 
 const WRITE: Record<Unit, (value: Value) => string> = {
   ratio: percent,
+  share: percent,
+  seconds: duration,
   bytes: size,
   'bytes/s': rate,
   count,
@@ -35,7 +38,7 @@ export function tick_label(unit: Unit, value: number): string {
 /** Distances between ticks that give round labels in `unit`. */
 export function steps(unit: Unit): number[] {
   if (unit === 'bytes') return Array.from({ length: 51 }, (_, power) => 2 ** power);
-  const from = unit === 'ratio' || unit === 'plain' ? -3 : 0;
+  const from = { ratio: -3, share: -5, plain: -3, seconds: -6, 'bytes/s': 0, count: 0, 'count/s': 0 }[unit];
   return Array.from({ length: 16 - from }, (_, power) =>
     [1, 2, 5].map((n) => n * 10 ** (power + from)),
   ).flat();
@@ -44,7 +47,16 @@ export function steps(unit: Unit): number[] {
 /** The range of a value axis: always with zero, with air above, never a hair's breadth of noise. */
 export function value_range(unit: Unit, low: number | null, high: number | null): [number, number] {
   if (unit === 'ratio' && (high ?? 0) <= 1) return [0, 1];
-  const least = { ratio: 1, bytes: 1024, 'bytes/s': 1000, count: 4, 'count/s': 4, plain: 1 }[unit];
+  const least = {
+    ratio: 1,
+    share: 0.01,
+    seconds: 1e-3,
+    bytes: 1024,
+    'bytes/s': 1000,
+    count: 4,
+    'count/s': 4,
+    plain: 1,
+  }[unit];
   const top = Math.max((high ?? 0) * 1.08, least);
   const bottom = (low ?? 0) < 0 ? Math.min((low ?? 0) * 1.08, -least) : 0;
   return [bottom, top];

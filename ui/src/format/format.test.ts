@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { rate, size } from './bytes';
-import { count, counted, per_second, percent, plain, round_trip, whole } from './rates';
+import { count, counted, duration, per_second, percent, plain, round_trip, whole } from './rates';
 import { age, clock, from_input, minute, moment, span, to_input } from './time';
 
 /** Narrow no-break spaces are hard to see in a table. */
@@ -53,6 +53,15 @@ describe('rates', () => {
     [1200, '1.20 s'],
     [null, '–'],
   ])('round trip of %s', (ms, text) => expect(seen(round_trip(ms))).toBe(text));
+
+  test.each([
+    [0, '0 ms'],
+    [0.000012, '12 µs'],
+    [0.00042, '0.42 ms'],
+    [1.2, '1.20 s'],
+    [7440, '2 h 04 min'],
+    [undefined, '–'],
+  ])('duration of %s s', (seconds, text) => expect(seen(duration(seconds))).toBe(text));
 
   test('whole numbers keep their thousands apart', () => {
     expect(seen(whole(1_234_567))).toBe('1 234 567');

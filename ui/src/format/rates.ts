@@ -1,6 +1,7 @@
 // Shares, counts and round trips as people read them.
 
 import { digits, NONE } from './bytes';
+import { span } from './time';
 
 const SPACE = '\u202f';
 const STEPS = ['', 'k', 'M', 'G', 'T'];
@@ -39,6 +40,13 @@ export function round_trip(ms: number | null | undefined): string {
   if (ms === null || ms === undefined) return NONE;
   if (ms >= 999.5) return `${(ms / 1000).toFixed(2)}${SPACE}s`;
   return `${ms >= 9.995 ? ms.toFixed(0) : digits(ms)}${SPACE}ms`;
+}
+
+/** A length of time in seconds: `12 µs`, `0.42 ms`, `1.20 s`, `2 h 04 min`. */
+export function duration(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined) return NONE;
+  if (seconds > 0 && seconds < 1e-4) return `${digits(Number((seconds * 1e6).toPrecision(3)))}${SPACE}µs`;
+  return Math.abs(seconds) < 60 ? round_trip(seconds * 1000) : span(seconds * 1000);
 }
 
 /** A whole number with its thousands apart: `12 345`. */

@@ -5,7 +5,7 @@ import { panels } from './panels';
 let next = 0;
 function series(name: string, labels: Record<string, string> = {}, unit = ''): SeriesInfo {
   next += 1;
-  return { index: next, name, labels, unit, kind: 'gauge' };
+  return { index: next, name, labels, unit, kind: name.endsWith('_total') ? 'counter' : 'gauge' };
 }
 
 function panel(all: SeriesInfo[], id: string) {
@@ -60,8 +60,19 @@ test('a file system without its free space has no line, an empty one no share', 
   expect(lines[0]?.of([0, 0])).toBeNull();
 });
 
+test('tunnels show what is received above what is sent', () => {
+  const all = [
+    series('outlast_tunnel_transmit_bytes_total', {}, 'bytes/s'),
+    series('outlast_tunnel_receive_bytes_total', {}, 'bytes/s'),
+  ];
+  expect(panel(all, 'tunnel').lines.map((line) => [line.label, line.mode])).toEqual([
+    ['sent', 'mirror'],
+    ['received', 'line'],
+  ]);
+});
+
 test('what has no panel of its own is listed by name', () => {
-  const all = [series('node_context_switches_total', {}, '1/s'), series('node_load1')];
+  const all = [series('node_context_switches_total'), series('node_load1'), series('node_os_info')];
   expect(panels(all).map((one) => [one.id, one.unit, one.is_more])).toEqual([
     ['load', 'plain', false],
     ['more-node_context_switches_total', 'count/s', true],

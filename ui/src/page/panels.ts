@@ -29,6 +29,9 @@ const PALETTE = [
   'series-8',
 ];
 
+/** Facts that never change while a machine is up: a chart of them says nothing. */
+const CONSTANTS = /_info$|^node_boot_time_seconds$|^node_network_speed_bytes$|^node_filesystem_readonly$/;
+
 /** Modes of a processor as they are piled up, lowest first. */
 const MODES: [label: string, modes: string[], colour: string][] = [
   ['system', ['system'], 'series-4'],
@@ -40,7 +43,7 @@ const MODES: [label: string, modes: string[], colour: string][] = [
 ];
 
 export function panels(all: readonly SeriesInfo[]): Panel[] {
-  const left = new Set(all);
+  const left = new Set(all.filter((series) => !CONSTANTS.test(series.name)));
   const take = (name: string): SeriesInfo[] => {
     const found = [...left].filter((series) => series.name === name);
     for (const series of found) left.delete(series);
@@ -59,8 +62,17 @@ export function panels(all: readonly SeriesInfo[]): Panel[] {
     mirrored('disk', 'Disk', take('node_disk_read_bytes_total'), take('node_disk_written_bytes_total')),
     busy(take('node_disk_io_time_seconds_total')),
     filesystems(take),
-    processes(take),
+    named(take, 'processes', 'Processes and threads', [
+      ['node_processes_pids', 'processes'],
+      ['node_processes_threads', 'threads'],
+    ]),
+    named(take, 'running', 'Running and blocked', [
+      ['node_procs_running', 'running'],
+      ['node_procs_blocked', 'blocked'],
+    ]),
     tunnel(left),
+    panel('peers', 'Round trip to peers', 'seconds', each_line(take('outlast_peer_rtt_seconds'))),
+    panel('own', 'Outlast itself, CPU', 'share', each_line(take('process_cpu_seconds_total'))),
   ];
   return [...own.filter((panel) => panel.lines.length > 0), ...more([...left])];
 }
@@ -140,20 +152,21 @@ function filesystems(take: (name: string) => SeriesInfo[]): Panel {
   return panel('filesystems', 'File systems, used', 'ratio', lines);
 }
 
-function processes(take: (name: string) => SeriesInfo[]): Panel {
-  const names: [string, string][] = [
-    ['node_processes_pids', 'processes'],
-    ['node_processes_threads', 'threads'],
-    ['node_procs_running', 'running'],
-    ['node_procs_blocked', 'blocked'],
-  ];
+function named(
+  take: (name: string) => SeriesInfo[],
+  id: string,
+  title: string,
+  names: [name: string, label: string][],
+): Panel {
   const lines = names.flatMap(([name, label], i) => take(name).map((one) => single(one, label, tint(i))));
-  return panel('processes', 'Processes', 'count', lines);
+  return panel(id, title, 'count', lines);
 }
 
 /** Everything the tunnels count in bytes; sent hangs below zero. */
 function tunnel(left: Set<SeriesInfo>): Panel {
-  const found = [...left].filter((one) => one.name.startsWith('outlast_') && one.unit === 'bytes/s');
+  const found = [...left].filter(
+    (one) => one.name.startsWith('outlast_') && /^bytes/.test(one.unit) && one.kind === 'counter',
+  );
   for (const one of found) left.delete(one);
   const lines = found.map((one, i): Line => {
     const is_sent = /transmit|sent|_tx/.test(one.name);
@@ -167,21 +180,24 @@ function more(left: SeriesInfo[]): Panel[] {
   const names = [...new Set(left.map((one) => one.name))].sort();
   return names.map((name) => {
     const series = left.filter((one) => one.name === name);
-    const lines = series.map((one, i) =>
-      single(one, Object.values(one.labels).join(' ') || 'value', tint(i)),
-    );
-    return { ...panel(`more-${name}`, name, unit_of(series[0]?.unit ?? ''), lines), is_more: true };
+    return { ...panel(`more-${name}`, name, unit_of(series[0]), each_line(series)), is_more: true };
   });
 }
 
-function unit_of(unit: string): Unit {
-  if (unit === 'bytes' || unit === 'bytes/s' || unit === 'ratio') return unit;
-  if (unit === 'seconds/s') return 'ratio';
-  return unit.endsWith('/s') ? 'count/s' : 'count';
+function unit_of(series: SeriesInfo | undefined): Unit {
+  const unit = series?.unit ?? '';
+  if (unit === 'bytes' || unit === 'bytes/s' || unit === 'ratio' || unit === 'seconds') return unit;
+  if (unit === 'seconds/s') return 'share';
+  return series?.kind === 'counter' ? 'count/s' : 'count';
 }
 
 function panel(id: string, title: string, unit: Unit, lines: Line[]): Panel {
   return { id, title, unit, lines, is_more: false };
+}
+
+/** A line for each series, called by its labels. */
+function each_line(series: SeriesInfo[]): Line[] {
+  return series.map((one, i) => single(one, Object.values(one.labels).join(' ') || 'value', tint(i)));
 }
 
 function single(series: SeriesInfo, label: string, colour = 'series-1'): Line {

@@ -83,6 +83,7 @@ class Fleet implements Listener {
   cut_off = $derived(is_cut_off(this.#states));
   linked = $derived(this.link_state.phase === 'open');
   server = $derived(this.members.find((member) => member.info.id === this.me)?.info.name ?? '');
+  #by_index = new Map<number, Member | undefined>();
   #attendants = new Set<Attendant>();
   #next_request = FIRST_REQUEST;
 
@@ -168,14 +169,15 @@ class Fleet implements Listener {
 
   #describe(nodes: Node[]): void {
     const added: Member[] = [];
-    // The list is whole: an index belongs to nobody else in it, whatever an earlier server said.
-    for (const member of this.members) member.info = { ...member.info, index: -1 };
     for (const info of nodes) {
       const member = this.member(info.id);
       if (member === undefined) added.push(new Member(info, this.columns.length));
       else member.describe(info);
     }
     if (added.length > 0) this.members = [...this.members, ...added];
+    // The list is whole: whom it leaves out has no index, whatever an earlier server said.
+    const listed = nodes.map((info) => [info.index, this.member(info.id)] as const);
+    this.#by_index = new Map(listed);
   }
 
   #tick(frame: Tick): void {
@@ -185,7 +187,7 @@ class Fleet implements Listener {
   }
 
   #at(index: number): Member | undefined {
-    return this.members.find((member) => member.info.index === index);
+    return this.#by_index.get(index);
   }
 }
 

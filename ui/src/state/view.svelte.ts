@@ -1,8 +1,8 @@
 // What a node page knows: the charts it may draw, and their columns as they come.
 //
-// A `Feed` is one chart's data. It asks for its history once it is wanted (was scrolled into sight),
-// when the range changes, when the connection is new and when a gap was filled; a live range also
-// watches its series. Requests carry numbers; answers to forgotten ones are dropped.
+// A `Feed` is one chart's data. It asks for its history when it comes into sight, when the range
+// changes, when the connection is new and when a gap was filled; a live range also watches the
+// series in sight. Requests carry numbers; answers to forgotten ones are dropped.
 // Absent: drawing, and the clock.
 
 import { add, blend, type Columns, empty, merge, trim, with_gaps } from '../chart/align';
@@ -20,6 +20,10 @@ const POINTS = 1_000;
 /** Steps up to this long take live rows as they are; longer ones their mean. */
 const RAW_STEP_MS = 1_500;
 
+/** Charts that didn't fit into the watch ask for their history again after so many rows. */
+const CATCH_UP_ROWS = 5;
+const SETTLE_MS = 30;
+
 /** One chart's data. */
 export class Feed {
   readonly panel: Panel;
@@ -30,7 +34,10 @@ export class Feed {
   version = $state(0);
   columns: Columns;
   step_ms = 1_000;
-  wanted = false;
+  /** In sight just now. */
+  is_seen = false;
+  /** Rows came that it didn't get, or it never asked: its columns are not up to date. */
+  is_behind = true;
   #open = new Map<number, Frame | null>();
   #in_bucket = 0;
 
@@ -43,6 +50,7 @@ export class Feed {
   /** Asks for the stretch; answers to what was asked before are not waited for. */
   ask(node: number, range: Range): void {
     const { from_ms, to_ms } = stretch(range, clock.now);
+    this.is_behind = false;
     this.#open.clear();
     for (let at = 0; at < this.inputs.length; at += SERIES_LIMIT) {
       const request = fleet.request();
@@ -117,6 +125,8 @@ export class View implements Attendant {
   #series_request = 0;
   #watch_request = 0;
   #watched: number[] = [];
+  #rows = 0;
+  #settle = 0;
   #leave: () => void;
 
   constructor(member: Member) {
@@ -127,6 +137,7 @@ export class View implements Attendant {
 
   close(): void {
     this.#leave();
+    window.clearTimeout(this.#settle);
     fleet.live.send({ type: 'unwatch' });
   }
 
@@ -136,17 +147,21 @@ export class View implements Attendant {
     this.refresh();
   }
 
-  /** A chart came into sight. */
-  want(feed: Feed): void {
-    if (feed.wanted) return;
-    feed.wanted = true;
-    feed.ask(this.member.info.index, this.range);
-    this.#watch();
+  /** A chart came into sight, or left it. */
+  sight(feed: Feed, is_seen: boolean): void {
+    feed.is_seen = is_seen;
+    if (is_seen && feed.is_behind) feed.ask(this.member.info.index, this.range);
+    // Charts come and go by the dozen while a person scrolls: one watch for all of them.
+    window.clearTimeout(this.#settle);
+    this.#settle = window.setTimeout(() => this.#watch(), SETTLE_MS);
   }
 
-  /** Asks again for everything that is shown. */
+  /** Asks again for everything that is in sight; the rest asks when it comes back. */
   refresh(): void {
-    for (const feed of this.feeds) if (feed.wanted) feed.ask(this.member.info.index, this.range);
+    for (const feed of this.feeds) {
+      feed.is_behind = true;
+      if (feed.is_seen) feed.ask(this.member.info.index, this.range);
+    }
     this.#watch();
   }
 
@@ -177,7 +192,13 @@ export class View implements Attendant {
     const row = new Map(this.#watched.map((index, at) => [index, frame.values[at] ?? null]));
     const { from_ms } = stretch(this.range, clock.now);
     for (const feed of this.feeds) {
-      if (feed.wanted && feed.inputs.some((index) => row.has(index))) feed.row(frame.at_ms, row, from_ms);
+      if (feed.inputs.every((index) => row.has(index))) feed.row(frame.at_ms, row, from_ms);
+      else feed.is_behind = true;
+    }
+    this.#rows += 1;
+    if (this.#rows % CATCH_UP_ROWS !== 0) return;
+    for (const feed of this.feeds) {
+      if (feed.is_seen && feed.is_behind) feed.ask(this.member.info.index, this.range);
     }
   }
 
@@ -189,9 +210,15 @@ export class View implements Attendant {
     this.feeds = panels(series).map((panel) => new Feed(panel));
   }
 
+  /** Watches what is in sight, whole charts only, as many as the server takes. */
   #watch(): void {
-    const wanted = this.feeds.filter((feed) => feed.wanted).flatMap((feed) => feed.inputs);
-    this.#watched = this.range.kind === 'live' ? [...new Set(wanted)].slice(0, SERIES_LIMIT) : [];
+    const watched = new Set<number>();
+    for (const feed of this.feeds) {
+      const next = feed.inputs.filter((index) => !watched.has(index));
+      if (!feed.is_seen || watched.size + next.length > SERIES_LIMIT) continue;
+      for (const index of next) watched.add(index);
+    }
+    this.#watched = this.range.kind === 'live' ? [...watched] : [];
     this.#watch_request = fleet.request();
     const { index: node } = this.member.info;
     if (this.#watched.length === 0) fleet.live.send({ type: 'unwatch' });
