@@ -22,7 +22,7 @@ impl LiveRows {
     pub(super) fn parts_of(&mut self, row: Arc<SignedRow>) -> Option<Vec<Bytes>> {
         match &self.key {
             Some(key) if follows(key, &row) => {
-                Part::cut(&row.row.log, row.row.seq, false, &row.delta(&key.row))
+                Part::cut(&row.row.log, row.row.seq, &row.delta(&key.row))
             }
             _ => {
                 let parts = absolute(&row)?;
@@ -59,5 +59,5 @@ fn follows(key: &SignedRow, row: &SignedRow) -> bool {
 }
 
 fn absolute(row: &SignedRow) -> Option<Vec<Bytes>> {
-    Part::cut(&row.row.log, row.row.seq, true, &row.encode())
+    Part::cut(&row.row.log, row.row.seq, &row.encode())
 }

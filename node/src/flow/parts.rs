@@ -16,7 +16,7 @@ const MAX_OPEN: usize = 8;
 /// Finished rows remembered, so that a datagram that comes twice starts nothing.
 const MAX_DONE: usize = 32;
 
-type Key = (StoreId, Epoch, Seq, bool);
+type Key = (StoreId, Epoch, Seq);
 
 /// The rows of one peer that are in the making.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ pub(super) enum Put {
 
 impl Parts {
     pub(super) fn put(&mut self, part: Part) -> Put {
-        let key = (part.store, part.epoch, part.seq, part.absolute);
+        let key = (part.store, part.epoch, part.seq);
         if self.done.contains(&key) {
             return Put::Again;
         }
@@ -114,7 +114,7 @@ mod tests {
                 nonce: 4,
             },
         };
-        let parts = Part::cut(&log, seq, false, row).unwrap();
+        let parts = Part::cut(&log, seq, row).unwrap();
         parts
             .iter()
             .map(|bytes| Part::decode(bytes).unwrap())

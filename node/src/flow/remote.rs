@@ -77,12 +77,20 @@ pub(super) struct Remote {
 struct Remembered {
     parts: Parts,
     keys: VecDeque<SignedRow>,
-    awaiting_key: VecDeque<(LogId, Seq, Bytes)>,
+    awaiting_key: VecDeque<Delta>,
     awaiting_schema: VecDeque<(SchemaHash, SignedRow)>,
     fetching: BTreeSet<SchemaHash>,
     key_requested: Option<Instant>,
     key_answered: Option<Instant>,
     served: usize,
+}
+
+/// A live row that can't be read without its key row.
+#[derive(Debug)]
+struct Delta {
+    row: (LogId, Seq),
+    key: Seq,
+    bytes: Bytes,
 }
 
 impl Remote {
@@ -169,8 +177,12 @@ impl Remote {
 
     fn handle_own(&mut self, own: &OwnRow) {
         let row = &own.row;
-        self.replica
-            .handle_row(row.row.log, row.row.seq, row.row.samples() as u64);
+        self.replica.handle_row(
+            row.row.log,
+            row.row.seq,
+            row.row.samples() as u64,
+            Instant::now(),
+        );
         self.replica
             .handle_fresh(row.row.log, row.row.seq, Instant::now());
         match self.live.parts_of(Arc::clone(row)) {
@@ -342,10 +354,9 @@ impl Remote {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
-        let (log, seq, absolute) = (part.log(origin_of(from)), part.seq, part.absolute);
+        let (log, seq) = (part.log(origin_of(from)), part.seq);
         match peer.parts.put(part) {
-            Put::Whole(bytes) if absolute => self.handle_key_row(from, log, seq, &bytes),
-            Put::Whole(bytes) => self.handle_delta(from, log, seq, bytes, now),
+            Put::Whole(bytes) => self.handle_whole(from, log, seq, bytes, now),
             Put::Again => self.shared.refuse("row part: twice"),
             Put::Odd => self.shared.refuse("row part: disagrees with the others"),
             Put::Pushed => self.shared.refuse("row: a part is missing"),
@@ -353,11 +364,18 @@ impl Remote {
         }
     }
 
-    fn handle_key_row(&mut self, from: NodeId, log: LogId, seq: Seq, bytes: &Bytes) {
-        let Some(row) = SignedRow::decode(bytes)
-            .ok()
-            .filter(|row| row.row.log == log && row.row.seq == seq)
-        else {
+    fn handle_whole(&mut self, from: NodeId, log: LogId, seq: Seq, bytes: Bytes, now: Instant) {
+        match delta_key(&bytes) {
+            Ok(None) => self.handle_key_row(from, log, seq, &bytes, now),
+            Ok(Some(key)) => self.handle_delta(from, (log, seq), key, bytes, now),
+            Err(_) => self.shared.refuse("row: unreadable"),
+        }
+    }
+
+    /// A whole row: any later delta may name it as its key row, and those that waited for it go on.
+    fn handle_key_row(&mut self, from: NodeId, log: LogId, seq: Seq, bytes: &Bytes, now: Instant) {
+        let row = SignedRow::decode(bytes).ok();
+        let Some(row) = row.filter(|row| row.row.log == log && row.row.seq == seq) else {
             return self.shared.refuse("row: unreadable");
         };
         let Some(peer) = self.peers.get_mut(&from) else {
@@ -375,45 +393,64 @@ impl Remote {
         }
         let waiting = std::mem::take(&mut peer.awaiting_key);
         self.handle_live(from, row);
-        for (log, seq, bytes) in waiting {
-            self.handle_delta(from, log, seq, bytes, Instant::now());
+        for delta in waiting {
+            self.handle_delta(from, delta.row, delta.key, delta.bytes, now);
         }
     }
 
-    fn handle_delta(&mut self, from: NodeId, log: LogId, seq: Seq, bytes: Bytes, now: Instant) {
-        let Ok(Some(key_seq)) = delta_key(&bytes) else {
-            return self.shared.refuse("row: unreadable");
-        };
+    fn handle_delta(
+        &mut self,
+        from: NodeId,
+        (log, seq): (LogId, Seq),
+        key: Seq,
+        bytes: Bytes,
+        now: Instant,
+    ) {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
-        let Some(key) = peer
+        let Some(key_row) = peer
             .keys
             .iter()
-            .find(|key| key.row.log == log && key.row.seq == key_seq)
+            .find(|row| row.row.log == log && row.row.seq == key)
         else {
-            if peer.awaiting_key.len() >= MAX_AWAITING_KEY {
-                peer.awaiting_key.pop_front();
-                self.shared.refuse("row: its key row didn't come");
-            }
-            peer.awaiting_key.push_back((log, seq, bytes));
-            if peer
-                .key_requested
-                .is_none_or(|at| now.duration_since(at) >= KEY_REQUEST_EVERY)
-            {
-                peer.key_requested = Some(now);
-                let wanted = KeyRow {
-                    store: log.store,
-                    epoch: log.epoch,
-                    seq: key_seq,
-                };
-                self.send(from, KEYROW, wire::small(&wanted));
-            }
-            return;
+            return self.await_key(
+                from,
+                Delta {
+                    row: (log, seq),
+                    key,
+                    bytes,
+                },
+                now,
+            );
         };
-        match SignedRow::from_delta(&key.row, &bytes) {
+        match SignedRow::from_delta(&key_row.row, &bytes) {
             Ok(row) if row.row.log == log && row.row.seq == seq => self.handle_live(from, row),
             _ => self.shared.refuse("row: unreadable"),
+        }
+    }
+
+    fn await_key(&mut self, from: NodeId, delta: Delta, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let (log, _) = delta.row;
+        let wanted = KeyRow {
+            store: log.store,
+            epoch: log.epoch,
+            seq: delta.key,
+        };
+        if peer.awaiting_key.len() >= MAX_AWAITING_KEY {
+            peer.awaiting_key.pop_front();
+            self.shared.refuse("row: its key row didn't come");
+        }
+        peer.awaiting_key.push_back(delta);
+        if peer
+            .key_requested
+            .is_none_or(|at| now.duration_since(at) >= KEY_REQUEST_EVERY)
+        {
+            peer.key_requested = Some(now);
+            self.send(from, KEYROW, wire::small(&wanted));
         }
     }
 
@@ -421,8 +458,8 @@ impl Remote {
         self.shared
             .set_synced(from, row.row.clock.source == ClockSource::Ntp);
         let (log, seq) = (row.row.log, row.row.seq);
-        self.replica.handle_row(log, seq, row.row.samples() as u64);
-        self.replica.handle_peer_has(origin_of(from), log, seq, seq);
+        self.replica
+            .handle_row(log, seq, row.row.samples() as u64, Instant::now());
         if self.jobs.try_send(Job::Live(row)).is_err() {
             self.shared.refuse("store: its queue is full");
             self.replica.handle_refused(None, log, seq, seq);

@@ -28,9 +28,8 @@ pub(super) const KEYROW: u8 = 67;
 const VERSION: u8 = 1;
 /// Parts of one live row.
 pub(super) const MAX_PARTS: usize = 8;
-const PART_HEAD: usize = 27;
+const PART_HEAD: usize = 26;
 const PART_BODY: usize = MAX_MESSAGE - PART_HEAD;
-const ABSOLUTE: u8 = 1;
 
 /// One datagram's worth of a live row. The origin is whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,14 +39,12 @@ pub(super) struct Part {
     pub(super) seq: Seq,
     pub(super) index: u8,
     pub(super) count: u8,
-    /// Whether the row needs no key row.
-    pub(super) absolute: bool,
     pub(super) body: Bytes,
 }
 
 impl Part {
     /// Cuts an encoded row; `None` when it is longer than `MAX_PARTS` datagrams.
-    pub(super) fn cut(log: &LogId, seq: Seq, absolute: bool, row: &[u8]) -> Option<Vec<Bytes>> {
+    pub(super) fn cut(log: &LogId, seq: Seq, row: &[u8]) -> Option<Vec<Bytes>> {
         let count = row.len().div_ceil(PART_BODY);
         if !(1..=MAX_PARTS).contains(&count) {
             return None;
@@ -59,7 +56,6 @@ impl Part {
                 seq,
                 index: index as u8,
                 count: count as u8,
-                absolute,
                 body: Bytes::copy_from_slice(body),
             };
             part.encode()
@@ -71,7 +67,6 @@ impl Part {
         let mut bytes = BytesMut::with_capacity(PART_HEAD + self.body.len());
         bytes.put_u8(VERSION);
         bytes.put_u8(self.index << 4 | self.count);
-        bytes.put_u8(if self.absolute { ABSOLUTE } else { 0 });
         bytes.put_u64_le(self.store.0);
         bytes.put_u32_le(self.epoch.counter);
         bytes.put_u64_le(self.epoch.nonce);
@@ -83,22 +78,21 @@ impl Part {
     pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
         let head: &[u8; PART_HEAD] = bytes.first_chunk()?;
         let (index, count) = (head[1] >> 4, head[1] & 0x0f);
-        let known = head[0] == VERSION && head[2] <= ABSOLUTE;
+        let known = head[0] == VERSION;
         let sane =
             (1..=MAX_PARTS as u8).contains(&count) && index < count && bytes.len() <= MAX_MESSAGE;
         if !known || !sane || bytes.len() == PART_HEAD {
             return None;
         }
         Some(Self {
-            store: StoreId(u64::from_le_bytes(*head[3..].first_chunk()?)),
+            store: StoreId(u64::from_le_bytes(*head[2..].first_chunk()?)),
             epoch: Epoch {
-                counter: u32::from_le_bytes(*head[11..].first_chunk()?),
-                nonce: u64::from_le_bytes(*head[15..].first_chunk()?),
+                counter: u32::from_le_bytes(*head[10..].first_chunk()?),
+                nonce: u64::from_le_bytes(*head[14..].first_chunk()?),
             },
-            seq: u32::from_le_bytes(*head[23..].first_chunk()?),
+            seq: u32::from_le_bytes(*head[22..].first_chunk()?),
             index,
             count,
-            absolute: head[2] == ABSOLUTE,
             body: bytes.slice(PART_HEAD..),
         })
     }
@@ -367,8 +361,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_row_of_any_length_is_cut_and_put_together(log in log(), seq in any::<u32>(), absolute in any::<bool>(), row in vec(any::<u8>(), 1..9_000)) {
-            let Some(parts) = Part::cut(&log, seq, absolute, &row) else {
+        fn a_row_of_any_length_is_cut_and_put_together(log in log(), seq in any::<u32>(), row in vec(any::<u8>(), 1..9_000)) {
+            let Some(parts) = Part::cut(&log, seq, &row) else {
                 prop_assert!(row.len() > MAX_PARTS * PART_BODY);
                 return Ok(());
             };
@@ -377,7 +371,7 @@ mod tests {
                 prop_assert!(bytes.len() <= MAX_MESSAGE);
                 let part = Part::decode(bytes).unwrap();
                 prop_assert_eq!((part.index as usize, part.count as usize), (index, parts.len()));
-                prop_assert_eq!((part.log(log.origin), part.seq, part.absolute), (log, seq, absolute));
+                prop_assert_eq!((part.log(log.origin), part.seq), (log, seq));
                 whole.extend_from_slice(&part.body);
             }
             prop_assert_eq!(whole, row);

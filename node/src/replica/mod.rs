@@ -37,6 +37,8 @@ pub const DIGEST_EVERY: Duration = Duration::from_secs(10);
 pub const SETTLE: Duration = Duration::from_secs(2);
 /// How many of the newest rows of a digest that is.
 const FRESH_ROWS: u32 = 3;
+/// The longest gap between two live rows that is asked for without a digest: an hour.
+const MAX_GAP: u32 = 3_600;
 /// After this long without any keeper, a restarted node seals what it has of its earlier runs.
 const ALONE: Duration = Duration::from_secs(60);
 /// Between two full answers about one origin from one peer.
@@ -209,10 +211,23 @@ impl Replica {
         self.suspects.extend(freed);
     }
 
-    /// A row is in hand and on its way to the store: not missing, not yet held.
-    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64) {
+    /// A live row is in hand and on its way to the store: not missing, not yet held. Its origin
+    /// surely has what it took since the row before, so a gap is asked for without a digest.
+    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64, now: Instant) {
         self.holdings.pending(log, seq..=seq);
         self.row_samples.insert(log.origin, samples.max(1));
+        let Some(peer) = self.peers.get_mut(&log.origin) else {
+            return;
+        };
+        let held = peer.logs.entry(log).or_default();
+        let before = held.held.last().unwrap_or(seq);
+        if seq > before.saturating_add(1) && seq - before <= MAX_GAP {
+            held.held.insert(before + 1..=seq);
+            peer.settle.insert(log, now + SETTLE);
+            self.suspects.insert(log);
+        } else {
+            held.held.insert(seq..=seq);
+        }
     }
 
     /// The store has a row that came live, or was taken here.

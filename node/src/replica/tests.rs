@@ -57,6 +57,17 @@ fn a_cut_of_a_minute_is_whole_five_seconds_after_it_heals() {
 }
 
 #[test]
+fn a_cut_too_short_to_be_noticed_is_repaired_by_the_next_live_row() {
+    let mut world = World::new(2, 3);
+    world.quiet(Duration::from_secs(15));
+    world.nodes[2].cut = true;
+    world.quiet(Duration::from_secs(2));
+    world.nodes[2].cut = false;
+    world.quiet(Duration::from_millis(4_500));
+    world.assert_equal();
+}
+
+#[test]
 fn a_lost_tail_comes_back_from_a_peer_and_only_then_is_the_run_sealed() {
     let mut world = World::new(5, 3);
     world.quiet(Duration::from_secs(30));
@@ -512,7 +523,7 @@ impl World {
             Happening::Live { to, log, seq } => {
                 let node = &mut self.nodes[to];
                 if node.up && !node.cut {
-                    node.replica.handle_row(log, seq, 1);
+                    node.replica.handle_row(log, seq, 1, now);
                     node.held.entry(log).or_default().insert(seq..=seq);
                     node.replica.handle_fresh(log, seq, now);
                 }
@@ -553,7 +564,7 @@ impl World {
         let (log, seq) = (node.running, node.next);
         node.next += 1;
         node.held.entry(log).or_default().insert(seq..=seq);
-        node.replica.handle_row(log, seq, 1);
+        node.replica.handle_row(log, seq, 1, now);
         node.replica.handle_fresh(log, seq, now);
         let open = !node.cut;
         for to in (0..count).filter(|to| *to != index) {
