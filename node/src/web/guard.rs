@@ -88,7 +88,7 @@ fn admit<'a>(
         let origin = only(headers, header::ORIGIN).ok_or(foreign)?;
         let authority = origin
             .strip_prefix("http://")
-            .or(origin.strip_prefix("https://"));
+            .or_else(|| origin.strip_prefix("https://"));
         authority
             .filter(|authority| authority.eq_ignore_ascii_case(host))
             .ok_or(foreign)?;
@@ -125,7 +125,7 @@ fn protect(headers: &mut HeaderMap, host: &str) {
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let policy = HeaderValue::from_str(policy).unwrap_or(HeaderValue::from_static(strict));
+    let policy = HeaderValue::from_str(policy).unwrap_or_else(|_| HeaderValue::from_static(strict));
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers
         .entry(header::CACHE_CONTROL)

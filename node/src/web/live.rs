@@ -238,8 +238,10 @@ struct Page {
     paused: bool,
     /// How far back the overview reaches; `None` while it isn't shown.
     window_ms: Option<u64>,
-    /// The repairs whose overview the page has.
-    repairs: BTreeMap<u16, u32>,
+    /// The repairs after which each node's past was drawn last.
+    drawn: BTreeMap<u16, u32>,
+    /// Whether the page knows the nodes that frames speak of.
+    described: bool,
     watched: Option<Watched>,
     jobs: JoinSet<Vec<Message>>,
     heard: Instant,
@@ -257,11 +259,12 @@ enum End {
 impl Page {
     fn new(place: Place, socket: WebSocket) -> Self {
         let live = &place.0;
-        // Until the overview has made something for this page, what was shown before is old.
         let (mut board, mut tick) = (live.board.subscribe(), live.tick.subscribe());
         tick.mark_unchanged();
-        board.mark_unchanged();
-        if live.pages.borrow().gt(&1) {
+        // Empty until the overview has begun to follow.
+        if board.borrow().json.is_empty() {
+            board.mark_unchanged();
+        } else {
             board.mark_changed();
         }
         let feed = live.flow.feed();
@@ -273,7 +276,8 @@ impl Page {
             feed,
             paused: false,
             window_ms: None,
-            repairs: BTreeMap::new(),
+            drawn: BTreeMap::new(),
+            described: false,
             watched: None,
             jobs: JoinSet::new(),
             heard: Instant::now(),
@@ -360,9 +364,8 @@ impl Page {
         match message {
             ClientMessage::Overview { window_ms } => {
                 self.window_ms = Some(window_ms.min(MAX_WINDOW_MS));
-                self.repairs = self.board.borrow().repairs.clone();
-                let members = self.live().list(|_| Held::default());
-                self.draw_overview(members.iter().map(|node| node.index).collect());
+                self.drawn.clear();
+                self.draw_overview();
                 Ok(())
             }
             ClientMessage::Series { request, node } => {
@@ -466,11 +469,22 @@ impl Page {
         Ok(())
     }
 
-    /// Begins to compute the overview's past for some nodes, without a word about those that have none.
-    fn draw_overview(&mut self, nodes: Vec<u16>) {
-        let Some(window_ms) = self.window_ms.filter(|_| self.jobs.len() < MAX_JOBS) else {
+    /// Begins to compute the overview's past of the nodes for which it was not drawn since their
+    /// last repair. When all jobs are taken, the next `nodes` message is the next occasion.
+    fn draw_overview(&mut self) {
+        let ready = self.described && self.jobs.len() < MAX_JOBS;
+        let Some(window_ms) = self.window_ms.filter(|_| ready) else {
             return;
         };
+        let repairs = self.board.borrow().repairs.clone();
+        let undrawn = |(node, repairs): (&u16, &u32)| {
+            (self.drawn.get(node) != Some(repairs)).then_some(*node)
+        };
+        let nodes: Vec<u16> = repairs.iter().filter_map(undrawn).collect();
+        self.drawn = repairs;
+        if nodes.is_empty() {
+            return;
+        }
         let live = Arc::clone(&self.place.0);
         self.jobs.spawn(async move {
             let to_ms = now_ms();
@@ -505,16 +519,13 @@ impl Page {
 
     async fn send_board(&mut self) -> Result<(), End> {
         let board = Arc::clone(&*self.board.borrow_and_update());
+        if board.json.is_empty() {
+            return Ok(());
+        }
         self.send(Message::Text(Utf8Bytes::from(&*board.json)))
             .await?;
-        if self.window_ms.is_some() && board.repairs != self.repairs {
-            let grown = |(node, repairs): (&u16, &u32)| {
-                (self.repairs.get(node).copied().unwrap_or(0) != *repairs).then_some(*node)
-            };
-            let nodes = board.repairs.iter().filter_map(grown).collect();
-            self.repairs = board.repairs.clone();
-            self.draw_overview(nodes);
-        }
+        self.described = true;
+        self.draw_overview();
         Ok(())
     }
 

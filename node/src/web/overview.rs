@@ -77,6 +77,7 @@ pub(super) async fn follow(live: Arc<Live>) {
             _ = pages.wait_for(|pages| *pages == 0) => {}
             () = live.stop().cancelled() => return,
         }
+        overview.end(&live);
     }
 }
 
@@ -118,6 +119,13 @@ impl Overview {
             followed.before = None;
             followed.take(live, member.id, &row, Duration::from_millis(age_ms));
         }
+    }
+
+    /// Leaves nothing that a later page could take for this moment's.
+    fn end(&mut self, live: &Live) {
+        self.shown.clear();
+        self.shown_at = None;
+        live.show_board(Board::default());
     }
 
     fn take(&mut self, live: &Live, arrival: &Arrival) {
