@@ -162,6 +162,11 @@ impl Counted {
         }
     }
 
+    /// Whether two statements stand at one place.
+    pub(super) fn is_forked(&self) -> bool {
+        self.log.len() > self.seq() as usize
+    }
+
     /// The Joins, and the log up to `seq`.
     pub(super) fn up_to(&self, seq: u32) -> impl Iterator<Item = &Arc<Entry>> {
         let early = move |entry: &&Arc<Entry>| matches!(entry.place, Place::Log(header) if header.seq <= seq);

@@ -204,7 +204,8 @@ impl Statements {
     }
 
     /// What a holder with this head of an author lacks of what counts here. Nothing of the log when it is ahead:
-    /// then it sends first, and the next comparison finds what is left.
+    /// then it sends first, and the next comparison finds what is left. A forked log may shrink by what it
+    /// learns, so being ahead says nothing there.
     #[must_use]
     pub fn beyond(&self, theirs: &AuthorHead) -> Vec<Statement> {
         let Some(counted) = self.folded().counted.get(&theirs.author) else {
@@ -216,7 +217,7 @@ impl Statements {
         let log = counted.joins.iter().chain(&counted.log).filter(|entry| {
             match (same_start, entry.place) {
                 (true, Place::Log(header)) => header.seq > theirs.seq,
-                (false, _) => theirs.seq <= counted.seq(),
+                (false, _) => theirs.seq <= counted.seq() || counted.is_forked(),
                 (true, Place::Note { .. }) => false,
             }
         });

@@ -88,13 +88,23 @@ impl Scene {
     }
 
     pub(super) fn info(&self, number: u8, incarnation: u32, seq: u32) -> Statement {
+        self.info_of(number, "0.1.0", incarnation, seq)
+    }
+
+    pub(super) fn info_of(
+        &self,
+        number: u8,
+        version: &str,
+        incarnation: u32,
+        seq: u32,
+    ) -> Statement {
         let info = NodeInfo {
             incarnation,
             seq,
             tunnel: TunnelPublic([number; 32]),
             tunnel_previous: None,
             endpoints: Vec::new(),
-            version: format!("0.1.{seq}"),
+            version: version.to_owned(),
             wire_min: 1,
             wire_max: 1,
             store_format: 1,

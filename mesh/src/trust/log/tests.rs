@@ -143,6 +143,51 @@ fn who_is_behind_gets_only_what_it_lacks() {
     assert_eq!(behind.root(), scene.held.root());
 }
 
+#[test]
+fn three_statements_at_one_place_converge_to_the_same_two() {
+    let mut scene = Scene::founded();
+    let mut rivals: Vec<_> = ["a", "b", "c"]
+        .map(|text| scene.logged(&node(0), kind::POLICY, &text, START))
+        .to_vec();
+    rivals.sort_by_key(|statement| scene.id_of(statement));
+    let before = scene.held.clone();
+    scene.held.insert(rivals[2].clone()).unwrap();
+    let next = scene.logged(&node(0), kind::POLICY, &"next", START);
+    let [mut one, mut other] = [before.clone(), before];
+    rivals
+        .iter()
+        .for_each(|rival| drop(one.insert(rival.clone())));
+    // The other holder's log is longer, and shorter once it knows all three.
+    for statement in [&rivals[0], &rivals[2], &next] {
+        other.insert(statement.clone()).unwrap();
+    }
+    exchange(&mut one, &mut other);
+    exchange(&mut one, &mut other);
+    assert_eq!(exchange(&mut one, &mut other), 0);
+    assert_eq!(one.root(), other.root());
+    assert!(
+        rivals[..2]
+            .iter()
+            .all(|rival| other.iter().any(|held| held == rival))
+    );
+    assert!(
+        [&rivals[2], &next]
+            .iter()
+            .all(|late| other.iter().all(|held| *held != **late))
+    );
+}
+
+#[test]
+fn of_two_infos_at_one_place_the_same_stays_whichever_came_first() {
+    let scene = Scene::founded();
+    let genesis = scene.held.iter().next().unwrap();
+    let [one, other] = ["0.1.0", "0.2.0"].map(|version| scene.info_of(0, version, 1, 1));
+    let [forth, back] =
+        [[genesis, &one, &other], [genesis, &other, &one]].map(|all| scene.holder(all));
+    assert_eq!(forth.root(), back.root());
+    assert_eq!(forth.state(), back.state());
+}
+
 /// What may happen in a mesh whose three sites are cut off from each other again and again.
 #[derive(Debug, Clone)]
 enum Happening {
