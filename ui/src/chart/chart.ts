@@ -136,12 +136,12 @@ function line(stroke: Stroke): uPlot.Series {
   const paint = () => colour(stroke.colour);
   const series: uPlot.Series = {
     stroke: paint,
-    width: stroke.mode === 'pile' ? 1 : 1.4,
+    width: stroke.mode === 'pile' ? 0 : 1.4,
     spanGaps: false,
     points: { show: true, size: 3, width: 0, fill: paint, filter: lonely },
   };
   if (stroke.dashed) series.dash = [4, 4];
-  if (stroke.mode === 'pile') series.fill = () => faded(paint(), 0.55);
+  if (stroke.mode === 'pile') series.fill = () => faded(paint(), 0.78);
   return series;
 }
 

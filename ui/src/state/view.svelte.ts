@@ -6,7 +6,7 @@
 // Absent: drawing, and the clock.
 
 import { add, blend, type Columns, empty, merge, trim, with_gaps } from '../chart/align';
-import type { SeriesInfo, ServerMessage } from '../gen/api';
+import type { ClientMessage, SeriesInfo, ServerMessage } from '../gen/api';
 import type { Columns as Frame, LiveRow } from '../net/frames';
 import { type Panel, panels } from '../page/panels';
 import { clock } from './clock.svelte';
@@ -20,9 +20,13 @@ const POINTS = 1_000;
 /** Steps up to this long take live rows as they are; longer ones their mean. */
 const RAW_STEP_MS = 1_500;
 
+/** The server answers so many requests of a page at a time that this leaves room for others. */
+const FLYING_LIMIT = 4;
 /** Charts that didn't fit into the watch ask for their history again after so many rows. */
 const CATCH_UP_ROWS = 5;
 const SETTLE_MS = 30;
+
+type History = Extract<ClientMessage, { type: 'history' }>;
 
 /** One chart's data. */
 export class Feed {
@@ -47,15 +51,16 @@ export class Feed {
     this.columns = empty(panel.lines.length);
   }
 
-  /** Asks for the stretch; answers to what was asked before are not waited for. */
-  ask(node: number, range: Range): void {
+  /** What to send to get the stretch; answers to what was asked before are not waited for. */
+  ask(node: number, range: Range): History[] {
     const { from_ms, to_ms } = stretch(range, clock.now);
     this.is_behind = false;
     this.#open.clear();
+    const asked: History[] = [];
     for (let at = 0; at < this.inputs.length; at += SERIES_LIMIT) {
       const request = fleet.request();
       this.#open.set(request, null);
-      fleet.live.send({
+      asked.push({
         type: 'history',
         request,
         node,
@@ -65,6 +70,7 @@ export class Feed {
         max_points: POINTS,
       });
     }
+    return asked;
   }
 
   answer(frame: Frame): void {
@@ -77,8 +83,9 @@ export class Feed {
 
   refuse(request: number, message: string): void {
     if (!this.#open.delete(request)) return;
-    this.phase = 'failed';
+    this.is_behind = true;
     this.error = message;
+    if (this.phase !== 'ready') this.phase = 'failed';
   }
 
   row(at_ms: number, row: ReadonlyMap<number, number | null>, from_ms: number): void {
@@ -125,6 +132,8 @@ export class View implements Attendant {
   #series_request = 0;
   #watch_request = 0;
   #watched: number[] = [];
+  #waiting: { feed: Feed; message: History }[] = [];
+  #flying = new Set<number>();
   #rows = 0;
   #settle = 0;
   #leave: () => void;
@@ -150,7 +159,7 @@ export class View implements Attendant {
   /** A chart came into sight, or left it. */
   sight(feed: Feed, is_seen: boolean): void {
     feed.is_seen = is_seen;
-    if (is_seen && feed.is_behind) feed.ask(this.member.info.index, this.range);
+    if (is_seen && feed.is_behind) this.#ask(feed);
     // Charts come and go by the dozen while a person scrolls: one watch for all of them.
     window.clearTimeout(this.#settle);
     this.#settle = window.setTimeout(() => this.#watch(), SETTLE_MS);
@@ -160,7 +169,7 @@ export class View implements Attendant {
   refresh(): void {
     for (const feed of this.feeds) {
       feed.is_behind = true;
-      if (feed.is_seen) feed.ask(this.member.info.index, this.range);
+      if (feed.is_seen) this.#ask(feed);
     }
     this.#watch();
   }
@@ -172,11 +181,14 @@ export class View implements Attendant {
   }
 
   opened(): void {
+    this.#waiting = [];
+    this.#flying.clear();
     this.survey();
     this.refresh();
   }
 
   message(message: Extract<ServerMessage, { request: number }>): void {
+    this.#landed(message.request);
     if (message.type === 'error') {
       if (message.request === this.#series_request && this.feeds.length === 0) this.phase = 'failed';
       for (const feed of this.feeds) feed.refuse(message.request, message.message);
@@ -184,6 +196,7 @@ export class View implements Attendant {
   }
 
   columns(frame: Frame): void {
+    this.#landed(frame.request);
     for (const feed of this.feeds) feed.answer(frame);
   }
 
@@ -198,7 +211,7 @@ export class View implements Attendant {
     this.#rows += 1;
     if (this.#rows % CATCH_UP_ROWS !== 0) return;
     for (const feed of this.feeds) {
-      if (feed.is_seen && feed.is_behind) feed.ask(this.member.info.index, this.range);
+      if (feed.is_seen && feed.is_behind) this.#ask(feed);
     }
   }
 
@@ -208,6 +221,25 @@ export class View implements Attendant {
     if (known === this.#known) return;
     this.#known = known;
     this.feeds = panels(series).map((panel) => new Feed(panel));
+  }
+
+  #ask(feed: Feed): void {
+    const asked = feed.ask(this.member.info.index, this.range);
+    this.#waiting = this.#waiting.filter((entry) => entry.feed !== feed);
+    this.#waiting.push(...asked.map((message) => ({ feed, message })));
+    this.#send();
+  }
+
+  #landed(request: number): void {
+    if (this.#flying.delete(request)) this.#send();
+  }
+
+  #send(): void {
+    while (this.#flying.size < FLYING_LIMIT) {
+      const next = this.#waiting.shift();
+      if (next === undefined || !fleet.live.send(next.message)) return;
+      this.#flying.add(next.message.request);
+    }
   }
 
   /** Watches what is in sight, whole charts only, as many as the server takes. */
