@@ -1,15 +1,17 @@
-//! Who is who: the ids of meshes, nodes and statements, and the overlay address that follows from them.
+//! Who is who: the ids of meshes, nodes and statements, and the overlay address that follows from
+//! them.
 //!
-//! A node's id is its Ed25519 public key, a statement's the BLAKE3 of what was signed, a mesh's the id of its
-//! Genesis. Each has a text form of 52 base32 letters; any unique prefix of it names the thing to a person.
-//! Absent: names. They are labels that `trust::fold` hands out.
+//! A node's id is its Ed25519 public key, a statement's the BLAKE3 of what was signed, a mesh's the
+//! id of its Genesis. Each has a text form of 52 base32 letters; any unique prefix of it names the
+//! thing to a person. Absent: names. They are labels that `trust::fold` hands out.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use data_encoding::Encoding;
 use serde::{Deserialize, Serialize};
 
-/// Letters of the short form of an id: 40 bits, enough to tell the nodes of one mesh apart at a glance.
+/// Letters of the short form of an id: 40 bits, enough to tell the nodes of one mesh apart at a
+/// glance.
 pub const SHORT_LETTERS: usize = 8;
 
 /// A node: its Ed25519 public key. Displayed as the base32 of the key's BLAKE3.

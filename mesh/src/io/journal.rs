@@ -1,9 +1,10 @@
 //! The statements on disk: an append-only file, `statements.log` in the state directory.
 //!
-//! Each record is a marker, the length, the CRC32C of both length and body, and the body: one statement. In:
-//! statements that must not be forgotten; when `append` returns, a power cut loses none of them. Out: at open, every
-//! statement that is still whole. Invariant: damage costs the records it touches, never those around them.
-//! Absent: checking signatures. `Statements::insert` does, for what comes from disk as for what comes from peers.
+//! Each record is a marker, the length, the CRC32C of both length and body, and the body: one
+//! statement. In: statements that must not be forgotten; when `append` returns, a power cut loses
+//! none of them. Out: at open, every statement that is still whole. Invariant: damage costs the
+//! records it touches, never those around them. Absent: checking signatures. `Statements::insert`
+//! does, for what comes from disk as for what comes from peers.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,8 +22,8 @@ use crate::{
 const MARKER: [u8; 2] = *b"ol";
 /// Bytes before a body: marker, length (big-endian), CRC32C (big-endian).
 const HEADER: usize = 2 + 2 + 4;
-/// Bytes the file may hold beyond twice what it was at its last rewriting, before it is written anew: room for
-/// some 3,000 changes of address, which replace each other.
+/// Bytes the file may hold beyond twice what it was at its last rewriting, before it is written
+/// anew: room for some 3,000 changes of address, which replace each other.
 const SLACK: u64 = 1024 * 1024;
 
 /// An append-only file of statements. Its owner holds the lock of the state directory.
@@ -36,8 +37,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the file at `path`; the statements it holds, in the order they were appended. An end that was
-    /// being written when the power failed is cut off.
+    /// Opens or makes the file at `path`; the statements it holds, in the order they were appended.
+    /// An end that was being written when the power failed is cut off.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Statement>)> {
         let fresh = !path.exists();
         let file = OpenOptions::new()
@@ -85,8 +86,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the file anew with what counts of `statements`, once it has grown by more than twice and 1 MiB since the last
-    /// time; `false` when it has not, which costs nothing to ask. Before and after, a power cut leaves one whole file.
+    /// Writes the file anew with what counts of `statements`, once it has grown by more than twice
+    /// and 1 MiB since the last time; `false` when it has not, which costs nothing to ask. Before
+    /// and after, a power cut leaves one whole file.
     pub fn compact(&mut self, statements: &Statements) -> io::Result<bool> {
         if self.len <= 2 * self.base + SLACK {
             return Ok(false);
@@ -140,8 +142,8 @@ fn recover(bytes: &[u8]) -> (Vec<Statement>, usize) {
     (statements, end)
 }
 
-/// The record at the start of `bytes` and its length, if its checksum fits. A statement inside may still be one
-/// that this version cannot read; it is left alone.
+/// The record at the start of `bytes` and its length, if its checksum fits. A statement inside may
+/// still be one that this version cannot read; it is left alone.
 fn record(bytes: &[u8]) -> Option<(Option<Statement>, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
     let [m0, m1, l0, l1, crc @ ..] = *header;

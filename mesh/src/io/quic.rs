@@ -1,9 +1,10 @@
 //! QUIC between overlay addresses: streams for bulk, over a socket that exists only in memory.
 //!
-//! In: a node's key, datagrams that arrived through its tunnels. Out: connections, each with the holder of the key
-//! that gives the address it came from, and datagrams to send. The tunnel has encrypted and authenticated all of it
-//! already; the keys are checked here again because QUIC insists on TLS, and two locks beat one.
-//! Absent: who is a member. A peer without a tunnel has no way here; whoever evicts closes the connections.
+//! In: a node's key, datagrams that arrived through its tunnels. Out: connections, each with the
+//! holder of the key that gives the address it came from, and datagrams to send. The tunnel has
+//! encrypted and authenticated all of it already; the keys are checked here again because QUIC
+//! insists on TLS, and two locks beat one. Absent: who is a member. A peer without a tunnel has no
+//! way here; whoever evicts closes the connections.
 
 mod identity;
 mod socket;
@@ -36,7 +37,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const WINDOW: u32 = 1024 * 1024;
 /// A connection without a packet for so long is closed; the next request opens another.
 const IDLE: Duration = Duration::from_secs(30);
-/// Handshakes of incoming connections under way at once; further ones are ignored and tried again by their side.
+/// Handshakes of incoming connections under way at once; further ones are ignored and tried again
+/// by their side.
 const MAX_HANDSHAKES: usize = 64;
 
 const CLOSED: VarInt = VarInt::from_u32(0);
@@ -131,7 +133,8 @@ impl Streams {
         Ok(connection)
     }
 
-    /// The next connection from a peer whose key gives its address; `None` once closed. Cancelling loses nothing.
+    /// The next connection from a peer whose key gives its address; `None` once closed. Cancelling
+    /// loses nothing.
     pub async fn accept(&self) -> Option<Admitted> {
         let mut handshakes = self.handshakes.lock().await;
         loop {

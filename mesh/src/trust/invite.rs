@@ -97,7 +97,8 @@ impl fmt::Debug for InviteSeed {
     }
 }
 
-/// Founds a mesh: its id and its Genesis. The names must satisfy [`is_name`], or no node will take it.
+/// Founds a mesh: its id and its Genesis. The names must satisfy [`is_name`], or no node will take
+/// it.
 #[must_use]
 pub fn found(
     admin: &AdminKey,

@@ -1,17 +1,19 @@
 //! Joining: what the joiner signs, and what a member checks before it vouches.
 //!
 //! In: a token or a Join, and the time. Out: a Join, a Witness, or a sentence that says why not.
-//! The same key, token and name always give the same Join, so that a try whose answer was lost can be repeated.
-//! Absent: the tunnel the two meet in, and the last word: `fold` decides, here nobody vouches in vain.
+//! The same key, token and name always give the same Join, so that a try whose answer was lost can
+//! be repeated. Absent: the tunnel the two meet in, and the last word: `fold` decides, here nobody
+//! vouches in vain.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::{GRACE, InviteState, State},
+    fold::GRACE,
     log::Statements,
     moment::Moment,
     payload::{Join, LogHeader, Payload, Witness, is_name, kind, log_body, read},
     record::Statement,
+    state::{InviteState, State},
     token::Token,
 };
 use crate::{
@@ -129,7 +131,7 @@ pub fn witness(
     // A Witness counts only after its author's own admission, whatever the clocks say.
     header.hlc = header
         .hlc
-        .max((state.members[&node.id()].joined_ms + 1) << 16);
+        .max(state.members[&node.id()].joined_ms.saturating_add(1) << 16);
     let body = log_body(
         header,
         &Witness {

@@ -1,9 +1,10 @@
 //! The set of statements a node holds, and the digests by which two holders find their difference.
 //!
-//! In: statements from anywhere, in any order. Out: what they mean (by `fold`), what another holder lacks.
-//! Each author has a log, where a statement names the one before it, notes that replace each other, and Joins,
-//! which come before a log. Invariant: what counts depends on the set alone; equal roots are equal sets.
-//! Absent: files. Who must not forget appends to the journal what `insert` took.
+//! In: statements from anywhere, in any order. Out: what they mean (by `fold`), what another holder
+//! lacks. Each author has a log, where a statement names the one before it, notes that replace each
+//! other, and Joins, which come before a log. Invariant: what counts depends on the set alone;
+//! equal roots are equal sets. Absent: files. Who must not forget appends to the journal what
+//! `insert` took.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,21 +14,22 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::{Counted, Folded, State, fold},
+    fold::{Counted, Folded, fold},
     payload::{LogHeader, Payload, Place, kind, read},
     record::{MAX_BODY, Refusal, Statement},
+    state::State,
 };
 use crate::id::{MeshId, StatementId, hash};
 
-/// Statements one author's log may hold. A sponsor of 10,000 nodes fits; who says more is refused, whatever the
-/// order, so that all holders refuse the same.
+/// Statements one author's log may hold. A sponsor of 10,000 nodes fits; who says more is refused,
+/// whatever the order, so that all holders refuse the same.
 pub const MAX_LOG: u32 = 16_384;
-/// Statements that do not count (yet) and are kept all the same, because what they rest on may still come: a
-/// Join before its Witness, a log with a hole, a stranger's. Over it the oldest quarter goes, 4 MiB at most are
-/// held; a holder of something that counts offers it again.
+/// Statements that do not count (yet) and are kept all the same, because what they rest on may
+/// still come: a Join before its Witness, a log with a hole, a stranger's. Over it the oldest
+/// quarter goes, 4 MiB at most are held; a holder of something that counts offers it again.
 pub const MAX_WAITING: usize = 4_096;
-/// Statements that count at one place of a log: two prove that the author's key was copied, more prove no more,
-/// and the lowest ids count.
+/// Statements that count at one place of a log: two prove that the author's key was copied, more
+/// prove no more, and the lowest ids count.
 const MAX_RIVALS: usize = 2;
 
 /// What one holder has of one author, in at most 61 bytes on the wire.
@@ -172,7 +174,7 @@ impl Statements {
         LogHeader {
             seq,
             prev,
-            hlc: (now_ms << 16).max(self.last_hlc(author) + 1),
+            hlc: (now_ms << 16).max(self.last_hlc(author).saturating_add(1)),
         }
     }
 
@@ -203,9 +205,9 @@ impl Statements {
         heads.collect()
     }
 
-    /// What a holder with this head of an author lacks of what counts here. Nothing of the log when it is ahead:
-    /// then it sends first, and the next comparison finds what is left. A forked log may shrink by what it
-    /// learns, so being ahead says nothing there.
+    /// What a holder with this head of an author lacks of what counts here. Nothing of the log when
+    /// it is ahead: then it sends first, and the next comparison finds what is left. A forked log
+    /// may shrink by what it learns, so being ahead says nothing there.
     #[must_use]
     pub fn beyond(&self, theirs: &AuthorHead) -> Vec<Statement> {
         let Some(counted) = self.folded().counted.get(&theirs.author) else {
@@ -279,7 +281,8 @@ impl Statements {
 }
 
 impl Authored {
-    /// The log as far as it goes without a hole: at each seq the statements, ordered by id, whose predecessor is there too.
+    /// The log as far as it goes without a hole: at each seq the statements, ordered by id, whose
+    /// predecessor is there too.
     pub(super) fn connected(&self) -> BTreeMap<u32, Vec<&Arc<Entry>>> {
         let mut log = BTreeMap::new();
         let mut before = vec![[0; 32]];

@@ -1,15 +1,18 @@
 //! Who belongs to the mesh, and why: signed statements, kept as a set, folded to one state.
 //!
-//! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and digests, `fold` what the set means;
-//! `invite` and `join` make and check the statements that let a node in, `token` is their text on the way.
-//! Invariant: equal sets give equal state, whatever order, repetition or partition brought them together.
-//! Absent: the wire, files and clocks. `now` is passed in.
+//! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and
+//! digests; `fold` makes of the set the `state` it means; `invite` and `join` make and check the
+//! statements that let a node in, `token` is their text on the way. Invariant: equal sets give
+//! equal state, whatever order, repetition or partition brought them together. Absent: the wire,
+//! files and clocks. `now` is passed in.
 
 mod record;
 
 mod payload;
 
 mod log;
+
+mod state;
 
 mod fold;
 
@@ -24,7 +27,7 @@ mod moment;
 #[cfg(test)]
 mod scene;
 
-pub use fold::{Conflict, Frozen, GRACE, InviteState, Member, State, Use};
+pub use fold::GRACE;
 pub use invite::{InviteError, InviteSeed, InviteTerms, found, issue_invite};
 pub use join::{JoinRefusal, author_join, witness};
 pub use log::{AuthorHead, MAX_LOG, MAX_WAITING, Statements};
@@ -33,4 +36,5 @@ pub use payload::{
     MAX_VERSION, NodeInfo, Witness, is_name, kind,
 };
 pub use record::{MAX_BODY, OVERHEAD, Refusal, Statement};
+pub use state::{Conflict, Frozen, InviteState, Member, State, Use};
 pub use token::{Bootstrap, MAX_ADDRS, MAX_BOOTSTRAPS, Token, TokenError};

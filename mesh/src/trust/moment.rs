@@ -1,6 +1,7 @@
 //! A time as a person reads it in a refusal: `2026-11-23 04:36 UTC`.
 //!
-//! Absent: time zones and parsing. A refusal may be read on another machine than the one that wrote it.
+//! Absent: time zones and parsing. A refusal may be read on another machine than the one that wrote
+//! it.
 
 use std::fmt;
 

@@ -1,9 +1,11 @@
-//! The token: all that a new node needs to find a mesh, believe it, and be let in, as one line of text.
+//! The token: all that a new node needs to find a mesh, believe it, and be let in, as one line of
+//! text.
 //!
-//! The text is `ol1` and base32 of: length of the payload (u16, big-endian), payload, 8 bytes of its BLAKE3. The
-//! payload is the invite's seed and the nodes to ask, then the statements from Genesis to the Invite.
-//! In and out: text. Invariant: a token that `parse` returns leads from its Genesis to its invite, and its seed
-//! is the invite's. Absent: whether it is still good, which only a member can say.
+//! The text is `ol1` and base32 of: length of the payload (u16, big-endian), payload, 8 bytes of
+//! its BLAKE3. The payload is the invite's seed and the nodes to ask, then the statements from
+//! Genesis to the Invite. In and out: text. Invariant: a token that `parse` returns leads from its
+//! Genesis to its invite, and its seed is the invite's. Absent: whether it is still good, which
+//! only a member can say.
 
 use std::net::SocketAddr;
 
@@ -80,8 +82,8 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token of `invite`, as [`issue_invite`](super::issue_invite) gave both. Of the nodes to ask the first
-    /// [`MAX_BOOTSTRAPS`] are named, of each the first [`MAX_ADDRS`] addresses.
+    /// The token of `invite`, as [`issue_invite`](super::issue_invite) gave both. Of the nodes to
+    /// ask the first [`MAX_BOOTSTRAPS`] are named, of each the first [`MAX_ADDRS`] addresses.
     pub fn new(
         seed: InviteSeed,
         invite: Statement,

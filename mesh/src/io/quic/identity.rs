@@ -1,8 +1,9 @@
 //! TLS by raw public keys (RFC 7250): each side shows its node key, without certificates.
 //!
-//! In: our key. Out: the two halves of rustls' configuration, and a peer's id once a handshake is done. A client demands
-//! that the server's key gives the address it dialled; a server learns the key, and its caller compares.
-//! Absent: resumption and early data. A connection lives for minutes, a handshake costs a round trip.
+//! In: our key. Out: the two halves of rustls' configuration, and a peer's id once a handshake is
+//! done. A client demands that the server's key gives the address it dialled; a server learns the
+//! key, and its caller compares. Absent: resumption and early data. A connection lives for minutes,
+//! a handshake costs a round trip.
 
 use std::{
     io,
@@ -40,7 +41,8 @@ use crate::{
 };
 
 const ALPN: &[u8] = b"outlast/1";
-/// What comes before an Ed25519 public key in its DER form (RFC 8410), before a secret key in PKCS #8.
+/// What comes before an Ed25519 public key in its DER form (RFC 8410), before a secret key in PKCS
+/// #8.
 const PUBLIC_DER: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];

@@ -1,4 +1,4 @@
-use proptest::{prelude::*, sample::Index};
+use proptest::prelude::*;
 
 use super::*;
 use crate::trust::scene::{START, Scene, terms};
@@ -54,6 +54,19 @@ fn other_texts_are_no_tokens() {
 }
 
 #[test]
+fn any_single_altered_letter_is_refused() {
+    let text = token().encode();
+    for at in 0..text.len() {
+        for letter in "abcdefghijklmnopqrstuvwxyz234567ABZ01890-_= \u{e9}".chars() {
+            let altered = format!("{}{letter}{}", &text[..at], &text[at + 1..]);
+            if altered != text {
+                assert!(Token::parse(&altered).is_err(), "{letter} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn letters_added_are_refused() {
     let text = token().encode();
     assert_eq!(Token::parse(&format!("{text}a")), Err(TokenError::Altered));
@@ -85,15 +98,6 @@ fn a_token_s_debug_prints_no_seed() {
 }
 
 proptest! {
-    #[test]
-    fn any_single_altered_letter_is_refused(at: Index, letter in "[a-z2-7]|[ -~]|\\PC") {
-        let text = token().encode();
-        let at = at.index(text.len());
-        prop_assume!(text[at..=at] != letter);
-        let altered = format!("{}{letter}{}", &text[..at], &text[at + 1..]);
-        prop_assert!(Token::parse(&altered).is_err());
-    }
-
     #[test]
     fn tokens_survive_their_text_whatever_they_name(
         nodes in prop::collection::vec((any::<[u8; 32]>(), any::<[u8; 32]>(), prop::collection::vec(any::<SocketAddr>(), 0..12)), 0..5),
