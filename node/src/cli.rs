@@ -238,9 +238,6 @@ pub(crate) struct UpArgs {
     /// Where the page is served; port 0 takes a free one [default: 127.0.0.1:5180]
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) dashboard: Option<SocketAddr>,
-    /// Don't look for members in the local network
-    #[arg(long, hide = true)]
-    pub(crate) no_lan: bool,
     /// Live only while stdin stays open, then remove this directory
     #[arg(long, hide = true, value_name = "DIR")]
     pub(crate) ephemeral: Option<PathBuf>,

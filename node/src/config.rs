@@ -108,7 +108,6 @@ impl Config {
     pub(crate) fn with_up(self, flags: &UpArgs) -> Self {
         let mut config = self.with_reach(&flags.reach);
         config.dashboard = flags.dashboard.unwrap_or(config.dashboard);
-        config.lan &= !flags.no_lan;
         config
     }
 
@@ -245,14 +244,12 @@ mod tests {
                 endpoint: vec!["a.example:1".to_owned()],
             },
             dashboard: Some("127.0.0.1:2".parse().unwrap()),
-            no_lan: true,
             ephemeral: None,
         };
         let config = file.clone().with_up(&flags);
         assert_eq!(config.listen, flags.reach.listen);
         assert_eq!(config.dashboard, flags.dashboard.unwrap());
         assert_eq!(config.endpoints, flags.reach.endpoint);
-        assert!(!config.lan);
         assert_eq!(file.clone().with_reach(&ReachArgs::default()), file);
     }
 

@@ -23,17 +23,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
-use outlast_mesh::{Mesh, MeshConfig, Snapshot};
+use outlast_mesh::{Mesh, MeshConfig};
 use outlast_store::Store;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::collect::{Collector, TunnelStats};
+use crate::collect::Collector;
 use crate::config::Config;
 use crate::control::server;
 use crate::failure::Failure;
-use crate::flow::{Flow, FlowConfig, Reading};
+use crate::flow::{Flow, FlowConfig};
 use crate::membership::{Keys, Membership};
 use crate::state::{Lock, StateDir};
 use crate::web::{self, Tickets, WebContext, WebKey};
@@ -183,12 +183,12 @@ impl Daemon {
         let (mesh, events) =
             Mesh::start(config, identity, membership.journal, membership.statements).await?;
         let stop = CancellationToken::new();
-        let flow = Flow::start_with(
+        let flow = Flow::start(
             FlowConfig::default(),
             store.clone(),
             mesh.clone(),
             events,
-            read_machine(),
+            Collector::new(Path::new("/")),
             stop.clone(),
         )?;
         let tickets = Tickets::new();
@@ -200,9 +200,7 @@ impl Daemon {
             names: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let (dashboard, page) = web::serve(context, stop.clone())
-            .await
-            .with_context(|| format!("serve the page on {}", self.config.dashboard))?;
+        let (dashboard, page) = web::serve(context, stop.clone()).await?;
         let snapshot = mesh.snapshot();
         tracing::info!(
             mesh = %crate::text::visible(&snapshot.mesh_name),
@@ -251,6 +249,8 @@ impl Daemon {
         if let Some(page) = page {
             let _ = page.await;
         }
+        // The last row is in the store before the store is closed.
+        running.flow.ended().await;
         running.mesh.clone().shutdown().await;
         let store = running.store.clone();
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
@@ -258,18 +258,6 @@ impl Daemon {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the store did not close cleanly"),
             Err(error) => tracing::warn!(%error, "the store's end was cut short"),
-        }
-    }
-}
-
-/// One reading of this machine a call.
-fn read_machine() -> impl FnMut(&Snapshot) -> Reading {
-    let mut collector = Collector::new(Path::new("/"));
-    move |snapshot| {
-        let tick = collector.tick(&TunnelStats::from(snapshot));
-        Reading {
-            appended: tick.appended,
-            values: tick.values,
         }
     }
 }

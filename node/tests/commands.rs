@@ -1,0 +1,370 @@
+//! The program as it is typed: exit codes, exact sentences, keys, founding, tokens. No node runs here.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A home of its own, so that nothing of this machine is read or written.
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn state(&self, node: &str) -> PathBuf {
+        self.path().join(node)
+    }
+
+    /// Runs a command of `node`, with `input` on standard input.
+    fn run(&self, node: &str, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_outlast"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.path())
+            .env("OUTLAST_STATE_DIR", self.state(node))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that reads nothing has closed it already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    }
+
+    fn ok(&self, node: &str, arguments: &[&str], input: &str) -> String {
+        let output = self.run(node, arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", err(&output));
+        out(&output)
+    }
+
+    fn fails(&self, node: &str, arguments: &[&str], input: &str) -> (i32, String) {
+        let output = self.run(node, arguments, input);
+        assert_eq!(
+            out(&output),
+            "",
+            "{arguments:?} printed something and failed"
+        );
+        (output.status.code().unwrap(), err(&output))
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_public_key_follows_from_the_private_one_as_wireguard_has_it() {
+    let home = Home::new();
+    // Alice and Bob of RFC 7748, section 6.1.
+    let pairs = [
+        (
+            "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=",
+            "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+        ),
+        (
+            "XasIfmJKikt54X+Lg4AO5m87sSkmGLb9HC+LJ/+I4Os=",
+            "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
+        ),
+    ];
+    for (private, public) in pairs {
+        assert_eq!(
+            home.ok("a", &["pubkey"], &format!("{private}\n")),
+            format!("{public}\n")
+        );
+    }
+    let private = home.ok("a", &["genkey"], "");
+    assert_eq!(private.len(), 45);
+    assert_eq!(home.ok("a", &["pubkey"], &private).len(), 45);
+    assert!(!home.state("a").exists(), "keys on stdout need no state");
+}
+
+#[test]
+fn what_is_no_key_is_refused() {
+    let home = Home::new();
+    assert_eq!(
+        home.fails("a", &["pubkey"], "hello\n"),
+        (1, "outlast: the private key on standard input: not a key: 44 base64 letters, as `wg genkey` writes them, are needed\n".to_owned())
+    );
+}
+
+#[test]
+fn mistakes_are_one_line_with_the_right_exit_code() {
+    let home = Home::new();
+    let state = home.state("a");
+    let state = state.display();
+    let cases: [(&[&str], i32, String); 9] = [
+        (&["statu"], 2, "unrecognized subcommand 'statu'; tip: a similar subcommand exists: 'status'; see `outlast --help`".into()),
+        (&["up", "--frob"], 2, "unexpected argument '--frob' found; see `outlast --help`".into()),
+        (&["init", "--name", "Not Good"], 2, "invalid value 'Not Good' for '--name <NODE>': a name is 1 to 63 of a-z, 0-9 and -; see `outlast --help`".into()),
+        (&["query", "--series", "*", "--from", "yesterday"], 2, "--from: `yesterday` is no moment; write now, -10m, 2026-11-23T10:00:00Z or milliseconds since the epoch".into()),
+        (&["status"], 3, format!("no node is running on {state}; start it with `outlast up`, or name another directory with --state-dir")),
+        (&["tail"], 3, format!("no node is running on {state}; start it with `outlast up`, or name another directory with --state-dir")),
+        (&["members"], 1, format!("no mesh at {state}: run `outlast init` to found one, or `outlast join` with a token; another directory goes with --state-dir")),
+        (&["join"], 2, "no token on standard input; make one with `outlast invite` on a member, then: outlast join < token".into()),
+        (&["check-config", "--config", "/nowhere/outlast.toml"], 1, "read configuration /nowhere/outlast.toml: No such file or directory (os error 2)".into()),
+    ];
+    for (arguments, code, sentence) in cases {
+        assert_eq!(
+            home.fails("a", arguments, ""),
+            (code, format!("outlast: {sentence}\n")),
+            "{arguments:?}"
+        );
+    }
+    assert!(
+        !home.state("a").exists(),
+        "a command that failed left something behind"
+    );
+}
+
+#[test]
+fn an_unknown_key_in_the_configuration_stops_everything() {
+    let home = Home::new();
+    let file = home.path().join("outlast.toml");
+    std::fs::write(&file, "listen = \"0.0.0.0:7000\"\nlisten_on = 1\n").unwrap();
+    let file = file.to_str().unwrap();
+    for command in ["up", "init", "check-config"] {
+        let (code, said) = home.fails("a", &[command, "--config", file], "");
+        assert_eq!(code, 1);
+        assert!(
+            said.starts_with(&format!(
+                "outlast: configuration {file}: line 2: unknown field `listen_on`"
+            )),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn help_names_every_command_and_ends_well() {
+    let home = Home::new();
+    let help = home.ok("a", &["--help"], "");
+    for command in [
+        "init",
+        "invite",
+        "join",
+        "up",
+        "status",
+        "members",
+        "tail",
+        "query",
+        "dashboard",
+        "demo",
+        "genkey",
+        "pubkey",
+        "check-config",
+        "completions",
+    ] {
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command} is missing in\n{help}"
+        );
+        assert!(
+            home.ok("a", &[command, "--help"], "")
+                .contains("Usage: outlast")
+        );
+    }
+    assert!(
+        !help.contains("isolate") && !help.contains("store-check"),
+        "{help}"
+    );
+    assert!(help.contains("a$ outlast init --invite 2"), "{help}");
+    assert_eq!(
+        home.ok("a", &["--version"], ""),
+        format!("outlast {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert!(
+        home.ok("a", &["completions", "bash"], "")
+            .contains("_outlast")
+    );
+}
+
+#[test]
+fn a_mesh_is_founded_once() {
+    let home = Home::new();
+    let founded = home.ok("a", &["init", "--name", "attic", "--mesh", "home"], "");
+    assert_eq!(founded, "founded mesh home, this node is attic\n");
+    let members: serde_json::Value =
+        serde_json::from_str(&home.ok("a", &["members", "--json"], "")).unwrap();
+    assert_eq!(members[0]["name"], "attic");
+    assert_eq!(members.as_array().unwrap().len(), 1);
+
+    let before = std::fs::read(home.state("a").join("statements.log")).unwrap();
+    let (code, said) = home.fails("a", &["init", "--mesh", "other"], "");
+    assert_eq!(
+        (code, said),
+        (
+            1,
+            format!(
+                "outlast: {} belongs to mesh home already; name an empty directory with --state-dir to found another\n",
+                home.state("a").display()
+            )
+        )
+    );
+    assert_eq!(
+        std::fs::read(home.state("a").join("statements.log")).unwrap(),
+        before
+    );
+    assert_eq!(admin_keys(&home).len(), 1);
+}
+
+#[test]
+fn what_init_leaves_is_for_its_owner_only() {
+    let home = Home::new();
+    let words = home.path().join("words");
+    home.ok(
+        "a",
+        &["init", "--recovery-out", words.to_str().unwrap()],
+        "",
+    );
+    let state = home.state("a");
+    let mut secret = vec![state.join("node.key"), state.join("wg.key"), words];
+    secret.extend(admin_keys(&home));
+    assert_eq!(secret.len(), 4);
+    for path in secret {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    assert_eq!(
+        std::fs::metadata(&state).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+}
+
+#[test]
+fn a_directory_of_something_else_is_not_taken() {
+    let home = Home::new();
+    std::fs::create_dir(home.state("a")).unwrap();
+    std::fs::write(home.state("a").join("thesis.txt"), "chapter one").unwrap();
+    let (code, said) = home.fails("a", &["init"], "");
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("holds \"thesis.txt\" and is no state directory of outlast"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(home.state("a")).unwrap().count(), 1);
+    assert_eq!(admin_keys(&home).len(), 0);
+}
+
+#[test]
+fn a_token_is_printed_alone_and_explained_beside_it() {
+    let home = Home::new();
+    let listen = ["--listen", "192.0.2.1:7000"];
+    let output = home.run("a", &["init", "--invite", "2", listen[0], listen[1]], "");
+    assert!(output.status.success(), "{}", err(&output));
+    let token = out(&output);
+    assert!(
+        token.starts_with("ol1") && token.lines().count() == 1,
+        "{token}"
+    );
+    let said = err(&output);
+    assert!(
+        said.contains("admits 2 machines to mesh home until"),
+        "{said}"
+    );
+    assert!(said.contains("every member can read everything"), "{said}");
+
+    let invited = home.ok(
+        "a",
+        &[
+            "invite",
+            "--expires",
+            "2h",
+            "--uses",
+            "3",
+            "--json",
+            listen[0],
+            listen[1],
+        ],
+        "",
+    );
+    let invited: serde_json::Value = serde_json::from_str(&invited).unwrap();
+    assert_eq!(invited["uses"], 3);
+    assert!(invited["token"].as_str().unwrap().starts_with("ol1"));
+    assert!(invited["expires_ms"].as_i64().unwrap() > 1_700_000_000_000);
+}
+
+#[test]
+fn without_the_admin_key_nobody_is_invited() {
+    let home = Home::new();
+    home.ok("a", &["init"], "");
+    let [key] = &admin_keys(&home)[..] else {
+        panic!("one admin key")
+    };
+    std::fs::remove_file(key).unwrap();
+    assert_eq!(
+        home.fails("a", &["invite", "--listen", "192.0.2.1:7000"], ""),
+        (
+            1,
+            format!(
+                "outlast: no admin key of mesh home at {}; it was made where `outlast init` ran, by that user: run this there\n",
+                key.display()
+            )
+        )
+    );
+}
+
+#[test]
+fn an_altered_token_is_refused_and_leaves_nothing() {
+    let home = Home::new();
+    let token = home.ok(
+        "a",
+        &["init", "--invite", "1", "--listen", "192.0.2.1:7000"],
+        "",
+    );
+    let mut letters: Vec<char> = token.trim().chars().collect();
+    let middle = letters.len() / 2;
+    letters[middle] = if letters[middle] == 'a' { 'b' } else { 'a' };
+    let altered: String = letters.into_iter().collect();
+    let refused = "outlast: the token was altered: its checksum does not fit; copy it again\n";
+    assert_eq!(
+        home.fails("b", &["join"], &altered),
+        (1, refused.to_owned())
+    );
+    let file = home.path().join("token");
+    std::fs::write(&file, &altered).unwrap();
+    assert_eq!(
+        home.fails("b", &["join", "--token-file", file.to_str().unwrap()], ""),
+        (1, refused.to_owned())
+    );
+    assert!(!home.state("b").exists(), "half joined");
+    assert_eq!(home.fails("b", &["join"], "hello").0, 1);
+}
+
+#[test]
+fn a_member_refuses_the_token_of_another_mesh() {
+    let home = Home::new();
+    let token = home.ok(
+        "a",
+        &["init", "--invite", "1", "--listen", "192.0.2.1:7000"],
+        "",
+    );
+    home.ok("b", &["init", "--mesh", "garden"], "");
+    assert_eq!(
+        home.fails("b", &["join"], &token),
+        (1, "outlast: this node is a member of mesh garden already, and the token is for mesh home; name an empty directory with --state-dir to join another\n".to_owned())
+    );
+}
+
+fn admin_keys(home: &Home) -> Vec<PathBuf> {
+    let dir = home.path().join(".config/outlast/admin");
+    let entries =
+        std::fs::read_dir(dir).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+    entries.unwrap_or_default()
+}
