@@ -106,7 +106,8 @@ export class Chart {
         },
       },
       hooks: {
-        drawClear: [(plot) => this.#hatch(plot)],
+        drawClear: [(plot) => this.#each_gap(plot, hatch)],
+        draw: [(plot) => this.#each_gap(plot, say)],
         setCursor: [(plot) => reaction.cursor(cursor_time(plot))],
         setSelect: [(plot) => select(plot, reaction)],
       },
@@ -119,18 +120,21 @@ export class Chart {
     return piled.slice(1).map((upper, index) => ({ series: [upper, piled[index] ?? 0] }));
   }
 
-  #hatch(plot: uPlot): void {
+  /** Calls `paint` for the part of each gap that is in the picture, in pixels of the canvas. */
+  #each_gap(plot: uPlot, paint: (ctx: CanvasRenderingContext2D, box: Box) => void): void {
     const { ctx, bbox } = plot;
-    ctx.save();
     for (const gap of this.#gaps) {
       const left = Math.max(plot.valToPos(gap.from_ms, 'x', true), bbox.left);
       const right = Math.min(plot.valToPos(gap.to_ms, 'x', true), bbox.left + bbox.width);
       if (right - left < 1) continue;
-      hatch(ctx, left, bbox.top, right - left, bbox.height);
+      ctx.save();
+      paint(ctx, { left, top: bbox.top, width: right - left, height: bbox.height });
+      ctx.restore();
     }
-    ctx.restore();
   }
 }
+
+type Box = { left: number; top: number; width: number; height: number };
 
 function line(stroke: Stroke): uPlot.Series {
   const paint = () => colour(stroke.colour);
@@ -195,40 +199,36 @@ function select(plot: uPlot, reaction: Reaction): void {
   reaction.select(from, to);
 }
 
-function hatch(
-  ctx: CanvasRenderingContext2D,
-  left: number,
-  top: number,
-  width: number,
-  height: number,
-): void {
-  const scale = devicePixelRatio;
-  ctx.save();
+function hatch(ctx: CanvasRenderingContext2D, { left, top, width, height }: Box): void {
+  const step = HATCH_PX * devicePixelRatio;
   ctx.beginPath();
   ctx.rect(left, top, width, height);
   ctx.fillStyle = colour('gap');
   ctx.fill();
   ctx.clip();
   ctx.beginPath();
-  for (let x = left - height - (left % (HATCH_PX * scale)); x < left + width; x += HATCH_PX * scale) {
+  for (let x = left - height - (left % step); x < left + width; x += step) {
     ctx.moveTo(x, top + height);
     ctx.lineTo(x + height, top);
   }
   ctx.strokeStyle = colour('gap-line');
-  ctx.lineWidth = scale;
+  ctx.lineWidth = devicePixelRatio;
   ctx.stroke();
-  if (width > 64 * scale) {
-    ctx.font = FONT.replace('11px', `${11 * scale}px`);
-    ctx.textAlign = 'center';
-    ctx.textBaseline = 'middle';
-    const middle = left + width / 2;
-    const half = ctx.measureText('no data').width / 2 + 6 * scale;
-    ctx.fillStyle = colour('panel');
-    ctx.fillRect(middle - half, top + height / 2 - 9 * scale, half * 2, 18 * scale);
-    ctx.fillStyle = colour('dim');
-    ctx.fillText('no data', middle, top + height / 2);
-  }
-  ctx.restore();
+}
+
+/** Says what the hatching means, where there is room for it. */
+function say(ctx: CanvasRenderingContext2D, { left, top, width, height }: Box): void {
+  const scale = devicePixelRatio;
+  if (width < 72 * scale) return;
+  ctx.font = FONT.replace('11px', `${11 * scale}px`);
+  ctx.textAlign = 'center';
+  ctx.textBaseline = 'middle';
+  const [x, y] = [left + width / 2, top + height / 2];
+  const half = ctx.measureText('no data').width / 2 + 6 * scale;
+  ctx.fillStyle = colour('panel');
+  ctx.fillRect(x - half, y - 9 * scale, half * 2, 18 * scale);
+  ctx.fillStyle = colour('dim');
+  ctx.fillText('no data', x, y);
 }
 
 /** A `#rrggbb` colour with an alpha. */
