@@ -18,7 +18,7 @@ use super::keep::{Job, Piece, Repair};
 use super::node_of;
 use super::serve::source;
 use super::stream::read_frame;
-use super::wire::{Answer, HeldAnswer, MAX_ANSWER, Question};
+use super::wire::{Answer, HeldAnswer, MAX_ANSWER, MAX_HELD, Question};
 use crate::replica::{Ask, Request};
 
 /// How long one frame may take; the replica gives up on a request earlier, by its progress.
@@ -73,9 +73,14 @@ impl Fetcher {
             Ask::Held { origins } => Question::Held(origins.clone()),
             Ask::Seals { windows } => Question::Seals(windows.clone()),
         };
+        let limit = if matches!(request.ask, Ask::Held { .. }) {
+            MAX_HELD
+        } else {
+            MAX_ANSWER
+        };
         let mut answers = self.open(peer, &question).await?;
         loop {
-            let answer = next(&mut answers).await?;
+            let answer = next(&mut answers, limit).await?;
             match (answer, &request.ask) {
                 (Answer::End, _) => return Ok(()),
                 (Answer::Row(bytes), Ask::Rows { log, .. }) => self.row(peer, *log, &bytes).await?,
@@ -170,7 +175,7 @@ impl Fetcher {
         let mut answers = self.open(peer, &Question::Schema(hash, known)).await?;
         let mut deltas = Vec::new();
         loop {
-            match next(&mut answers).await? {
+            match next(&mut answers, MAX_ANSWER).await? {
                 Answer::End => break,
                 Answer::Schema(bytes) if deltas.len() < MAX_DELTAS => {
                     deltas.push(SchemaDelta::decode(&bytes).context("read a schema delta")?);
@@ -187,7 +192,7 @@ impl Fetcher {
     }
 }
 
-async fn next(answers: &mut RecvStream) -> anyhow::Result<Answer> {
-    let inside = timeout(PATIENCE, read_frame(answers, MAX_ANSWER)).await??;
+async fn next(answers: &mut RecvStream, limit: usize) -> anyhow::Result<Answer> {
+    let inside = timeout(PATIENCE, read_frame(answers, limit)).await??;
     Answer::decode(&inside).context("read an answer")
 }

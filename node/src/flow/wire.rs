@@ -158,6 +158,9 @@ pub(super) const MAX_QUESTION: usize = 64 * 1024;
 /// The longest answer: a block of 60 rows of 5,000 series, 10 B each, is 3 MB before compression.
 pub(super) const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
+/// The longest full answer about one origin: 1,000 epochs take 40 kB.
+pub(super) const MAX_HELD: usize = 256 * 1024;
+
 /// What is asked on a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Question {
@@ -196,10 +199,15 @@ pub(super) struct HeldAnswer {
 }
 
 impl HeldAnswer {
+    /// The newest logs that fit.
     pub(super) fn new(origin: Origin, logs: BTreeMap<LogId, Coverage>) -> Self {
-        let logs = logs
-            .into_iter()
-            .map(|(log, coverage)| (log.store, log.epoch, coverage));
+        let mut size = 0;
+        let fits = |(_, coverage): &(LogId, Coverage)| {
+            size += 32 + 10 * (coverage.held.ranges().len() + coverage.gone.ranges().len());
+            size <= MAX_HELD - 64
+        };
+        let logs = logs.into_iter().rev().take_while(fits);
+        let logs = logs.map(|(log, coverage)| (log.store, log.epoch, coverage));
         Self {
             origin,
             logs: logs.collect(),

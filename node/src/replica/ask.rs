@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
 
-use super::digest::top;
-
 /// How long a request may make no progress.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests for rows at one peer at a time.
@@ -226,7 +224,7 @@ impl Asks {
 
 /// The newest rows of a set that lie in its newest `WINDOWS` windows.
 pub(super) fn newest_windows(rows: &IntervalSet) -> IntervalSet {
-    let Some(top) = top(rows) else {
+    let Some(top) = rows.last() else {
         return IntervalSet::default();
     };
     let window = (top.max(1) - 1) / 60;

@@ -1,12 +1,14 @@
-//! Rows that have only just been sent: a connected peer most likely has them.
+//! How much each peer lacks of what is held here.
 //!
-//! Nothing acknowledges a live row; the next digest does. Until then counting it as backlog
-//! would show a number that is never zero.
+//! Nothing acknowledges a live row; the next digest does. Until then a connected peer most likely
+//! has it, and counting it would show a number that is never zero: such rows are `Fresh`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use outlast_store::{IntervalSet, LogId, Seq};
+use outlast_store::{IntervalSet, LogId, Origin, Seq};
+
+use super::{Replica, keeper};
 
 /// A digest interval and the settling after it.
 const FRESH_FOR: Duration = Duration::from_secs(12);
@@ -40,5 +42,37 @@ impl Fresh {
             }
         }
         rows
+    }
+}
+
+impl Replica {
+    /// Samples each other member lacks of what we hold, as far as known: a peer that hasn't
+    /// been heard since the start counts as holding nothing.
+    #[must_use]
+    pub fn backlog(&self, now: Instant) -> BTreeMap<Origin, u64> {
+        let others = self.keepers.iter().filter(|peer| **peer != self.me);
+        others
+            .map(|peer| (*peer, self.backlog_of(peer, now)))
+            .collect()
+    }
+
+    fn backlog_of(&self, peer: &Origin, now: Instant) -> u64 {
+        let known = self.peers.get(peer);
+        let connected = known.and_then(|known| known.connected);
+        let mut samples = 0;
+        for (log, held) in self.holdings.held() {
+            if log.origin != *peer && !keeper::keeps(&self.keepers, &log.origin, peer) {
+                continue;
+            }
+            let mut lacks = match known.and_then(|known| known.logs.get(log)) {
+                Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
+                None => held.clone(),
+            };
+            if let Some(since) = connected {
+                lacks = lacks.subtract(&self.fresh.of(log, since, now));
+            }
+            samples += lacks.len() * self.row_samples.get(&log.origin).copied().unwrap_or(1);
+        }
+        samples
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use outlast_store::{Epoch, IntervalSet, LogId, Origin, Seq, StoreId};
+use outlast_store::{Epoch, IntervalSet, LogId, Origin, StoreId};
 use serde::{Deserialize, Serialize};
 
 pub use super::holdings::Coverage;
@@ -69,12 +69,6 @@ impl Entry {
             epoch: open.epoch,
         })
     }
-}
-
-/// The newest row of a set.
-#[must_use]
-pub fn top(rows: &IntervalSet) -> Option<Seq> {
-    rows.ranges().last().map(|range| *range.end())
 }
 
 /// Hashes interval sets by log; an empty set is as good as none.

@@ -12,7 +12,9 @@ pub mod keeper;
 
 mod ask;
 mod backlog;
+mod choose;
 mod holdings;
+mod peer;
 mod seals;
 #[cfg(test)]
 mod tests;
@@ -29,22 +31,15 @@ use ask::{Asks, Failure};
 use backlog::Fresh;
 use digest::Entry;
 use holdings::{Coverage, Holdings};
+use peer::{Compared, Peer};
 use seals::SealAsks;
 
 /// Between two digests to one peer, less up to a tenth so that peers don't speak in step.
 pub const DIGEST_EVERY: Duration = Duration::from_secs(10);
 /// How long the newest rows of a digest may still be on their way before they count as missing.
 pub const SETTLE: Duration = Duration::from_secs(2);
-/// How many of the newest rows of a digest that is.
-const FRESH_ROWS: u32 = 3;
-/// The longest gap between two live rows that is asked for without a digest: an hour.
-const MAX_GAP: u32 = 3_600;
 /// After this long without any keeper, a restarted node seals what it has of its earlier runs.
 const ALONE: Duration = Duration::from_secs(60);
-/// Between two full answers about one origin from one peer.
-const HELD_EVERY: Duration = Duration::from_secs(5);
-/// Runs of refused rows remembered per peer; over it the peer isn't asked until it reconnects.
-const MAX_REFUSED: usize = 1_024;
 
 /// The comparing half of a node: pure, owned by one task.
 #[derive(Debug)]
@@ -69,63 +64,6 @@ pub struct Replica {
     open: BTreeMap<Origin, LogId>,
     own_compared: bool,
     fetched: bool,
-}
-
-#[derive(Debug)]
-struct Peer {
-    connected: Option<Instant>,
-    digest_due: Instant,
-    digest_sent: Option<Instant>,
-    logs: BTreeMap<LogId, Coverage>,
-    settle: BTreeMap<LogId, Instant>,
-    refused: BTreeMap<LogId, IntervalSet>,
-    refused_runs: usize,
-    /// Origins to ask about in full, and the hashes when that was last decided.
-    differing: BTreeSet<Origin>,
-    /// The log it writes to, as its last digest named it.
-    running: Option<LogId>,
-    compared: BTreeMap<Origin, Compared>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Compared {
-    at: Instant,
-    mine: [u8; 16],
-    theirs: [u8; 16],
-}
-
-impl Peer {
-    fn new(now: Instant) -> Self {
-        Self {
-            connected: None,
-            digest_due: now,
-            digest_sent: None,
-            logs: BTreeMap::new(),
-            settle: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            refused_runs: 0,
-            differing: BTreeSet::new(),
-            running: None,
-            compared: BTreeMap::new(),
-        }
-    }
-
-    /// What this peer can be asked for: held, settled, and not refused before.
-    fn offers(&self, log: &LogId, now: Instant) -> IntervalSet {
-        let Some(coverage) = self.logs.get(log) else {
-            return IntervalSet::default();
-        };
-        let mut held = coverage.held.clone();
-        if let Some(refused) = self.refused.get(log) {
-            held = held.subtract(refused);
-        }
-        if self.settle.get(log).is_some_and(|&until| now < until)
-            && let Some(top) = digest::top(&held)
-        {
-            held.remove(top.saturating_sub(FRESH_ROWS - 1)..=top);
-        }
-        held
-    }
 }
 
 impl Replica {
@@ -216,17 +154,9 @@ impl Replica {
     pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64, now: Instant) {
         self.holdings.pending(log, seq..=seq);
         self.row_samples.insert(log.origin, samples.max(1));
-        let Some(peer) = self.peers.get_mut(&log.origin) else {
-            return;
-        };
-        let held = peer.logs.entry(log).or_default();
-        let before = held.held.last().unwrap_or(seq);
-        if seq > before.saturating_add(1) && seq - before <= MAX_GAP {
-            held.held.insert(before + 1..=seq);
-            peer.settle.insert(log, now + SETTLE);
+        let origin = self.peers.get_mut(&log.origin);
+        if origin.is_some_and(|origin| origin.sent_live(log, seq, now)) {
             self.suspects.insert(log);
-        } else {
-            held.held.insert(seq..=seq);
         }
     }
 
@@ -247,21 +177,15 @@ impl Replica {
     pub fn handle_refused(&mut self, from: Option<Origin>, log: LogId, first: Seq, last: Seq) {
         self.holdings.dropped(log, first..=last);
         self.suspects.insert(log);
-        let Some(peer) = from.and_then(|peer| self.peers.get_mut(&peer)) else {
-            return;
-        };
-        peer.refused_runs += 1;
-        if peer.refused_runs <= MAX_REFUSED {
-            peer.refused.entry(log).or_default().insert(first..=last);
+        if let Some(peer) = from.and_then(|peer| self.peers.get_mut(&peer)) {
+            peer.refuse(log, first, last);
         }
     }
 
     /// `peer` has these rows: it sent them, or took them from us.
     pub fn handle_peer_has(&mut self, peer: Origin, log: LogId, first: Seq, last: Seq) {
-        if let Some(entry) = self.peers.get_mut(&peer)
-            && (entry.logs.contains_key(&log) || entry.logs.len() < digest::MAX_LOGS)
-        {
-            entry.logs.entry(log).or_default().held.insert(first..=last);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.has(log, first, last);
         }
     }
 
@@ -275,7 +199,6 @@ impl Replica {
     }
 
     fn handle_entry(&mut self, peer: Origin, entry: Entry, now: Instant) {
-        let keep = self.keeps(&entry.origin);
         let open = entry.open_log();
         let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
         let equal = mine == entry.closed;
@@ -317,13 +240,9 @@ impl Replica {
         let mut listed = true;
         if let (Some(log), Some(state)) = (open, entry.open) {
             match state.coverage {
-                Some(coverage) if keep => {
-                    known.logs.insert(log, coverage);
-                    known.settle.insert(log, now + SETTLE);
-                    self.suspects.insert(log);
-                }
                 Some(coverage) => {
-                    known.logs.insert(log, coverage);
+                    known.learn(log, coverage, now);
+                    self.suspects.insert(log);
                 }
                 None => {
                     listed = false;
@@ -349,19 +268,15 @@ impl Replica {
         if !self.members.contains(&origin) {
             return;
         }
-        let keep = self.keeps(&origin);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
         known.differing.remove(&origin);
         known.logs.retain(|log, _| log.origin != origin);
-        for (log, coverage) in logs.into_iter().rev().take(digest::MAX_LOGS) {
+        for (log, coverage) in logs.into_iter().rev() {
             if log.origin == origin {
-                known.logs.insert(log, coverage);
-                known.settle.insert(log, now + SETTLE);
-                if keep {
-                    self.suspects.insert(log);
-                }
+                known.learn(log, coverage, now);
+                self.suspects.insert(log);
             }
         }
         if origin == self.me {
@@ -513,163 +428,6 @@ impl Replica {
         self.asks.next_given_up()
     }
 
-    fn next_held(&mut self, now: Instant) -> Option<Request> {
-        let free = |(id, peer): (&Origin, &Peer)| {
-            let ask = peer.connected.is_some()
-                && !peer.differing.is_empty()
-                && self.asks.may_ask_held(id, now);
-            ask.then_some(*id)
-        };
-        let peer = self.peers.iter().find_map(free)?;
-        let known = self.peers.get_mut(&peer)?;
-        let origins: Vec<_> = known
-            .differing
-            .iter()
-            .copied()
-            .take(digest::MAX_ORIGINS_ASKED)
-            .collect();
-        known.differing.retain(|origin| !origins.contains(origin));
-        Some(self.asks.start(peer, Ask::Held { origins }, now))
-    }
-
-    fn next_rows(&mut self, now: Instant) -> Option<Request> {
-        if !self
-            .peers
-            .iter()
-            .any(|(id, peer)| peer.connected.is_some() && self.asks.may_ask(id, now))
-        {
-            return None;
-        }
-        let mut best: Option<(u32, LogId, Origin, IntervalSet)> = None;
-        let mut chosen = BTreeSet::new();
-        let mut complete = Vec::new();
-        // Newest first: of each origin its newest log that somebody free has something of, of
-        // these the one that misses what is closest to its end.
-        for log in self.suspects.iter().rev() {
-            if chosen.contains(&log.origin) {
-                continue;
-            }
-            let missing = self.missing(log, now);
-            if missing.is_empty() {
-                if !self.settling(log, now) {
-                    complete.push(*log);
-                }
-                continue;
-            }
-            let Some((peer, rows)) = self.holder(log, &missing, now) else {
-                continue;
-            };
-            chosen.insert(log.origin);
-            let depth = self
-                .known_top(log)
-                .saturating_sub(digest::top(&rows).unwrap_or(0))
-                / 60;
-            if best.as_ref().is_none_or(|(other, ..)| depth < *other) {
-                best = Some((depth, *log, peer, rows));
-            }
-        }
-        for log in complete {
-            self.suspects.remove(&log);
-            for peer in self.peers.values_mut() {
-                peer.settle.remove(&log);
-            }
-        }
-        let (_, log, peer, rows) = best?;
-        Some(self.asks.start(peer, Ask::Rows { log, rows }, now))
-    }
-
-    fn next_seals(&mut self, now: Instant) -> Option<Request> {
-        let due = self.seals.due(now);
-        let (log, _) = due.first()?;
-        let peer = self.seal_holder(log, now)?;
-        let windows: Vec<_> = due
-            .into_iter()
-            .filter(|(log, _)| self.seal_holder(log, now) == Some(peer))
-            .take(seals::MAX_ASKED)
-            .collect();
-        self.seals.asked(&windows, now);
-        Some(self.asks.start(peer, Ask::Seals { windows }, now))
-    }
-
-    /// The origin when it is up, else any connected holder, a different one each time.
-    fn seal_holder(&self, log: &LogId, now: Instant) -> Option<Origin> {
-        let mut holders = self
-            .peers
-            .iter()
-            .filter(|(id, peer)| {
-                peer.connected.is_some()
-                    && peer.logs.contains_key(log)
-                    && self.asks.may_ask(id, now)
-            })
-            .map(|(id, _)| *id);
-        let origin = self
-            .peers
-            .get(&log.origin)
-            .filter(|peer| peer.connected.is_some());
-        if origin.is_some() && self.asks.may_ask(&log.origin, now) {
-            return Some(log.origin);
-        }
-        holders.next()
-    }
-
-    /// What connected peers hold of `log` and we neither have, await nor have evicted.
-    fn missing(&self, log: &LogId, now: Instant) -> IntervalSet {
-        if Some(*log) == self.running || !self.keeps(&log.origin) {
-            return IntervalSet::default();
-        }
-        let offered = self
-            .peers
-            .values()
-            .filter(|peer| peer.connected.is_some() && peer.refused_runs <= MAX_REFUSED)
-            .map(|peer| peer.offers(log, now))
-            .fold(IntervalSet::default(), |all, held| all.union(&held));
-        self.asks
-            .not_in_flight(log, self.holdings.lacking(log, &offered))
-    }
-
-    fn settling(&self, log: &LogId, now: Instant) -> bool {
-        self.peers
-            .values()
-            .any(|peer| peer.settle.get(log).is_some_and(|&until| now < until))
-            || self.holdings.is_pending(log)
-            || self.asks.logs().any(|asked| asked == *log)
-    }
-
-    fn known_top(&self, log: &LogId) -> u32 {
-        let tops = self
-            .peers
-            .values()
-            .filter_map(|peer| digest::top(&peer.logs.get(log)?.held));
-        tops.max().unwrap_or(0)
-    }
-
-    /// The origin first; when it has its hands full, whoever has the fewest requests of ours.
-    fn holder(
-        &self,
-        log: &LogId,
-        missing: &IntervalSet,
-        now: Instant,
-    ) -> Option<(Origin, IntervalSet)> {
-        let chunk = |peer: &Peer| ask::newest_windows(&peer.offers(log, now).intersect(missing));
-        self.peers
-            .iter()
-            .filter(|(id, peer)| {
-                peer.connected.is_some()
-                    && peer.refused_runs <= MAX_REFUSED
-                    && self.asks.may_ask(id, now)
-            })
-            .map(|(id, peer)| (*id, chunk(peer)))
-            .filter(|(_, rows)| !rows.is_empty())
-            .min_by_key(|(id, rows)| {
-                let top = digest::top(rows).unwrap_or(0);
-                (
-                    std::cmp::Reverse(top / 60),
-                    *id != log.origin,
-                    self.asks.load(id),
-                )
-            })
-    }
-
     fn keeps(&self, origin: &Origin) -> bool {
         *origin == self.me || keeper::keeps(&self.keepers, origin, &self.me)
     }
@@ -685,36 +443,6 @@ impl Replica {
     #[must_use]
     pub fn is_keeper_of_mine(&self, peer: &Origin) -> bool {
         keeper::keeps(&self.keepers, &self.me, peer)
-    }
-
-    /// Samples each other member lacks of what we hold, as far as known: a peer that hasn't
-    /// been heard since the start counts as holding nothing.
-    #[must_use]
-    pub fn backlog(&self, now: Instant) -> BTreeMap<Origin, u64> {
-        let others = self.keepers.iter().filter(|peer| **peer != self.me);
-        others
-            .map(|peer| (*peer, self.backlog_of(peer, now)))
-            .collect()
-    }
-
-    fn backlog_of(&self, peer: &Origin, now: Instant) -> u64 {
-        let known = self.peers.get(peer);
-        let connected = known.and_then(|known| known.connected);
-        let mut samples = 0;
-        for (log, held) in self.holdings.held() {
-            if log.origin != *peer && !keeper::keeps(&self.keepers, &log.origin, peer) {
-                continue;
-            }
-            let mut lacks = match known.and_then(|known| known.logs.get(log)) {
-                Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
-                None => held.clone(),
-            };
-            if let Some(since) = connected {
-                lacks = lacks.subtract(&self.fresh.of(log, since, now));
-            }
-            samples += lacks.len() * self.row_samples.get(&log.origin).copied().unwrap_or(1);
-        }
-        samples
     }
 
     /// When something becomes due after `now` without further input, and what. What is overdue
@@ -740,40 +468,5 @@ impl Replica {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.asks.len()
-    }
-}
-
-impl Peer {
-    /// A digest that shows a restart is answered at once, one that differs before its turn:
-    /// the other side may not know yet that it lacks something.
-    fn answer_soon(&mut self, restarted: bool, differs: bool, now: Instant) {
-        let paused = self
-            .digest_sent
-            .is_none_or(|sent| now.duration_since(sent) >= DIGEST_EVERY / 2);
-        if restarted || (differs && paused) {
-            self.digest_due = self.digest_due.min(now);
-        }
-    }
-
-    fn should_ask(&self, entry: &Entry, mine: [u8; 16], now: Instant) -> bool {
-        self.compared.get(&entry.origin).is_none_or(|last| {
-            let unchanged = last.mine == mine && last.theirs == entry.closed;
-            let pause = if unchanged {
-                DIGEST_EVERY * 6
-            } else {
-                HELD_EVERY
-            };
-            now.duration_since(last.at) >= pause
-        })
-    }
-
-    /// Equal hashes: the peer covers what we cover of these logs.
-    fn agree(&mut self, covered: BTreeMap<LogId, IntervalSet>) {
-        for (log, set) in covered {
-            if self.logs.contains_key(&log) || self.logs.len() < digest::MAX_LOGS {
-                let coverage = self.logs.entry(log).or_default();
-                coverage.gone = set.subtract(&coverage.held);
-            }
-        }
     }
 }

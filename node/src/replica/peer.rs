@@ -1,0 +1,156 @@
+//! What is known of one peer: whether it is there, what it holds, what was compared.
+//!
+//! Bounds: `digest::MAX_LOGS` logs, `MAX_REFUSED` refused runs; what is over them isn't remembered,
+//! so it isn't asked for there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use outlast_store::{IntervalSet, LogId, Origin, Seq};
+
+use super::digest::{self, Coverage, Entry};
+use super::{DIGEST_EVERY, SETTLE};
+
+/// How many of the newest rows of a digest may still be on their way.
+const FRESH_ROWS: u32 = 3;
+/// The longest gap between two live rows that is asked for without a digest: an hour.
+const MAX_GAP: u32 = 3_600;
+/// Between two full answers about one origin.
+const HELD_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// Refused runs remembered; over it the peer isn't asked until it reconnects.
+const MAX_REFUSED: usize = 1_024;
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) connected: Option<Instant>,
+    pub(super) digest_due: Instant,
+    pub(super) digest_sent: Option<Instant>,
+    pub(super) logs: BTreeMap<LogId, Coverage>,
+    pub(super) settle: BTreeMap<LogId, Instant>,
+    pub(super) refused: BTreeMap<LogId, IntervalSet>,
+    pub(super) refused_runs: usize,
+    /// Origins to ask about in full, and the hashes when that was last decided.
+    pub(super) differing: BTreeSet<Origin>,
+    /// The log it writes to, as its last digest named it.
+    pub(super) running: Option<LogId>,
+    pub(super) compared: BTreeMap<Origin, Compared>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Compared {
+    pub(super) at: Instant,
+    pub(super) mine: [u8; 16],
+    pub(super) theirs: [u8; 16],
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            connected: None,
+            digest_due: now,
+            digest_sent: None,
+            logs: BTreeMap::new(),
+            settle: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            refused_runs: 0,
+            differing: BTreeSet::new(),
+            running: None,
+            compared: BTreeMap::new(),
+        }
+    }
+
+    /// What this peer can be asked for: held, settled, and not refused before.
+    pub(super) fn offers(&self, log: &LogId, now: Instant) -> IntervalSet {
+        let Some(coverage) = self.logs.get(log) else {
+            return IntervalSet::default();
+        };
+        let mut held = coverage.held.clone();
+        if let Some(refused) = self.refused.get(log) {
+            held = held.subtract(refused);
+        }
+        if self.settle.get(log).is_some_and(|&until| now < until)
+            && let Some(top) = held.last()
+        {
+            held.remove(top.saturating_sub(FRESH_ROWS - 1)..=top);
+        }
+        held
+    }
+
+    /// A digest that shows a restart is answered at once, one that differs before its turn:
+    /// the other side may not know yet that it lacks something.
+    pub(super) fn answer_soon(&mut self, restarted: bool, differs: bool, now: Instant) {
+        let paused = self
+            .digest_sent
+            .is_none_or(|sent| now.duration_since(sent) >= DIGEST_EVERY / 2);
+        if restarted || (differs && paused) {
+            self.digest_due = self.digest_due.min(now);
+        }
+    }
+
+    pub(super) fn should_ask(&self, entry: &Entry, mine: [u8; 16], now: Instant) -> bool {
+        self.compared.get(&entry.origin).is_none_or(|last| {
+            let unchanged = last.mine == mine && last.theirs == entry.closed;
+            let pause = if unchanged {
+                DIGEST_EVERY * 6
+            } else {
+                HELD_EVERY
+            };
+            now.duration_since(last.at) >= pause
+        })
+    }
+
+    /// Equal hashes: the peer covers what we cover of these logs.
+    pub(super) fn agree(&mut self, covered: BTreeMap<LogId, IntervalSet>) {
+        for (log, set) in covered {
+            if let Some(coverage) = self.log_mut(log) {
+                coverage.gone = set.subtract(&coverage.held);
+            }
+        }
+    }
+
+    /// What is known of `log`, made room for; `None` at the bound.
+    fn log_mut(&mut self, log: LogId) -> Option<&mut Coverage> {
+        let room = self.logs.len() < digest::MAX_LOGS || self.logs.contains_key(&log);
+        room.then(|| self.logs.entry(log).or_default())
+    }
+
+    /// Takes the peer's own word for a log, whose newest rows may still be on their way here.
+    pub(super) fn learn(&mut self, log: LogId, coverage: Coverage, now: Instant) {
+        if let Some(known) = self.log_mut(log) {
+            *known = coverage;
+            self.settle.insert(log, now + SETTLE);
+        }
+    }
+
+    pub(super) fn has(&mut self, log: LogId, first: Seq, last: Seq) {
+        if let Some(known) = self.log_mut(log) {
+            known.held.insert(first..=last);
+        }
+    }
+
+    /// A live row of its own: it has what it took since the row before. Says whether there is a gap.
+    pub(super) fn sent_live(&mut self, log: LogId, seq: Seq, now: Instant) -> bool {
+        let Some(known) = self.log_mut(log) else {
+            return false;
+        };
+        let before = known.held.last().unwrap_or(seq);
+        let gap = seq > before.saturating_add(1) && seq - before <= MAX_GAP;
+        known.held.insert(if gap { before + 1 } else { seq }..=seq);
+        if gap {
+            self.settle.insert(log, now + SETTLE);
+        }
+        gap
+    }
+
+    pub(super) fn refuse(&mut self, log: LogId, first: Seq, last: Seq) {
+        self.refused_runs += 1;
+        if self.refused_runs <= MAX_REFUSED {
+            self.refused.entry(log).or_default().insert(first..=last);
+        }
+    }
+
+    /// Whether it can be asked at all.
+    pub(super) fn is_of_use(&self) -> bool {
+        self.connected.is_some() && self.refused_runs <= MAX_REFUSED
+    }
+}
