@@ -19,12 +19,15 @@ const MAX_POINTS: u64 = 10_000;
 /// Up to so many rows are read for each value that is shown; beyond it a coarser step is.
 const ROWS_PER_POINT: u64 = 60;
 
+/// The end of the year 9999: no row is younger.
+const LAST_MS: i64 = 253_402_300_799_999;
+
 /// What a page asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
     pub(super) from_ms: i64,
     pub(super) to_ms: i64,
-    pub(super) max_points: u32,
+    max_points: u32,
 }
 
 /// A table and the time between two of its values where nothing is missing.
@@ -113,6 +116,16 @@ fn query_all<'a>(
 }
 
 impl Range {
+    /// A range as asked, cut to times that a clock may show; empty where it ends before it begins.
+    pub(super) fn new(from_ms: i64, to_ms: i64, max_points: u32) -> Self {
+        let from_ms = from_ms.clamp(0, LAST_MS);
+        Self {
+            from_ms,
+            to_ms: to_ms.clamp(from_ms, LAST_MS),
+            max_points,
+        }
+    }
+
     fn query(&self, node: NodeId, series: &str, step: Step) -> Query {
         // Two steps earlier, so that the first value already has a rate.
         let lead_ms = i64::try_from(2 * step.ms()).unwrap_or(0);
@@ -120,7 +133,7 @@ impl Range {
             origins: Some(vec![origin_of(node)]),
             series: series.to_owned(),
             from_ms: self.from_ms.saturating_sub(lead_ms),
-            to_ms: self.to_ms.max(self.from_ms),
+            to_ms: self.to_ms,
             step,
         }
     }
@@ -169,5 +182,83 @@ fn thinned(table: Table, step: Step, bucket_ms: u64) -> Table {
         table.thin(bucket_ms)
     } else {
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_store::Origin;
+
+    use super::*;
+
+    #[test]
+    fn long_ranges_are_read_in_coarser_steps() {
+        let steps = |hours: i64, max_points| {
+            Range {
+                from_ms: 0,
+                to_ms: hours * 3_600_000,
+                max_points,
+            }
+            .steps()
+        };
+        assert_eq!(steps(1, 3_600), (Step::Raw, 1_000));
+        assert_eq!(steps(1, 1_000), (Step::Raw, 4_000));
+        assert_eq!(steps(24, 1_000), (Step::S10, 90_000));
+        assert_eq!(steps(24 * 30, 1_000), (Step::M1, 2_640_000));
+        assert_eq!(steps(24 * 3_650, 1_000), (Step::H1, 316_800_000));
+    }
+
+    #[test]
+    fn any_range_has_steps() {
+        for (from_ms, to_ms) in [(0, 0), (5, 1), (i64::MIN, i64::MAX), (i64::MAX, i64::MIN)] {
+            for max_points in [0, 1, u32::MAX] {
+                let (step, bucket_ms) = Range {
+                    from_ms,
+                    to_ms,
+                    max_points,
+                }
+                .steps();
+                assert_eq!(bucket_ms % step.ms(), 0);
+                assert!(bucket_ms >= step.ms());
+            }
+        }
+    }
+
+    #[test]
+    fn runs_of_one_series_are_one_line_and_counters_are_rates() {
+        let wanted = series("a", Kind::Counter, 0);
+        let points = |exponent, points: &[(i64, f64)]| SeriesPoints {
+            origin: Origin([0; 32]),
+            series: series("a", Kind::Counter, exponent),
+            step_ms: 1_000,
+            points: points
+                .iter()
+                .map(|(time, value)| (*time, Some(*value)))
+                .collect(),
+        };
+        let mut other = points(0, &[(7, 7.0)]);
+        other.series.labels.push(("device".into(), "x".into()));
+        let found = [
+            points(0, &[(0, 1.0), (1_000, 4.0)]),
+            other,
+            points(-2, &[(5_000, 9.0), (6_000, 9.5)]),
+        ];
+        let line = [
+            (0, None),
+            (1_000, Some(3.0)),
+            (5_000, None),
+            (6_000, Some(0.5)),
+        ];
+        assert_eq!(points_of(&found, &wanted), line);
+    }
+
+    fn series(name: &str, kind: Kind, exponent: i8) -> Series {
+        Series {
+            name: name.into(),
+            labels: vec![],
+            unit: String::new(),
+            kind,
+            exponent,
+        }
     }
 }

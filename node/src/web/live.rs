@@ -380,11 +380,7 @@ impl Page {
                 to_ms,
                 max_points,
             } => {
-                let range = Range {
-                    from_ms,
-                    to_ms,
-                    max_points,
-                };
+                let range = Range::new(from_ms, to_ms, max_points);
                 match self.begin_history(request, node, &series, range) {
                     Ok(()) => Ok(()),
                     Err(message) => {
@@ -489,11 +485,7 @@ impl Page {
         self.jobs.spawn(async move {
             let to_ms = now_ms();
             let from_ms = to_ms.saturating_sub_unsigned(window_ms);
-            let range = Range {
-                from_ms,
-                to_ms,
-                max_points: OVERVIEW_POINTS,
-            };
+            let range = Range::new(from_ms, to_ms, OVERVIEW_POINTS);
             let mut messages = Vec::with_capacity(nodes.len());
             for node in nodes {
                 let Ok(id) = live.node(node) else { continue };
