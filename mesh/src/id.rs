@@ -3,7 +3,8 @@
 //!
 //! A node's id is its Ed25519 public key, a statement's the BLAKE3 of what was signed, a mesh's the
 //! id of its Genesis. Each has a text form of 52 base32 letters; any unique prefix of it names the
-//! thing to a person. Absent: names. They are labels that `trust::fold` hands out.
+//! thing to a person.
+//! Absent: names. They are labels that `trust::fold` hands out.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 

@@ -2,9 +2,10 @@
 //!
 //! Each record is a marker, the length, the CRC32C of both length and body, and the body: one
 //! statement. In: statements that must not be forgotten; when `append` returns, a power cut loses
-//! none of them. Out: at open, every statement that is still whole. Invariant: damage costs the
-//! records it touches, never those around them. Absent: checking signatures. `Statements::insert`
-//! does, for what comes from disk as for what comes from peers.
+//! none of them. Out: at open, every statement that is still whole.
+//! Invariant: damage costs the records it touches, never those around them.
+//! Absent: checking signatures. `Statements::insert` does, for what comes from disk as for what
+//! comes from peers.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -86,14 +87,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the file anew with what counts of `statements`, once it has grown by more than twice
+    /// Writes the file anew with `statements`, once it has grown by more than twice
     /// and 1 MiB since the last time; `false` when it has not, which costs nothing to ask. Before
     /// and after, a power cut leaves one whole file.
     pub fn compact(&mut self, statements: &Statements) -> io::Result<bool> {
         if self.len <= 2 * self.base + SLACK {
             return Ok(false);
         }
-        let bytes = records(statements.iter());
+        let bytes = records(statements.all());
         let beside = self.path.with_extension("log.new");
         let mut file = OpenOptions::new()
             .write(true)

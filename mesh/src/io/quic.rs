@@ -3,8 +3,9 @@
 //! In: a node's key, datagrams that arrived through its tunnels. Out: connections, each with the
 //! holder of the key that gives the address it came from, and datagrams to send. The tunnel has
 //! encrypted and authenticated all of it already; the keys are checked here again because QUIC
-//! insists on TLS, and two locks beat one. Absent: who is a member. A peer without a tunnel has no
-//! way here; whoever evicts closes the connections.
+//! insists on TLS, and two locks beat one.
+//! Absent: who is a member. A peer without a tunnel has no way here; whoever evicts closes the
+//! connections.
 
 mod identity;
 mod socket;

@@ -3,8 +3,9 @@
 //! In: everything held, by author. Out: the state, and which statements it rests on. Admission is
 //! one pass over the Witnesses in order of `(hlc, id)`: a Witness counts when its author is a
 //! member by then, an invite admits its first `uses` nodes. The order is total and looks back only,
-//! so there is no circle to resolve. Invariant: a pure function of the set. Absent: admins besides
-//! the first, eviction, renaming, policies.
+//! so there is no circle to resolve.
+//! Invariant: a pure function of the set.
+//! Absent: admins besides the first, eviction, renaming, policies.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,8 +2,9 @@
 //!
 //! In: a token or a Join, and the time. Out: a Join, a Witness, or a sentence that says why not.
 //! The same key, token and name always give the same Join, so that a try whose answer was lost can
-//! be repeated. Absent: the tunnel the two meet in, and the last word: `fold` decides, here nobody
-//! vouches in vain.
+//! be repeated.
+//! Absent: the tunnel the two meet in, and the last word: `fold` decides, here nobody vouches in
+//! vain.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,9 +2,9 @@
 //!
 //! In: statements from anywhere, in any order. Out: what they mean (by `fold`), what another holder
 //! lacks. Each author has a log, where a statement names the one before it, notes that replace each
-//! other, and Joins, which come before a log. Invariant: what counts depends on the set alone;
-//! equal roots are equal sets. Absent: files. Who must not forget appends to the journal what
-//! `insert` took.
+//! other, and Joins, which come before a log.
+//! Invariant: what counts depends on the set alone; equal roots are equal sets.
+//! Absent: files. Who must not forget appends to the journal what `insert` took.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -242,6 +242,23 @@ impl Statements {
             .map(|entry| &entry.statement)
     }
 
+    /// All that is held: first what [`iter`](Self::iter) gives, then what does not count yet.
+    pub fn all(&self) -> impl Iterator<Item = &Statement> {
+        let counted = self.counted_ids();
+        let held = self.authors.values().flat_map(Authored::all);
+        let waiting = held.filter(move |entry| !counted.contains(&entry.id));
+        self.iter().chain(waiting.map(|entry| &entry.statement))
+    }
+
+    fn counted_ids(&self) -> BTreeSet<StatementId> {
+        self.folded()
+            .counted
+            .values()
+            .flat_map(Counted::all)
+            .map(|entry| entry.id)
+            .collect()
+    }
+
     fn folded(&self) -> &Folded {
         self.folded
             .get_or_init(|| Arc::new(fold(self.mesh, &self.authors)))
@@ -257,13 +274,7 @@ impl Statements {
         if self.waiting.len() <= MAX_WAITING {
             return;
         }
-        let folded = fold(self.mesh, &self.authors);
-        let counted: BTreeSet<_> = folded
-            .counted
-            .values()
-            .flat_map(Counted::all)
-            .map(|entry| entry.id)
-            .collect();
+        let counted = self.counted_ids();
         self.waiting.retain(|entry| !counted.contains(&entry.id));
         while self.waiting.len() > MAX_WAITING / 4 * 3 {
             let oldest = self
@@ -296,6 +307,13 @@ impl Authored {
             log.insert(*seq, linked);
         }
         log
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.joins
+            .values()
+            .chain(self.log.values().flatten())
+            .chain(self.notes.values())
     }
 
     fn wants(&self, id: &StatementId, place: Place, kind: u8) -> bool {

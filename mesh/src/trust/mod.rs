@@ -2,9 +2,10 @@
 //!
 //! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and
 //! digests; `fold` makes of the set the `state` it means; `invite` and `join` make and check the
-//! statements that let a node in, `token` is their text on the way. Invariant: equal sets give
-//! equal state, whatever order, repetition or partition brought them together. Absent: the wire,
-//! files and clocks. `now` is passed in.
+//! statements that let a node in, `token` is their text on the way.
+//! Invariant: equal sets give equal state, whatever order, repetition or partition brought them
+//! together.
+//! Absent: the wire, files and clocks. `now` is passed in.
 
 mod record;
 

@@ -1,9 +1,11 @@
 //! Statements: that somebody signed something about the mesh.
 //!
 //! In: bytes from elsewhere, or a body and a key. Out: the statement, its id, whether its author
-//! signed it. Invariant: the signed bytes are kept and passed on as they were received; no body is
-//! ever encoded again. Absent: what a body says, which is `payload`, and what a set of statements
-//! means, which is `fold`.
+//! signed it.
+//! Invariant: the signed bytes are kept and passed on as they were received; no body is ever
+//! encoded again.
+//! Absent: what a body says, which is `payload`, and what a set of statements means, which is
+//! `fold`.
 
 use super::payload::kind;
 use crate::{

@@ -3,9 +3,10 @@
 //!
 //! The text is `ol1` and base32 of: length of the payload (u16, big-endian), payload, 8 bytes of
 //! its BLAKE3. The payload is the invite's seed and the nodes to ask, then the statements from
-//! Genesis to the Invite. In and out: text. Invariant: a token that `parse` returns leads from its
-//! Genesis to its invite, and its seed is the invite's. Absent: whether it is still good, which
-//! only a member can say.
+//! Genesis to the Invite. In and out: text.
+//! Invariant: a token that `parse` returns leads from its Genesis to its invite, and its seed is
+//! the invite's.
+//! Absent: whether it is still good, which only a member can say.
 
 use std::net::SocketAddr;
 

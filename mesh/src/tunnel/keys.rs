@@ -3,8 +3,8 @@
 //!
 //! Each is made from the system's randomness, written once to a file of its own with mode 0600, and
 //! wiped from memory when dropped. The files hold base64 and a newline; the tunnel's is exactly
-//! what `wg genkey` prints. Invariant: a key file that others may read is refused, and no `Debug`
-//! prints a secret.
+//! what `wg genkey` prints.
+//! Invariant: a key file that others may read is refused, and no `Debug` prints a secret.
 
 use std::{
     fmt,

@@ -2,8 +2,9 @@
 //!
 //! In: our key. Out: the two halves of rustls' configuration, and a peer's id once a handshake is
 //! done. A client demands that the server's key gives the address it dialled; a server learns the
-//! key, and its caller compares. Absent: resumption and early data. A connection lives for minutes,
-//! a handshake costs a round trip.
+//! key, and its caller compares.
+//! Absent: resumption and early data. A connection lives for minutes, a handshake costs a round
+//! trip.
 
 use std::{
     io,

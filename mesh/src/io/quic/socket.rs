@@ -3,8 +3,8 @@
 //! QUIC's side is `quinn::AsyncUdpSocket`. The other side hands arrived datagrams in by `deliver`
 //! and takes what QUIC sends by `take_outward` or `outward`. Outward full: QUIC waits, so nothing
 //! is lost that congestion control would count as loss. Inward full: the datagram is dropped and
-//! counted, as a network would. Absent: addresses. Which peer a datagram is for is the other side's
-//! matter.
+//! counted, as a network would.
+//! Absent: addresses. Which peer a datagram is for is the other side's matter.
 
 use std::{
     collections::VecDeque,

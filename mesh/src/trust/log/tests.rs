@@ -98,6 +98,17 @@ fn strangers_cannot_fill_memory_nor_push_members_out() {
 }
 
 #[test]
+fn what_does_not_count_yet_is_held_after_what_does() {
+    let mut scene = Scene::founded();
+    let token = scene.token(terms(), START);
+    let join = author_join(&node(1), &token, "n1").unwrap();
+    scene.held.insert(join.clone()).unwrap();
+    assert!(scene.held.iter().all(|held| *held != join));
+    assert_eq!(scene.held.all().last(), Some(&join));
+    assert_eq!(scene.held.all().count(), scene.held.iter().count() + 1);
+}
+
+#[test]
 fn the_head_names_the_last_statement_of_a_log() {
     let mut scene = Scene::founded();
     assert_eq!(scene.held.head(&node(0).public()), (1, [0; 32]));
