@@ -41,6 +41,9 @@ use crate::web::{self, Tickets, WebContext, WebKey};
 /// How long leaving may take; then the process ends as a crash would, which everything here survives.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long the names of advertised endpoints may take to resolve: after a power cut there may be no DNS.
+const RESOLVING: Duration = Duration::from_secs(3);
+
 /// Threads of the runtime: one for the mesh, one for whatever reads the store.
 const WORKERS: usize = 2;
 
@@ -119,14 +122,11 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
         Arc::clone(&daemon),
         daemon.stop.clone(),
     ));
-    let began = begin(&daemon).await;
-    let ended = match began {
-        Err(error) => Err(error),
-        Ok(()) => tokio::select! {
-            () = signalled => Ok(()),
-            () = daemon.stop.cancelled() => Ok(()),
-            failure = failures.recv() => failure.map_or(Ok(()), Err),
-        },
+    let ended = tokio::select! {
+        () = signalled => Ok(()),
+        () = daemon.stop.cancelled() => Ok(()),
+        failure = failures.recv() => failure.map_or(Ok(()), Err),
+        Err(error) = begin(&daemon) => Err(error),
     };
     tracing::info!("stopping");
     daemon.stop.cancel();
@@ -169,13 +169,9 @@ impl Daemon {
                 tokio::task::spawn_blocking(move || open_store(&state, limit, Some(node)));
             opening.await.context("open the store")??
         };
-        let (advertise, lost) = self.config.resolve_endpoints();
-        for endpoint in lost {
-            tracing::warn!(%endpoint, "an endpoint to advertise does not resolve and is left out");
-        }
         let config = MeshConfig {
             listen: self.config.listen,
-            advertise,
+            advertise: self.advertise().await,
             state_dir: self.state.path().to_owned(),
             lan: self.config.lan,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -224,6 +220,26 @@ impl Daemon {
             .map_err(|_| anyhow::anyhow!("the node is running already"))
     }
 
+    /// The addresses to tell others; where names aren't resolved in time the node starts without them.
+    async fn advertise(&self) -> Vec<SocketAddr> {
+        if self.config.endpoints.is_empty() {
+            return Vec::new();
+        }
+        let config = self.config.clone();
+        let resolving = tokio::task::spawn_blocking(move || config.resolve_endpoints());
+        let Ok(Ok((found, lost))) = tokio::time::timeout(RESOLVING, resolving).await else {
+            tracing::warn!(
+                within_s = RESOLVING.as_secs(),
+                "no endpoint to advertise was resolved"
+            );
+            return Vec::new();
+        };
+        for endpoint in lost {
+            tracing::warn!(%endpoint, "an endpoint to advertise does not resolve and is left out");
+        }
+        found
+    }
+
     fn web_key(&self) -> Result<WebKey> {
         let path = self.state.join("web.key");
         match std::fs::read_to_string(&path) {
@@ -246,12 +262,17 @@ impl Daemon {
         };
         running.stop.cancel();
         let page = running.page.lock().ok().and_then(|mut page| page.take());
-        if let Some(page) = page {
-            let _ = page.await;
-        }
-        // The last row is in the store before the store is closed.
-        running.flow.ended().await;
-        running.mesh.clone().shutdown().await;
+        let page = async {
+            if let Some(page) = page {
+                let _ = page.await;
+            }
+        };
+        let mesh = async {
+            // The last row is in the store, and on its way to the peers, before both close.
+            running.flow.ended().await;
+            running.mesh.clone().shutdown().await;
+        };
+        tokio::join!(page, mesh);
         let store = running.store.clone();
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         match closed {
