@@ -1,13 +1,39 @@
 //! The encrypted overlay: every node meets every other through its own userspace WireGuard
 //! tunnels, on one UDP port, and carries opaque bytes for whoever sits above.
-
-pub mod id;
+//!
+//! What it promises:
+//! - Nothing leaves or is believed but through a tunnel; whoever doesn't know a node's tunnel key
+//!   hears nothing from it, and who does hears at most a cookie or, with an invite, the bounded
+//!   joining tunnel.
+//! - `Mesh::send` never waits: a small message goes out at once or is lost and counted. Streams
+//!   are reliable while the peer is connected and yield to messages.
+//! - Members are never forgotten because they are silent, and are dialled for ever. A peer is
+//!   `Connected` once a session is up and both sides have said which statements they hold.
+//! - A statement is durable before anybody hears of it, and every member holds it in the end.
+//! - Every queue has a bound; what is dropped at it is counted by reason in the snapshot.
+//!
+//! How it is made: `node` is a pure state machine that is told the time; `io` owns it in one task
+//! with the socket. Inside, `tunnel` is WireGuard, `wire` what stands in its packets, `trust` who
+//! is a member and why, `admission` how one becomes a member, `path` which way to a peer,
+//! `spread` what everyone should know and who is there. Absent: samples, files but the mesh's
+//! own, commands of any kind: nothing a peer says makes this machine run anything.
 
 pub mod config;
 pub mod error;
+pub mod id;
 pub mod snapshot;
+
 pub mod trust;
 pub mod tunnel;
+mod wire;
+
+mod admission;
+mod path;
+mod spread;
+
+mod node;
+mod peer;
+mod time;
 
 pub mod io;
 
@@ -18,6 +44,4 @@ pub use io::journal::Journal;
 pub use io::{Event, Mesh, join};
 pub use snapshot::{Counters, MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot};
 pub use tunnel::keys::{AdminKey, KeyError, NodeKey, TunnelKey, TunnelPublic, verify};
-
-/// The longest body of one small message, in bytes.
-pub const MAX_MESSAGE: usize = 1_096;
+pub use wire::MAX_MESSAGE;

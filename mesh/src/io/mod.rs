@@ -1,21 +1,56 @@
 //! The shell around the core: the handle everybody holds, and the one task that owns the node.
+//!
+//! `run` is that task, `udp` its socket, `writer` the thread of the journal, `streams` and `quic`
+//! what goes over streams, `join` the task of a node that is not a member yet, `addresses` and
+//! `endpoints` what is read from and kept on this machine. The only place of this crate with
+//! sockets, clocks, files, tasks and threads.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the shell: it reads the clocks and runs the tasks for the core"
+)]
 
-#![expect(unused_variables, reason = "skeleton")]
-
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
+use crate::MAX_MESSAGE;
 use crate::config::{Identity, MeshConfig};
-use crate::error::{JoinError, PublishError, SendError, StartError, StreamError};
+use crate::error::{PublishError, SendError, StartError, StreamError};
 use crate::id::NodeId;
 use crate::snapshot::Snapshot;
-use crate::trust::{Statement, Statements, Token};
+use crate::time::Now;
+use crate::trust::{Statement, Statements};
+use crate::wire::FIRST_APPLICATION_KIND;
 use journal::Journal;
 
+pub use join::join;
+
+mod addresses;
+mod endpoints;
+mod join;
 pub mod journal;
 pub mod quic;
+mod run;
+mod streams;
+mod udp;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+/// Messages on their way from the handles to the node; a full queue refuses the message.
+const COMMANDS: usize = 2_048;
+
+/// Events on their way to the application; while it is full, connections and members wait in the
+/// task and messages are dropped and counted.
+const EVENTS: usize = 1_024;
+
+/// How long a shutdown may take, goodbyes and files included.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 
 /// What happened in the mesh.
 #[derive(Debug)]
@@ -46,22 +81,48 @@ pub enum Event {
     MembersChanged,
 }
 
-/// A running mesh. Cloned freely; the mesh runs until `shutdown` or until the last clone is gone.
+/// A running mesh. Cloned freely; it runs until `shutdown` or until the last clone is gone.
 #[derive(Debug, Clone)]
 pub struct Mesh {
     me: NodeId,
+    commands: mpsc::Sender<Command>,
+    isolation: Arc<watch::Sender<bool>>,
+    connected: Connected,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    streams: streams::Connections,
+    stop: CancellationToken,
+    stopped: CancellationToken,
+}
+
+/// The peers application frames pass to, shared between the task and the handles.
+type Connected = Arc<RwLock<BTreeSet<NodeId>>>;
+
+/// What a handle asks of the task.
+#[derive(Debug)]
+enum Command {
+    Send {
+        to: NodeId,
+        kind: u8,
+        body: Bytes,
+    },
+    Publish {
+        statement: Statement,
+        done: oneshot::Sender<Result<(), PublishError>>,
+    },
+    Statements {
+        copy: oneshot::Sender<Statements>,
+    },
 }
 
 impl Mesh {
-    /// Binds the socket and starts talking to every member.
+    /// Binds the socket and begins to talk to every member. Runs on the current tokio runtime.
     pub async fn start(
         config: MeshConfig,
         identity: Identity,
         journal: Journal,
         statements: Statements,
     ) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
-        unimplemented!()
+        run::start(config, identity, journal, statements).await
     }
 
     /// This node.
@@ -73,25 +134,61 @@ impl Mesh {
     /// Sends one small message, at most `MAX_MESSAGE` bytes, kind 64 or above. It may be lost; it
     /// never waits behind streams.
     pub fn send(&self, to: NodeId, kind: u8, body: Bytes) -> Result<(), SendError> {
-        unimplemented!()
+        if kind < FIRST_APPLICATION_KIND {
+            return Err(SendError::ReservedKind(kind));
+        }
+        if body.len() > MAX_MESSAGE {
+            return Err(SendError::TooLong {
+                len: body.len(),
+                limit: MAX_MESSAGE,
+            });
+        }
+        if !self.is_connected(to) {
+            return Err(SendError::NotConnected(to));
+        }
+        let sent = self.commands.try_send(Command::Send { to, kind, body });
+        sent.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })
     }
 
-    /// Opens a stream to a connected peer, at a lower priority than messages.
+    /// Opens a stream to a connected peer, at a lower priority than messages. The peer learns of
+    /// it with the first byte.
     pub async fn open_stream(
         &self,
         to: NodeId,
     ) -> Result<(quinn::SendStream, quinn::RecvStream), StreamError> {
-        unimplemented!()
+        if self.stop.is_cancelled() {
+            return Err(StreamError::Closed);
+        }
+        if !self.is_connected(to) {
+            let snapshot = self.snapshot();
+            let member = snapshot.members.iter().any(|member| member.id == to);
+            return Err(match member {
+                true => StreamError::NotConnected(to),
+                false => StreamError::NotAMember(to),
+            });
+        }
+        self.streams.open(to).await
     }
 
-    /// Stores a statement, then tells every live peer.
+    /// Stores a statement durably, then tells every live peer.
     pub async fn publish(&self, statement: Statement) -> Result<(), PublishError> {
-        unimplemented!()
+        let (done, published) = oneshot::channel();
+        let command = Command::Publish { statement, done };
+        if self.commands.send(command).await.is_err() {
+            return Err(PublishError::Closed);
+        }
+        published.await.unwrap_or(Err(PublishError::Closed))
     }
 
-    /// A copy of every statement this node holds.
+    /// A copy of every statement this node holds; an empty set after the shutdown.
     pub async fn statements(&self) -> Statements {
-        unimplemented!()
+        let (copy, copied) = oneshot::channel();
+        let _closed = self.commands.send(Command::Statements { copy }).await;
+        let mesh = self.snapshot.borrow().mesh;
+        copied.await.unwrap_or_else(|_closed| Statements::new(mesh))
     }
 
     /// The mesh at this moment; at most a second old.
@@ -108,22 +205,48 @@ impl Mesh {
 
     /// Drops every datagram at the socket, both ways, until switched off.
     pub fn isolate(&self, on: bool) {
-        unimplemented!()
+        self.isolation.send_replace(on);
     }
 
     /// Says goodbye to live peers and closes.
     pub async fn shutdown(self) {
-        unimplemented!()
+        self.stop.cancel();
+        if tokio::time::timeout(SHUTDOWN_LIMIT, self.stopped.cancelled())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the mesh did not close in time");
+        }
+    }
+
+    fn is_connected(&self, peer: NodeId) -> bool {
+        let connected = self.connected.read();
+        connected
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&peer)
     }
 }
 
-/// Joins the mesh a token names, over the joining tunnel. Returns every statement of the mesh,
-/// this node's own Join and its Witness included, all verified. The same node key may try again.
-pub async fn join(
-    listen: Option<std::net::SocketAddr>,
-    token: &Token,
-    identity: &Identity,
-    name: &str,
-) -> Result<Vec<Statement>, JoinError> {
-    unimplemented!()
+/// This moment.
+fn now() -> Now {
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
+    };
+    Now {
+        mono: Instant::now(),
+        boot: Duration::new(
+            u64::try_from(boot.tv_sec).unwrap_or(0),
+            u32::try_from(boot.tv_nsec).unwrap_or(0),
+        ),
+        wall_us: wall,
+    }
+}
+
+/// A seed from the system's randomness.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the system has randomness");
+    seed
 }

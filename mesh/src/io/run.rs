@@ -1,0 +1,472 @@
+//! The one task that owns the node.
+//!
+//! It waits for the socket, the handles, the stream layer, the journal's thread and the node's
+//! next deadline; hands what came to the node, then drains it: statements to the journal first,
+//! and while a write is under way no datagram leaves. Bounds: `BATCH` of a kind for each wake-up;
+//! events nobody takes wait, messages beyond `MOST_PENDING` of them are dropped and counted.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::journal::Journal;
+use super::quic::{self, VirtualSocket};
+use super::streams::Connections;
+use super::udp::Udp;
+use super::writer::Writer;
+use super::{COMMANDS, Command, Connected, EVENTS, Event, Mesh, addresses, endpoints, now, seed};
+use crate::config::{Identity, MeshConfig};
+use crate::error::{PublishError, StartError};
+use crate::node::{Node, NodeConfig, NodeEvent, Transmit};
+use crate::snapshot::Snapshot;
+use crate::trust::{Refusal, Statements};
+use crate::wire::STREAM_PORT;
+
+/// Commands and stream packets taken for each wake-up.
+const BATCH: usize = 64;
+
+/// Events that wait for the application before messages are dropped.
+const MOST_PENDING: usize = 1_024;
+
+/// A fresh snapshot at least this often.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
+
+/// The machine's addresses are looked at this often.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
+
+/// Where peers are is written at most this often.
+const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
+
+/// The journal may shrink this often.
+const COMPACT_EVERY: Duration = Duration::from_secs(3_600);
+
+pub(super) async fn start(
+    config: MeshConfig,
+    identity: Identity,
+    journal: Journal,
+    statements: Statements,
+) -> Result<(Mesh, mpsc::Receiver<Event>), StartError> {
+    let (mesh, me) = (statements.mesh(), identity.node.id());
+    if !statements.state().members.contains_key(&me) {
+        return Err(StartError::NotAMember { node: me, mesh });
+    }
+    let started = now();
+    if started.wall_us < 0 {
+        return Err(StartError::Clock);
+    }
+    let udp = Udp::bind(config.listen)
+        .map_err(|(address, source)| StartError::Listen { address, source })?;
+    let writer = Writer::start(journal).map_err(StartError::Journal)?;
+    let overlay = crate::id::overlay_address(&mesh, &me);
+    let socket = VirtualSocket::new(SocketAddr::new(IpAddr::V6(overlay), STREAM_PORT));
+    let streams = quic::endpoint(&identity.node, mesh, Arc::clone(&socket))
+        .map_err(|error| StartError::Streams(error.to_string()))?;
+
+    let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let (commands, command_queue) = mpsc::channel(COMMANDS);
+    let (events, event_queue) = mpsc::channel(EVENTS);
+    let (isolation, isolated) = watch::channel(false);
+    let connected = Connected::default();
+    let connections = Connections::start(streams, events.clone(), stop.clone());
+    let endpoints_file = endpoints::file(&config.state_dir);
+    let node = Node::new(
+        NodeConfig {
+            identity,
+            statements,
+            endpoints: addresses::endpoints(udp.local(), &config.advertise),
+            udp_port: udp.local().port(),
+            version: config.version.clone(),
+            remembered: endpoints::read(&endpoints_file),
+            seed: seed(),
+        },
+        started,
+    );
+    tracing::info!(%me, %mesh, listen = %udp.local(), "mesh started");
+    let (snapshots, snapshot) = watch::channel(Arc::new(node.snapshot(started)));
+    let shell = Shell {
+        node,
+        udp,
+        socket,
+        writer,
+        commands: command_queue,
+        isolated,
+        events,
+        pending: VecDeque::new(),
+        snapshots,
+        connected: Arc::clone(&connected),
+        connections: connections.clone(),
+        unsent: None,
+        publishing: Vec::new(),
+        advertise: config.advertise,
+        endpoints_file,
+        stop: stop.clone(),
+        changed: false,
+        snapshot_at: started.mono + SNAPSHOT_EVERY,
+        addresses_at: started.mono + ADDRESSES_EVERY,
+        endpoints_at: started.mono + Duration::from_secs(1),
+        compact_at: started.mono + COMPACT_EVERY,
+    };
+    let ended = stopped.clone();
+    tokio::spawn(async move {
+        shell.run().await;
+        ended.cancel();
+    });
+    let handle = Mesh {
+        me,
+        commands,
+        isolation: Arc::new(isolation),
+        connected,
+        snapshot,
+        streams: connections,
+        stop,
+        stopped,
+    };
+    Ok((handle, event_queue))
+}
+
+/// Everything the task owns.
+struct Shell {
+    node: Node,
+    udp: Udp,
+    socket: Arc<VirtualSocket>,
+    writer: Writer,
+    commands: mpsc::Receiver<Command>,
+    isolated: watch::Receiver<bool>,
+    events: mpsc::Sender<Event>,
+    pending: VecDeque<Event>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    connected: Connected,
+    connections: Connections,
+    unsent: Option<Transmit>,
+    publishing: Vec<oneshot::Sender<Result<(), PublishError>>>,
+    advertise: Vec<SocketAddr>,
+    endpoints_file: PathBuf,
+    stop: CancellationToken,
+    /// Something happened that the snapshot should show at once.
+    changed: bool,
+    snapshot_at: Instant,
+    addresses_at: Instant,
+    endpoints_at: Instant,
+    compact_at: Instant,
+}
+
+/// Why the task woke.
+enum Woken {
+    Stop,
+    Datagrams,
+    Writable,
+    Command(Command),
+    Stream((SocketAddr, Bytes)),
+    Isolate,
+    Written(std::io::Result<()>),
+    EventTaken,
+    Time,
+}
+
+impl Shell {
+    async fn run(mut self) {
+        loop {
+            match self.wait().await {
+                Woken::Stop => break,
+                woken => self.handle(woken),
+            }
+            self.take_commands();
+            self.take_stream_packets();
+            self.drain();
+            self.keep_time();
+        }
+        self.close().await;
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let node_due = self.node.poll_timeout().map(|(at, _reason)| at);
+        let due = node_due.map_or(self.snapshot_at, |at| at.min(self.snapshot_at));
+        let may_send = self.unsent.is_none() && !self.writer.is_busy();
+        tokio::select! {
+            () = self.stop.cancelled() => Woken::Stop,
+            command = self.commands.recv() => command.map_or(Woken::Stop, Woken::Command),
+            result = self.writer.finished(), if self.writer.is_busy() => Woken::Written(result),
+            Ok(()) = self.isolated.changed() => Woken::Isolate,
+            Ok(permit) = self.events.reserve(), if !self.pending.is_empty() => {
+                if let Some(event) = self.pending.pop_front() {
+                    permit.send(event);
+                }
+                Woken::EventTaken
+            }
+            _ = self.udp.writable(), if self.unsent.is_some() => Woken::Writable,
+            _ = self.udp.readable() => Woken::Datagrams,
+            packet = self.socket.outward(), if may_send => Woken::Stream(packet),
+            () = tokio::time::sleep_until(due.into()) => Woken::Time,
+        }
+    }
+
+    fn handle(&mut self, woken: Woken) {
+        match woken {
+            Woken::Datagrams => {
+                let node = &mut self.node;
+                self.udp
+                    .receive(|from, bytes| node.handle_datagram(from, bytes, now()));
+            }
+            Woken::Command(command) => self.command(command),
+            Woken::Stream((to, bytes)) => self.stream_packet(to, &bytes),
+            Woken::Isolate => {
+                let on = *self.isolated.borrow_and_update();
+                tracing::info!(on, "isolation");
+                self.node.handle_isolate(on);
+                self.changed = true;
+            }
+            Woken::Written(result) => self.written(&result),
+            Woken::Time | Woken::Stop | Woken::Writable | Woken::EventTaken => {}
+        }
+        let now = now();
+        if self
+            .node
+            .poll_timeout()
+            .is_some_and(|(at, _reason)| at <= now.mono)
+        {
+            self.node.handle_timeout(now);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Send { to, kind, body } => {
+                // The peer may have gone since the handle looked; that is counted.
+                let _lossy = self.node.handle_message(to, kind, &body, now());
+            }
+            Command::Publish { statement, done } => {
+                match self.node.handle_publish(statement, now()) {
+                    Ok(()) => self.publishing.push(done),
+                    Err(refusal) => {
+                        let _gone = done.send(Err(refused(&refusal)));
+                    }
+                }
+            }
+            Command::Statements { copy } => {
+                let _gone = copy.send(self.node.statements().clone());
+            }
+        }
+    }
+
+    fn stream_packet(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if let IpAddr::V6(to) = to.ip() {
+            self.node.handle_stream_packet(to, bytes, now());
+        }
+    }
+
+    fn take_commands(&mut self) {
+        for _ in 0..BATCH {
+            match self.commands.try_recv() {
+                Ok(command) => self.command(command),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Small messages were queued before: streams get what is left.
+    fn take_stream_packets(&mut self) {
+        for _ in 0..BATCH {
+            if self.unsent.is_some() || self.writer.is_busy() {
+                return;
+            }
+            match self.socket.take_outward() {
+                Some((to, bytes)) => self.stream_packet(to, &bytes),
+                None => return,
+            }
+        }
+    }
+
+    fn written(&mut self, result: &std::io::Result<()>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "statements not written, trying again");
+        }
+        for done in self.publishing.drain(..) {
+            let outcome = match result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(PublishError::Journal(std::io::Error::new(
+                    error.kind(),
+                    error.to_string(),
+                ))),
+            };
+            let _gone = done.send(outcome);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.write_journal();
+        self.transmit();
+        self.pass_events();
+        self.show();
+    }
+
+    fn write_journal(&mut self) {
+        if self.writer.is_busy() {
+            return;
+        }
+        let statements = self.node.poll_journal();
+        if !statements.is_empty() {
+            self.writer.append(statements);
+        } else if !self.publishing.is_empty() {
+            // What was published was known already, so it has long been written.
+            self.written(&Ok(()));
+        }
+    }
+
+    fn transmit(&mut self) {
+        while !self.writer.is_busy() {
+            let now = now();
+            let next = self.unsent.take().or_else(|| self.node.poll_transmit(now));
+            let Some(transmit) = next else {
+                return;
+            };
+            if !self.udp.send(transmit.to, &transmit.bytes) {
+                self.unsent = Some(transmit);
+                return;
+            }
+        }
+    }
+
+    fn pass_events(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            match event {
+                NodeEvent::StreamPacket { from, bytes } => {
+                    let from = SocketAddr::new(IpAddr::V6(from), STREAM_PORT);
+                    // A full queue counts for itself; see `show`.
+                    let _taken = self.socket.deliver(from, bytes);
+                }
+                NodeEvent::Removed(peer) => self.connections.close(peer),
+                NodeEvent::Message { from, kind, body } => {
+                    if self.pending.len() >= MOST_PENDING {
+                        self.node.count_drop("application too slow");
+                    } else {
+                        self.pending.push_back(Event::Message { from, kind, body });
+                    }
+                }
+                NodeEvent::Connected(peer) => {
+                    self.set_connected();
+                    self.pending.push_back(Event::Connected(peer));
+                }
+                NodeEvent::Disconnected(peer) => {
+                    self.set_connected();
+                    self.pending.push_back(Event::Disconnected(peer));
+                }
+                NodeEvent::MembersChanged => {
+                    self.changed = true;
+                    self.pending.push_back(Event::MembersChanged);
+                }
+            }
+        }
+        while let Some(event) = self.pending.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.pending.push_front(event);
+                    return;
+                }
+                // Nobody listens; the mesh goes on for the sake of the others.
+                Err(mpsc::error::TrySendError::Closed(_)) => {}
+            }
+        }
+    }
+
+    fn set_connected(&mut self) {
+        self.changed = true;
+        let mut connected = self
+            .connected
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *connected = self.node.connected().collect();
+    }
+
+    fn show(&mut self) {
+        let now = now();
+        if !self.changed && now.mono < self.snapshot_at {
+            return;
+        }
+        self.changed = false;
+        self.snapshot_at = now.mono + SNAPSHOT_EVERY;
+        let mut snapshot = self.node.snapshot(now);
+        let full = self.socket.dropped();
+        if full > 0 {
+            snapshot.counters.dropped.insert("stream queue full", full);
+        }
+        if self.writer.is_behind() {
+            snapshot
+                .notices
+                .push("statements cannot be written to disk; see the log".into());
+        }
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    /// What the shell itself does from time to time.
+    fn keep_time(&mut self) {
+        let now = now();
+        if now.mono >= self.addresses_at {
+            self.addresses_at = now.mono + ADDRESSES_EVERY;
+            let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
+            self.node.handle_endpoints(endpoints, now);
+            if self.writer.is_behind() && !self.writer.is_busy() {
+                self.writer.append(Vec::new());
+            }
+        }
+        if now.mono >= self.endpoints_at {
+            self.endpoints_at = now.mono + ENDPOINTS_EVERY;
+            self.remember_endpoints();
+        }
+        if now.mono >= self.compact_at && !self.writer.is_busy() {
+            self.compact_at = now.mono + COMPACT_EVERY;
+            self.writer.compact(self.node.statements());
+        }
+    }
+
+    fn remember_endpoints(&mut self) {
+        if let Some(list) = self.node.take_endpoints() {
+            let file = self.endpoints_file.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = endpoints::write(&file, &list) {
+                    tracing::debug!(%error, "endpoints not remembered");
+                }
+            });
+        }
+    }
+
+    /// Stops taking in, says goodbye, and leaves nothing unwritten.
+    async fn close(mut self) {
+        self.connections.close_all();
+        self.stop.cancel();
+        for _ in 0..BATCH {
+            // The stream layer tells its peers that it closes.
+            tokio::task::yield_now().await;
+            self.take_stream_packets();
+        }
+        self.drain();
+        while self.writer.is_busy() {
+            let result = self.writer.finished().await;
+            self.written(&result);
+            self.drain();
+        }
+        self.writer.close().await;
+        self.node.handle_shutdown(now());
+        self.transmit();
+        if let Some(list) = self.node.take_endpoints()
+            && let Err(error) = endpoints::write(&self.endpoints_file, &list)
+        {
+            tracing::debug!(%error, "endpoints not remembered");
+        }
+        self.connected
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        tracing::info!("mesh closed");
+    }
+}
+
+fn refused(refusal: &Refusal) -> PublishError {
+    PublishError::Refused(refusal.to_string())
+}

@@ -1,0 +1,418 @@
+//! One member of the mesh, as a pure state machine: datagrams, messages and time go in;
+//! datagrams, events, statements to store and the next deadline come out.
+//!
+//! The shell in `io` owns one `Node`, calls a `handle_…`, then drains `poll_journal`,
+//! `poll_transmit` and `poll_event`. Invariants: no path, liveness or queue moves but by
+//! authenticated data; application frames pass only between both greetings and the loss of the
+//! peer; what `poll_journal` gave is durable before anything polled after it leaves; a member is
+//! never forgotten because it is silent. Absent: sockets, clocks, files; streams (`io::quic`)
+//! are datagrams here.
+
+mod datagram;
+mod guests;
+pub(crate) mod members;
+mod messages;
+mod timers;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use x25519_dalek::StaticSecret;
+
+use crate::admission::desk::Desk;
+use crate::config::Identity;
+use crate::error::SendError;
+use crate::id::{MeshId, NodeId, overlay_address};
+use crate::peer::Peer;
+use crate::snapshot::Counters;
+use crate::time::Now;
+use crate::trust::{Endpoint, Refusal, State, Statement, Statements};
+use crate::tunnel::limiter::Limiter;
+use crate::tunnel::session::Gate;
+use crate::tunnel::table::Table;
+use crate::wire::message::{self, kind};
+use crate::wire::{
+    FIRST_APPLICATION_KIND, MAX_MESSAGE, MAX_STREAM_PACKET, MESSAGE_PORT, STREAM_PORT, frame,
+    packet,
+};
+
+/// The timers run this often; boringtun encrypts with expired keys when they rest longer.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Datagrams ready to leave; a full queue drops the newest, counted.
+const MOST_OUTGOING: usize = 2_048;
+
+/// Events nobody has fetched; a full queue drops messages and stream packets, counted, but never
+/// a change of members or connections.
+const MOST_EVENTS: usize = 2_048;
+
+/// What a node is made of.
+pub(crate) struct NodeConfig {
+    pub(crate) identity: Identity,
+    pub(crate) statements: Statements,
+    /// Addresses others may reach us at, those of our interfaces and those we are told of.
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) udp_port: u16,
+    pub(crate) version: String,
+    /// Where peers were last heard in earlier runs, the latest last.
+    pub(crate) remembered: Vec<(NodeId, SocketAddr)>,
+    /// From the system's randomness; jitter, indices and ping numbers follow from it, keys don't.
+    pub(crate) seed: [u8; 32],
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Transmit {
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the shell passes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NodeEvent {
+    Connected(NodeId),
+    Disconnected(NodeId),
+    Message { from: NodeId, kind: u8, body: Bytes },
+    StreamPacket { from: Ipv6Addr, bytes: Bytes },
+    MembersChanged,
+    Removed(NodeId),
+}
+
+/// The state machine.
+pub(crate) struct Node {
+    identity: Identity,
+    secret: StaticSecret,
+    me: NodeId,
+    mesh: MeshId,
+    address: Ipv6Addr,
+    udp_port: u16,
+    version: String,
+    run: u64,
+    random: ChaCha8Rng,
+    gate: Gate,
+    limiter: Limiter,
+    table: Table,
+    statements: Statements,
+    state: Arc<State>,
+    own: members::OwnInfo,
+    peers: BTreeMap<NodeId, Peer>,
+    desk: Desk,
+    outgoing: VecDeque<Transmit>,
+    events: VecDeque<NodeEvent>,
+    journal: Vec<Statement>,
+    counters: Counters,
+    notices: BTreeMap<String, String>,
+    isolated: bool,
+    started: Instant,
+    clocks: Now,
+    next_tick: Instant,
+    next_second: Instant,
+    /// Whether some peer was once seen to hold the same statements.
+    settled: bool,
+    endpoints_changed: bool,
+}
+
+impl Node {
+    /// A node that begins to dial every member. It must be a member itself.
+    pub(crate) fn new(config: NodeConfig, now: Now) -> Self {
+        let mut random = ChaCha8Rng::from_seed(config.seed);
+        let secret = config.identity.tunnel.secret();
+        let me = config.identity.node.id();
+        let mesh = config.statements.mesh();
+        let state = config.statements.state();
+        let mut node = Self {
+            gate: Gate::new(&secret),
+            secret,
+            me,
+            mesh,
+            address: overlay_address(&mesh, &me),
+            udp_port: config.udp_port,
+            version: config.version,
+            run: random.random(),
+            limiter: Limiter::default(),
+            table: Table::default(),
+            statements: config.statements,
+            own: members::OwnInfo::new(config.endpoints),
+            state,
+            peers: BTreeMap::new(),
+            desk: Desk::default(),
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            journal: Vec::new(),
+            counters: Counters::default(),
+            notices: BTreeMap::new(),
+            isolated: false,
+            started: now.mono,
+            clocks: now,
+            next_tick: now.mono,
+            next_second: now.mono,
+            settled: false,
+            endpoints_changed: false,
+            identity: config.identity,
+            random,
+        };
+        node.publish_own_info(now);
+        node.meet_members(now);
+        for (id, address) in config.remembered {
+            if let Some(peer) = node.peers.get_mut(&id) {
+                peer.candidates.worked(address);
+            }
+        }
+        node
+    }
+
+    /// This node.
+    #[cfg(test)]
+    pub(crate) fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// This node's address in the overlay.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> Ipv6Addr {
+        self.address
+    }
+
+    /// Every statement held.
+    pub(crate) fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    /// Whether application frames pass to and from this peer.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> {
+        self.peers
+            .values()
+            .filter(|peer| peer.connected)
+            .map(|peer| peer.id)
+    }
+
+    /// Queues an application frame; it leaves with the next datagram to that peer.
+    pub(crate) fn handle_message(
+        &mut self,
+        to: NodeId,
+        kind: u8,
+        body: &[u8],
+        now: Now,
+    ) -> Result<(), SendError> {
+        if kind < FIRST_APPLICATION_KIND {
+            return Err(SendError::ReservedKind(kind));
+        }
+        if body.len() > MAX_MESSAGE {
+            return Err(SendError::TooLong {
+                len: body.len(),
+                limit: MAX_MESSAGE,
+            });
+        }
+        if !self.peers.get(&to).is_some_and(|peer| peer.connected) {
+            self.drop_one("not connected");
+            return Err(SendError::NotConnected(to));
+        }
+        self.say(to, kind, body, now);
+        Ok(())
+    }
+
+    /// Carries one datagram of the stream layer to a connected peer, or drops it.
+    pub(crate) fn handle_stream_packet(&mut self, to: Ipv6Addr, bytes: &[u8], now: Now) {
+        let peer = self.table.by_address(to);
+        let connected = peer.filter(|id| self.peers.get(id).is_some_and(|peer| peer.connected));
+        match connected {
+            Some(id) if bytes.len() <= MAX_STREAM_PACKET => {
+                let packet = packet::build(self.address, to, STREAM_PORT, bytes);
+                self.seal_and_send(id, packet, now);
+            }
+            Some(_) => self.drop_one("oversize stream packet"),
+            None => self.drop_one("not connected"),
+        }
+    }
+
+    /// Takes a statement from this node's owner: stored first, then told to every live peer.
+    pub(crate) fn handle_publish(&mut self, statement: Statement, now: Now) -> Result<(), Refusal> {
+        self.take_statements(vec![statement], None, now)
+            .map(|_new| ())
+    }
+
+    /// Drops every datagram, both ways, while on.
+    pub(crate) fn handle_isolate(&mut self, on: bool) {
+        self.isolated = on;
+    }
+
+    /// Says goodbye to every live peer. The shell sends what is polled and stops.
+    pub(crate) fn handle_shutdown(&mut self, now: Now) {
+        let live: Vec<NodeId> = self.connected().collect();
+        for id in live {
+            self.say(id, kind::GOODBYE, &[], now);
+        }
+        self.flush_payloads(now);
+    }
+
+    /// The next datagram to send.
+    pub(crate) fn poll_transmit(&mut self, now: Now) -> Option<Transmit> {
+        self.flush_payloads(now);
+        if self.isolated {
+            for _ in 0..self.outgoing.len() {
+                self.drop_one("isolated");
+            }
+            self.outgoing.clear();
+        }
+        let transmit = self.outgoing.pop_front()?;
+        self.counters.tx_datagrams += 1;
+        self.counters.tx_bytes += transmit.bytes.len() as u64;
+        Some(transmit)
+    }
+
+    /// The next event.
+    pub(crate) fn poll_event(&mut self) -> Option<NodeEvent> {
+        self.events.pop_front()
+    }
+
+    /// Statements that must be durable before anything polled from here on leaves.
+    pub(crate) fn poll_journal(&mut self) -> Vec<Statement> {
+        std::mem::take(&mut self.journal)
+    }
+
+    /// When `handle_timeout` is due, and why.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let dial = self
+            .peers
+            .values()
+            .filter(|peer| peer.key.is_some() && !peer.is_live())
+            .map(|peer| peer.dial.at())
+            .min();
+        match dial {
+            Some(at) if at < self.next_tick => Some((at, "dial")),
+            _ => Some((self.next_tick, "tick")),
+        }
+    }
+
+    /// Queues a frame for a peer with a session; a full payload leaves first.
+    fn say(&mut self, to: NodeId, kind: u8, body: &[u8], now: Now) {
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        if frame::push(&mut peer.payload, kind, body) {
+            return;
+        }
+        self.flush_payload(to, now);
+        let pushed = self
+            .peers
+            .get_mut(&to)
+            .is_some_and(|peer| frame::push(&mut peer.payload, kind, body));
+        if !pushed {
+            self.drop_one("oversize frame");
+        }
+    }
+
+    fn flush_payloads(&mut self, now: Now) {
+        let filled: Vec<NodeId> = self
+            .peers
+            .values()
+            .filter(|peer| !peer.payload.is_empty())
+            .map(|peer| peer.id)
+            .collect();
+        for id in filled {
+            self.flush_payload(id, now);
+        }
+    }
+
+    fn flush_payload(&mut self, id: NodeId, now: Now) {
+        let Some(peer) = self
+            .peers
+            .get_mut(&id)
+            .filter(|peer| !peer.payload.is_empty())
+        else {
+            return;
+        };
+        let payload = std::mem::take(&mut peer.payload);
+        let packet = packet::build(self.address, peer.address, MESSAGE_PORT, &payload);
+        self.seal_and_send(id, packet, now);
+    }
+
+    /// Seals an inner packet and queues it for the live path; without a session it waits.
+    fn seal_and_send(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let sealed = peer
+            .session
+            .as_mut()
+            .and_then(|session| session.seal(&packet));
+        match (sealed, peer.endpoint) {
+            (Some(bytes), Some(to)) => {
+                peer.traffic.tx_bytes += bytes.len() as u64;
+                self.transmit(to, bytes);
+            }
+            _ => {
+                peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
+                if peer.wait(packet) {
+                    self.drop_one("waiting queue full");
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+        if self.outgoing.len() >= MOST_OUTGOING {
+            self.drop_one("outgoing queue full");
+            return;
+        }
+        self.outgoing.push_back(Transmit { to, bytes });
+    }
+
+    /// Queues an event; what may be lost is dropped when nobody fetches.
+    fn emit(&mut self, event: NodeEvent) {
+        let lossy = matches!(
+            event,
+            NodeEvent::Message { .. } | NodeEvent::StreamPacket { .. }
+        );
+        if lossy && self.events.len() >= MOST_EVENTS {
+            self.drop_one("event queue full");
+            return;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Counts something the shell had to drop.
+    pub(crate) fn count_drop(&mut self, reason: &'static str) {
+        self.drop_one(reason);
+    }
+
+    fn drop_one(&mut self, reason: &'static str) {
+        tracing::trace!(reason, "dropped");
+        *self.counters.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// Greets a peer in its session.
+    fn greet(&mut self, to: NodeId, now: Now) {
+        let root = self.statements.root();
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        peer.greeting.told = peer.greeting.heard;
+        let hello = message::Hello {
+            wire_min: crate::wire::WIRE_OLDEST,
+            wire_max: crate::wire::WIRE_VERSION,
+            run: self.run,
+            root,
+            heard: peer.greeting.heard,
+        };
+        self.say(to, kind::HELLO, &message::encode(&hello), now);
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("me", &self.me)
+            .field("peers", &self.peers.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,292 @@
+//! What arrives from the network: from the gate to the session it belongs to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Node, NodeEvent};
+use crate::id::NodeId;
+use crate::path;
+use crate::time::Now;
+use crate::tunnel::keys::TunnelPublic;
+use crate::tunnel::session::{Kind, Opened, Session, Verdict};
+use crate::tunnel::table::Owner;
+use crate::wire::{MESSAGE_PORT, STREAM_PORT, packet};
+
+/// An initiation of ours this fresh wins over a crossing one, if our id is the lower.
+const CROSSING: Duration = Duration::from_millis(300);
+
+/// A peer that lost its session is initiated to at most this often because of that.
+const REVIVE_PAUSE: Duration = Duration::from_secs(5);
+
+/// A session is rebuilt for a peer whose clock went back at most this often.
+const REBUILD_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long after an accepted initiation an older one is merely a duplicate.
+const DUPLICATE: Duration = Duration::from_secs(5);
+
+/// How long an accepted initiation may stay unproved before we initiate ourselves.
+const PROOF: Duration = Duration::from_millis(600);
+
+impl Node {
+    /// Takes one datagram from the socket. `from` decides nothing until its data is authentic.
+    pub(crate) fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Now) {
+        self.counters.rx_datagrams += 1;
+        self.counters.rx_bytes += datagram.len() as u64;
+        if self.isolated {
+            return self.drop_one("isolated");
+        }
+        let from = path::plain(from);
+        let begins = datagram.first() == Some(&1);
+        if begins && !self.limiter.admit(from.ip(), now.mono) {
+            return self.drop_one("source limit");
+        }
+        match self.gate.inspect(from.ip(), datagram) {
+            Verdict::Drop(reason) => self.drop_one(reason),
+            Verdict::Cookie(cookie) => {
+                self.drop_one("under load");
+                self.transmit(from, cookie);
+            }
+            Verdict::Initiation(key) => self.initiation(from, key, datagram, now),
+            Verdict::Session { index, kind } => match self.table.owner(index) {
+                Some(Owner::Peer(id)) => self.open(id, from, kind, datagram, now),
+                Some(Owner::Guest(number)) => self.open_guest(number, from, datagram, now),
+                None => self.unknown_session(from, kind, now),
+            },
+        }
+    }
+
+    fn initiation(&mut self, from: SocketAddr, key: TunnelPublic, datagram: &[u8], now: Now) {
+        let Some(id) = self.table.by_key(key) else {
+            return self.guest_initiation(from, key, datagram, now);
+        };
+        let crossing = self.peers.get(&id).is_some_and(|peer| {
+            let last = peer.dial.last();
+            !peer.is_live() && last.is_some_and(|last| now.mono < last + CROSSING)
+        });
+        if crossing && self.me < id {
+            return self.drop_one("crossing initiation");
+        }
+        self.ensure_session(id, now);
+        self.open(id, from, Kind::Data, datagram, now);
+    }
+
+    fn open(&mut self, id: NodeId, from: SocketAddr, _kind: Kind, datagram: &[u8], now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(session) = peer.session.as_mut() else {
+            return;
+        };
+        let opened = session.open(from.ip(), datagram);
+        if matches!(
+            opened,
+            Opened::Established(_) | Opened::Inner { .. } | Opened::Keepalive { .. }
+        ) {
+            peer.traffic.rx_bytes += datagram.len() as u64;
+        }
+        match opened {
+            Opened::Answer(answer) => {
+                peer.accepted = Some(now.mono);
+                if !peer.is_live() {
+                    peer.candidates.hint(from);
+                    peer.dial.hurry(PROOF, now.mono, &mut self.random);
+                }
+                self.transmit(from, answer);
+            }
+            Opened::Established(keepalive) => {
+                self.transmit(from, keepalive);
+                self.heard(id, from, true, now);
+            }
+            Opened::Inner { packet, fresh } => {
+                self.heard(id, from, fresh, now);
+                self.inner(id, from, &packet, now);
+            }
+            Opened::Keepalive { fresh } => self.heard(id, from, fresh, now),
+            Opened::CookieStored => {
+                peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
+            }
+            Opened::NoSession => self.revive(id, from, now),
+            Opened::OldStamp => self.old_stamp(id, from, datagram, now),
+            Opened::Refused => self.drop_one("not authentic"),
+        }
+    }
+
+    /// Authenticated data came from there: the only thing that moves path and liveness.
+    fn heard(&mut self, id: NodeId, from: SocketAddr, fresh: bool, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.liveness.heard(now);
+        peer.dial.heard(now.mono);
+        peer.endpoint = Some(from);
+        self.endpoints_changed |= peer.candidates.worked(from);
+        if fresh {
+            peer.liveness.returned();
+            peer.liveness.begin_session();
+            peer.traffic.handshake_ms = Some(now.wall_ms());
+            peer.greeting.begin(Some(now.mono));
+            self.counters.handshakes += 1;
+        }
+        if !peer.liveness.has_left() && peer.greeting.take_due(now.mono) {
+            self.greet(id, now);
+            self.flush_payload(id, now);
+        }
+        if fresh {
+            self.send_waiting(id, now);
+        }
+    }
+
+    fn send_waiting(&mut self, id: NodeId, now: Now) {
+        let waiting = self.peers.get_mut(&id).map(crate::peer::Peer::take_waiting);
+        for packet in waiting.into_iter().flatten() {
+            self.seal_and_send(id, packet, now);
+        }
+    }
+
+    /// A decrypted packet: the source must be this very peer, the destination us.
+    fn inner(&mut self, id: NodeId, from: SocketAddr, bytes: &[u8], now: Now) {
+        let Some(packet) = packet::parse(bytes) else {
+            return self.drop_one("inner packet malformed");
+        };
+        if self.table.by_address(packet.source) != Some(id) {
+            return self.drop_one("inner source spoofed");
+        }
+        if packet.destination != self.address {
+            return self.drop_one("inner destination not us");
+        }
+        match packet.destination_port {
+            MESSAGE_PORT => self.frames(id, from, packet.payload, now),
+            STREAM_PORT if self.peers.get(&id).is_some_and(|peer| peer.connected) => {
+                let bytes = bytes::Bytes::copy_from_slice(packet.payload);
+                self.emit(NodeEvent::StreamPacket {
+                    from: packet.source,
+                    bytes,
+                });
+            }
+            STREAM_PORT => self.drop_one("before the greeting"),
+            _ => self.drop_one("inner port closed"),
+        }
+    }
+
+    /// Data for a session we do not know: if it comes from where a peer lives, we have restarted
+    /// and the peer has not noticed.
+    fn unknown_session(&mut self, from: SocketAddr, kind: Kind, now: Now) {
+        self.drop_one("unknown session");
+        if kind != Kind::Data {
+            return;
+        }
+        let at_home = self.peers.values().find(|peer| {
+            peer.candidates
+                .worked_addresses()
+                .any(|address| address == from)
+        });
+        if let Some(id) = at_home.map(|peer| peer.id) {
+            self.revive(id, from, now);
+        }
+    }
+
+    /// Initiates to a peer that still uses a session we have lost.
+    fn revive(&mut self, id: NodeId, from: SocketAddr, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let known = peer
+            .candidates
+            .worked_addresses()
+            .any(|address| address == from);
+        let rested = peer
+            .revived
+            .is_none_or(|revived| now.mono >= revived + REVIVE_PAUSE);
+        if !known || !rested {
+            return;
+        }
+        peer.revived = Some(now.mono);
+        self.initiate(id, Some(from), now);
+    }
+
+    /// A true initiation with a stamp we have passed: a duplicate, a replay, or a clock that went
+    /// back. Where no session is live the stamp may be forgotten, once a minute.
+    fn old_stamp(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
+        self.drop_one("old stamp");
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let duplicate = peer
+            .accepted
+            .is_some_and(|accepted| now.mono < accepted + DUPLICATE);
+        let rested = peer
+            .rebuilt
+            .is_none_or(|rebuilt| now.mono >= rebuilt + REBUILD_PAUSE);
+        if peer.is_live() || duplicate || !rested {
+            return;
+        }
+        peer.rebuilt = Some(now.mono);
+        peer.candidates.hint(from);
+        peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
+        self.drop_session(id);
+        self.ensure_session(id, now);
+        self.notice(
+            format!("clock {id}"),
+            format!(
+                "the clock of {} went back, or an old handshake was replayed",
+                id.short()
+            ),
+        );
+        self.open(id, from, Kind::Data, datagram, now);
+    }
+
+    /// Makes the peer's session if it has a key and none; not while the clock reads before 1970,
+    /// which boringtun cannot express.
+    pub(super) fn ensure_session(&mut self, id: NodeId, now: Now) {
+        if now.wall_us < 0 {
+            self.notice("clock".into(), "the clock reads a time before 1970".into());
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if let (None, Some(key)) = (&peer.session, peer.key) {
+            let index = self.table.allocate(Owner::Peer(id), &mut self.random);
+            peer.session = Some(Session::new(&self.secret, key, index));
+        }
+    }
+
+    /// Drops the peer's session and frees its index.
+    pub(super) fn drop_session(&mut self, id: NodeId) {
+        let session = self.peers.get_mut(&id).and_then(|peer| peer.session.take());
+        if let Some(session) = session {
+            self.table.free(session.index());
+        }
+    }
+
+    /// Sends an initiation to one address, or to every candidate that is due.
+    pub(super) fn initiate(&mut self, id: NodeId, only: Option<SocketAddr>, now: Now) {
+        self.ensure_session(id, now);
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let targets = match only {
+            Some(address) => vec![address],
+            None => peer.candidates.attempt(now.mono),
+        };
+        peer.dial.attempted(now.mono, &mut self.random);
+        if targets.is_empty() {
+            return;
+        }
+        let Some(initiation) = peer.session.as_mut().and_then(Session::initiate) else {
+            return;
+        };
+        tracing::trace!(peer = %id.short(), candidates = targets.len(), "initiate");
+        for to in targets {
+            self.transmit(to, initiation.clone());
+        }
+    }
+
+    pub(super) fn notice(&mut self, about: String, text: String) {
+        /// Notices kept; further ones are dropped, the first tell enough.
+        const MOST_NOTICES: usize = 32;
+        if self.notices.len() < MOST_NOTICES || self.notices.contains_key(&about) {
+            self.notices.insert(about, text);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The node as a sponsor: what it says in the joining tunnel.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Node;
+use crate::admission::{JOINER, SPONSOR};
+use crate::spread::sync;
+use crate::time::Now;
+use crate::trust::{self, Statement, kind as statement_kind};
+use crate::tunnel::keys::TunnelPublic;
+use crate::tunnel::session::{Opened, Session};
+use crate::tunnel::table::Owner;
+use crate::wire::message::{self, Admitted, Summary, kind};
+use crate::wire::{MAX_PAYLOAD, MESSAGE_PORT, frame, packet};
+
+/// How long after an invite closed its holders are still told why.
+const TELL_WHY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long after its start a node with peers waits to hear its own log from one of them before
+/// it signs the first statement: its disk may be older than what they know.
+const LISTEN_FIRST: Duration = Duration::from_secs(4);
+
+impl Node {
+    pub(super) fn guest_initiation(
+        &mut self,
+        from: SocketAddr,
+        key: TunnelPublic,
+        datagram: &[u8],
+        now: Now,
+    ) {
+        if !self.knows_invite(key, now) || now.wall_us < 0 {
+            return self.drop_one("unknown key");
+        }
+        if let Some(number) = self.desk.find(key, from) {
+            return self.open_guest(number, from, datagram, now);
+        }
+        let Some((number, gone)) = self.desk.make_room(now.mono) else {
+            return self.drop_one("joining tunnels full");
+        };
+        if let Some(gone) = gone {
+            self.table.free(gone.session.index());
+        }
+        let index = self.table.allocate(Owner::Guest(number), &mut self.random);
+        let session = Session::new(&self.secret, key, index);
+        self.desk.seat(number, key, from, session, now.mono);
+        self.open_guest(number, from, datagram, now);
+    }
+
+    /// Whether this is the key of an invite that is open or closed less than a day ago.
+    fn knows_invite(&self, key: TunnelPublic, now: Now) -> bool {
+        let told_until = |closed: u64| closed.saturating_add(TELL_WHY.as_millis() as u64);
+        self.state.invites.values().any(|invite| {
+            invite.invite.tunnel == key
+                && (invite.is_open(now.wall_ms()) || now.wall_ms() < told_until(invite.closes_ms()))
+        })
+    }
+
+    pub(super) fn open_guest(&mut self, number: u64, from: SocketAddr, datagram: &[u8], now: Now) {
+        let Some(guest) = self.desk.guest(number) else {
+            return;
+        };
+        match guest.session.open(from.ip(), datagram) {
+            Opened::Answer(answer) => self.transmit(from, answer),
+            Opened::Keepalive { .. } => guest.proved(),
+            Opened::Inner { packet, .. } => {
+                guest.proved();
+                guest.source = from;
+                self.guest_packet(number, &packet, now);
+            }
+            _ => self.drop_one("not authentic"),
+        }
+    }
+
+    fn guest_packet(&mut self, number: u64, bytes: &[u8], now: Now) {
+        let Some(packet) = packet::parse(bytes) else {
+            return self.drop_one("inner packet malformed");
+        };
+        let ends = (packet.source, packet.destination, packet.destination_port);
+        if ends != (JOINER, SPONSOR, MESSAGE_PORT) {
+            return self.drop_one("inner source spoofed");
+        }
+        for frame in frame::frames(packet.payload).flatten() {
+            let Some(guest) = self.desk.guest(number) else {
+                return;
+            };
+            if !guest.spend() {
+                return self.drop_one("guest said too much");
+            }
+            let admitted = guest.admitted;
+            match frame.kind {
+                kind::JOIN => self.join(number, message::unpack(frame.body), now),
+                kind::SUMMARY if admitted => match message::decode(frame.body) {
+                    Some(summary) => self.guest_summary(number, &summary),
+                    None => self.drop_one("frame malformed"),
+                },
+                kind::GOODBYE => self.dismiss(number),
+                _ => self.drop_one("frame kind unknown"),
+            }
+        }
+    }
+
+    /// Verifies a Join and vouches for it. The answer leaves after the Witness is durable.
+    fn join(&mut self, number: u64, statements: Vec<Statement>, now: Now) {
+        let [join, info] = statements.as_slice() else {
+            return self.drop_one("frame malformed");
+        };
+        let kinds = (join.kind, info.kind) == (statement_kind::JOIN, statement_kind::NODE_INFO);
+        if !kinds || join.author != info.author {
+            return self.drop_one("frame malformed");
+        }
+        if !self.may_sign(now) {
+            return self.drop_one("join before the own log was heard");
+        }
+        let witness = trust::witness(&self.identity.node, &self.statements, join, now.wall_ms());
+        let vouched = match witness {
+            Ok(None) => vec![info.clone()],
+            Ok(Some(witness)) => vec![join.clone(), witness, info.clone()],
+            Err(refusal) => return self.refuse(number, &refusal.to_string()),
+        };
+        if let Err(refusal) = self.take_statements(vouched, None, now) {
+            return self.refuse(number, &refusal.to_string());
+        }
+        if !self
+            .state
+            .members
+            .contains_key(&crate::id::NodeId(join.author))
+        {
+            return self.refuse(number, "the token was used elsewhere at the same moment");
+        }
+        if let Some(guest) = self.desk.guest(number) {
+            guest.admitted = true;
+        }
+        let root = self.statements.root();
+        self.answer(
+            number,
+            vec![(kind::ADMITTED, message::encode(&Admitted { root }))],
+        );
+    }
+
+    fn refuse(&mut self, number: u64, reason: &str) {
+        tracing::info!(reason, "join refused");
+        self.answer(number, vec![(kind::REFUSED, message::sentence(reason))]);
+    }
+
+    /// Whether a first statement may be signed: some peer agreed on what we hold, or none answers.
+    fn may_sign(&self, now: Now) -> bool {
+        self.settled || self.peers.is_empty() || now.mono >= self.started + LISTEN_FIRST
+    }
+
+    fn guest_summary(&mut self, number: u64, theirs: &Summary) {
+        let missing = sync::missing(&self.statements, theirs);
+        let mut answers: Vec<(u8, Vec<u8>)> = message::pack(&missing)
+            .into_iter()
+            .map(|body| (kind::STATEMENTS, body))
+            .collect();
+        let root = sync::root_only(self.statements.root());
+        answers.push((kind::SUMMARY, message::encode(&root)));
+        self.answer(number, answers);
+    }
+
+    fn answer(&mut self, number: u64, frames: Vec<(u8, Vec<u8>)>) {
+        let mut payloads = vec![Vec::with_capacity(MAX_PAYLOAD)];
+        for (kind, body) in frames {
+            let last = payloads.last_mut().expect("begins with one");
+            if !frame::push(last, kind, &body) {
+                let mut next = Vec::with_capacity(MAX_PAYLOAD);
+                frame::push(&mut next, kind, &body);
+                payloads.push(next);
+            }
+        }
+        for payload in payloads {
+            let Some(guest) = self.desk.guest(number) else {
+                return;
+            };
+            let packet = packet::build(SPONSOR, JOINER, MESSAGE_PORT, &payload);
+            let to = guest.source;
+            if let Some(bytes) = guest.session.seal(&packet) {
+                self.transmit(to, bytes);
+            }
+        }
+    }
+
+    fn dismiss(&mut self, number: u64) {
+        if let Some(guest) = self.desk.dismiss(number) {
+            self.table.free(guest.session.index());
+        }
+    }
+
+    /// Sends away the guests whose time is over.
+    pub(super) fn expire_guests(&mut self, now: Now) {
+        for number in self.desk.overdue(now.mono) {
+            self.dismiss(number);
+        }
+    }
+}

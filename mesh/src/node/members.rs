@@ -1,0 +1,219 @@
+//! Who the peers are: one for each other member of the folded state, and what we say of ourselves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Node, NodeEvent};
+use crate::id::NodeId;
+use crate::path;
+use crate::peer::Peer;
+use crate::time::Now;
+use crate::trust::{Endpoint, EndpointKind, MAX_ENDPOINTS, MAX_VERSION, NodeInfo, Statement, kind};
+use crate::wire::{WIRE_OLDEST, WIRE_VERSION};
+
+/// The store format this release writes, told to the other members.
+pub(crate) const STORE_FORMAT: u32 = 1;
+
+/// An address others see us at is published at most this often.
+const OBSERVED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Addresses seen from outside that are published.
+const MOST_OBSERVED: usize = 4;
+
+/// What this node publishes of itself.
+#[derive(Debug)]
+pub(crate) struct OwnInfo {
+    endpoints: Vec<Endpoint>,
+    observed: BTreeMap<NodeId, SocketAddr>,
+    observed_at: Option<Instant>,
+    incarnation: u32,
+    seq: u32,
+}
+
+impl OwnInfo {
+    pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            endpoints,
+            observed: BTreeMap::new(),
+            observed_at: None,
+            incarnation: 0,
+            seq: 0,
+        }
+    }
+
+    /// What is published: what we are told, our interfaces, then how others see us.
+    fn published(&self) -> Vec<Endpoint> {
+        let mut all = self.endpoints.clone();
+        for addr in self.observed.values() {
+            let known = all.iter().any(|endpoint| endpoint.addr == *addr);
+            let observed = all
+                .iter()
+                .filter(|e| e.kind == EndpointKind::Observed)
+                .count();
+            if !known && observed < MOST_OBSERVED {
+                all.push(Endpoint {
+                    kind: EndpointKind::Observed,
+                    addr: *addr,
+                });
+            }
+        }
+        all.truncate(MAX_ENDPOINTS);
+        all
+    }
+}
+
+impl Node {
+    /// Takes the addresses this machine has and is told of; publishes when they changed.
+    pub(crate) fn handle_endpoints(&mut self, endpoints: Vec<Endpoint>, now: Now) {
+        if self.own.endpoints == endpoints {
+            return;
+        }
+        tracing::info!(addresses = endpoints.len(), "own addresses changed");
+        self.own.endpoints = endpoints;
+        self.own.observed.clear();
+        self.publish_own_info(now);
+        self.redial_everyone(now);
+    }
+
+    /// A peer tells where our datagrams come from; an address nobody else reports is published.
+    pub(super) fn seen_from_outside(&mut self, by: NodeId, at: SocketAddr, now: Now) {
+        let at = path::plain(at);
+        if !path::is_usable(at) || self.own.observed.get(&by) == Some(&at) {
+            return;
+        }
+        let rested = self
+            .own
+            .observed_at
+            .is_none_or(|last| now.mono >= last + OBSERVED_PAUSE);
+        if !rested {
+            return;
+        }
+        let before = self.own.published();
+        self.own.observed.insert(by, at);
+        if self.own.published() != before {
+            self.own.observed_at = Some(now.mono);
+            self.publish_own_info(now);
+        }
+    }
+
+    /// Publishes a NodeInfo newer than any known of us.
+    pub(super) fn publish_own_info(&mut self, now: Now) {
+        let known = self
+            .state
+            .members
+            .get(&self.me)
+            .and_then(|member| member.info.as_ref());
+        let highest = known.map_or(0, |info| info.incarnation);
+        if self.own.incarnation == 0 || highest > self.own.incarnation {
+            self.own.incarnation = highest.saturating_add(1);
+            self.own.seq = 0;
+        }
+        self.own.seq += 1;
+        let mut version = self.version.clone();
+        version.truncate(MAX_VERSION);
+        let info = NodeInfo {
+            incarnation: self.own.incarnation,
+            seq: self.own.seq,
+            tunnel: self.identity.tunnel.public(),
+            tunnel_previous: None,
+            endpoints: self.own.published(),
+            version,
+            wire_min: WIRE_OLDEST,
+            wire_max: WIRE_VERSION,
+            store_format: STORE_FORMAT,
+        };
+        let body = crate::wire::message::encode(&info);
+        let statement = Statement::sign(kind::NODE_INFO, &self.mesh, &self.identity.node, body);
+        if let Err(refusal) = self.take_statements(vec![statement], None, now) {
+            tracing::warn!(%refusal, "own addresses not published");
+        }
+    }
+
+    /// Brings the peers in step with the folded state.
+    pub(super) fn meet_members(&mut self, now: Now) {
+        let state = self.statements.state();
+        let before = std::mem::replace(&mut self.state, Arc::clone(&state));
+        let gone: Vec<NodeId> = self
+            .peers
+            .keys()
+            .filter(|id| !state.members.contains_key(id))
+            .copied()
+            .collect();
+        for id in gone {
+            self.part_from(id);
+        }
+        let me = self.me;
+        for (id, member) in state.members.iter().filter(|(id, _)| **id != me) {
+            if !self.peers.contains_key(id) {
+                self.table.claim_address(member.address, *id);
+                let peer = Peer::new(*id, member.address, now.mono, &mut self.random);
+                self.peers.insert(*id, peer);
+            }
+            if let Some(info) = &member.info {
+                self.follow(*id, info, now);
+            }
+        }
+        let names = |state: &crate::trust::State| -> Vec<(NodeId, String)> {
+            let members = state.members.values();
+            members
+                .map(|member| (member.id, member.name.clone()))
+                .collect()
+        };
+        if names(&before) != names(&state) {
+            self.emit(NodeEvent::MembersChanged);
+        }
+        let own = state
+            .members
+            .get(&self.me)
+            .and_then(|member| member.info.as_ref());
+        if own.is_some_and(|info| {
+            self.own.incarnation != 0 && info.incarnation > self.own.incarnation
+        }) {
+            self.publish_own_info(now);
+        }
+    }
+
+    /// Takes over what a peer published: its key, then where it may be.
+    fn follow(&mut self, id: NodeId, info: &NodeInfo, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.candidates.publish(&info.endpoints);
+        if peer.key == Some(info.tunnel) {
+            return;
+        }
+        if !self.table.claim_key(info.tunnel, id) {
+            self.notice(
+                format!("key {id}"),
+                format!(
+                    "{} publishes a tunnel key another member has; it is not dialled",
+                    id.short()
+                ),
+            );
+            return;
+        }
+        if let Some(old) = peer.key.replace(info.tunnel) {
+            self.table.release_key(old);
+        }
+        peer.dial.reset(now.mono, &mut self.random);
+        self.drop_session(id);
+    }
+
+    /// Ends everything with somebody who is no member any more.
+    fn part_from(&mut self, id: NodeId) {
+        self.drop_session(id);
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
+        self.table.release_address(peer.address);
+        if let Some(key) = peer.key {
+            self.table.release_key(key);
+        }
+        if peer.connected {
+            self.emit(NodeEvent::Disconnected(id));
+        }
+        self.emit(NodeEvent::Removed(id));
+    }
+}

@@ -1,0 +1,142 @@
+//! When to knock at a silent peer again: jittered, capped at a minute, for ever.
+//!
+//! The pause grows with the silence: a peer last heard 20 s ago is tried about each 2 s, so a
+//! healed cut is back at once; one that was away for the weekend each minute. Absent: where to
+//! knock (`candidates`) and with what (`tunnel`).
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// The shortest pause between two attempts.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// The longest. A peer that comes back at all initiates by itself at its start, so this bounds
+/// only the healing of one-way trouble.
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
+
+/// The pause is this part of the silence.
+const PART_OF_SILENCE: u32 = 12;
+
+/// Spread of the first attempts after a start, so that a whole site doesn't fire together.
+const SPREAD: Duration = Duration::from_millis(333);
+
+/// Attempts asked for from outside keep this distance.
+const SHORTEST_ON_REQUEST: Duration = Duration::from_millis(250);
+
+/// When the next attempt is due, and when the last one was.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    at: Instant,
+    last: Option<Instant>,
+    quiet_since: Instant,
+}
+
+impl Dial {
+    /// A peer nothing was heard of yet; the first attempt comes within the spread.
+    pub(crate) fn new(now: Instant, random: &mut ChaCha8Rng) -> Self {
+        Self {
+            at: now + jitter(random),
+            last: None,
+            quiet_since: now,
+        }
+    }
+
+    /// When the next attempt is due.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// When the last attempt was made.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
+    /// An attempt was made.
+    pub(crate) fn attempted(&mut self, now: Instant, random: &mut ChaCha8Rng) {
+        self.last = Some(now);
+        let pause = pause(now.saturating_duration_since(self.quiet_since));
+        self.at = now + pause.mul_f64(random.random_range(0.7..=1.0));
+    }
+
+    /// The peer was heard: its silence begins anew.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.quiet_since = now;
+    }
+
+    /// Brings the next attempt forward to `wait` from now, within the spread, unless one was made
+    /// a moment ago.
+    pub(crate) fn hurry(&mut self, wait: Duration, now: Instant, random: &mut ChaCha8Rng) {
+        let earliest = self.last.map_or(now, |last| last + SHORTEST_ON_REQUEST);
+        self.at = self.at.min((now + wait + jitter(random)).max(earliest));
+    }
+
+    /// Forgets the silence so far, as after a sleep or a new address: attempts are frequent again.
+    pub(crate) fn reset(&mut self, now: Instant, random: &mut ChaCha8Rng) {
+        self.quiet_since = now;
+        self.hurry(Duration::ZERO, now, random);
+    }
+}
+
+/// The pause after so much silence.
+pub(crate) fn pause(silence: Duration) -> Duration {
+    (silence / PART_OF_SILENCE).clamp(SHORTEST, LONGEST)
+}
+
+fn jitter(random: &mut ChaCha8Rng) -> Duration {
+    SPREAD.mul_f64(random.random())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_peer_is_dialled_for_ever_at_most_a_minute_apart() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut dial = Dial::new(start, &mut random);
+        let mut attempts = Vec::new();
+
+        while dial.at() < start + Duration::from_secs(24 * 3_600) {
+            let now = dial.at();
+            attempts.push(now);
+            dial.attempted(now, &mut random);
+        }
+
+        assert!(attempts[0] < start + SPREAD);
+        assert!(attempts.windows(2).all(|pair| pair[1] - pair[0] <= LONGEST));
+        assert!(
+            attempts
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] >= SHORTEST.mul_f64(0.69))
+        );
+        let late: Vec<_> = attempts
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .skip(200)
+            .collect();
+        assert!(late.iter().any(|pause| *pause != late[0]), "no jitter");
+        assert!(attempts.len() > 1_400);
+    }
+
+    #[test]
+    fn a_short_cut_is_tried_often_and_a_request_cannot_flood() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut dial = Dial::new(start, &mut random);
+        assert_eq!(pause(Duration::from_secs(30)), Duration::from_millis(2_500));
+        assert_eq!(pause(Duration::from_secs(60)), Duration::from_secs(5));
+
+        dial.attempted(start, &mut random);
+        dial.hurry(Duration::ZERO, start, &mut random);
+
+        assert!(dial.at() >= start + SHORTEST_ON_REQUEST);
+        assert!(dial.at() <= start + SPREAD);
+    }
+}

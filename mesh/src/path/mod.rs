@@ -1,0 +1,38 @@
+//! Which way to a peer: where it may be, when to knock, where it was last heard.
+//!
+//! `candidates` holds the addresses and how often each was tried, `dial` says when the next
+//! attempt is due. The live path itself is one address, moved only by authenticated datagrams.
+
+pub(crate) mod candidates;
+pub(crate) mod dial;
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::snapshot::Path;
+
+/// How a way to this address is called.
+pub(crate) fn classify(address: SocketAddr) -> Path {
+    let near = match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    if near { Path::Lan } else { Path::Direct }
+}
+
+/// Whether a datagram may be sent there at all.
+pub(crate) fn is_usable(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}
+
+/// An IPv4 address in IPv6 clothes, as a dual-stack socket reports it, undressed.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => SocketAddr::from((ip, address.port())),
+            None => address,
+        },
+        IpAddr::V4(_) => address,
+    }
+}

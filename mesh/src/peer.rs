@@ -1,0 +1,148 @@
+//! All that is known of one other member: its session, the way to it, what was said.
+//!
+//! Plain state with small mutations; `node` decides when each happens. Bounds: `MOST_WAITING`
+//! inner packets wait while a session is being renewed, the oldest goes first and is counted.
+
+use std::collections::VecDeque;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::id::NodeId;
+use crate::path::candidates::Candidates;
+use crate::path::dial::Dial;
+use crate::spread::liveness::Liveness;
+use crate::spread::sync::Sync;
+use crate::tunnel::keys::TunnelPublic;
+use crate::tunnel::session::Session;
+
+/// Inner packets kept while a connected peer's session is renewed.
+const MOST_WAITING: usize = 64;
+
+/// A greeting that got no answer is repeated after this time.
+const GREET_AGAIN: Duration = Duration::from_secs(1);
+
+/// One other member.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    pub(crate) address: Ipv6Addr,
+    /// Its tunnel key. `None` until it published one.
+    pub(crate) key: Option<TunnelPublic>,
+    pub(crate) session: Option<Session>,
+    /// Where it was last authentically heard.
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) candidates: Candidates,
+    pub(crate) dial: Dial,
+    pub(crate) liveness: Liveness,
+    pub(crate) greeting: Greeting,
+    pub(crate) sync: Sync,
+    /// Whether both greetings were heard and the peer was not lost since.
+    pub(crate) connected: bool,
+    /// Frames that leave with the next datagram.
+    pub(crate) payload: Vec<u8>,
+    pub(crate) traffic: Traffic,
+    /// When an unknown session last made us initiate.
+    pub(crate) revived: Option<Instant>,
+    /// When the session was last rebuilt because of an old stamp.
+    pub(crate) rebuilt: Option<Instant>,
+    /// When an initiation was last accepted.
+    pub(crate) accepted: Option<Instant>,
+    waiting: VecDeque<Vec<u8>>,
+}
+
+/// How far the greetings of this session have come.
+#[derive(Debug, Default)]
+pub(crate) struct Greeting {
+    /// The other side's start, from its greeting.
+    pub(crate) run: Option<u64>,
+    /// Its greeting was heard in this session.
+    pub(crate) heard: bool,
+    /// It has heard ours.
+    pub(crate) answered: bool,
+    /// Our last greeting said that we had heard.
+    pub(crate) told: bool,
+    due: Option<Instant>,
+}
+
+/// What went over the wire with one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) tx_bytes: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) handshake_ms: Option<u64>,
+}
+
+impl Peer {
+    /// A member of whom nothing was heard yet.
+    pub(crate) fn new(
+        id: NodeId,
+        address: Ipv6Addr,
+        now: Instant,
+        random: &mut ChaCha8Rng,
+    ) -> Self {
+        Self {
+            id,
+            address,
+            key: None,
+            session: None,
+            endpoint: None,
+            candidates: Candidates::default(),
+            dial: Dial::new(now, random),
+            liveness: Liveness::default(),
+            greeting: Greeting::default(),
+            sync: Sync::default(),
+            connected: false,
+            payload: Vec::new(),
+            traffic: Traffic::default(),
+            revived: None,
+            rebuilt: None,
+            accepted: None,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Whether something sealed would be understood.
+    pub(crate) fn is_live(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_live)
+    }
+
+    /// Keeps an inner packet until the session is renewed. True if another was dropped for it.
+    pub(crate) fn wait(&mut self, packet: Vec<u8>) -> bool {
+        self.waiting.push_back(packet);
+        self.waiting.len() > MOST_WAITING && self.waiting.pop_front().is_some()
+    }
+
+    /// The packets that waited, oldest first.
+    pub(crate) fn take_waiting(&mut self) -> VecDeque<Vec<u8>> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Forgets what belongs to a connection: the peer is down, left, or started anew.
+    pub(crate) fn disconnect(&mut self) {
+        self.connected = false;
+        self.greeting.begin(None);
+        self.payload.clear();
+        self.waiting.clear();
+    }
+}
+
+impl Greeting {
+    /// A new session: both sides greet again, ours is due at once.
+    pub(crate) fn begin(&mut self, now: Option<Instant>) {
+        self.heard = false;
+        self.answered = false;
+        self.told = false;
+        self.due = now;
+    }
+
+    /// Whether our greeting is due; counts it as sent.
+    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
+        if (self.heard && self.answered) || self.due.is_some_and(|due| now < due) {
+            return false;
+        }
+        self.due = Some(now + GREET_AGAIN);
+        true
+    }
+}

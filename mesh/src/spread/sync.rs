@@ -1,0 +1,240 @@
+//! Anti-entropy of statements: who lacks what.
+//!
+//! A set is described by one root, and in detail by the heads of its authors, cut into ranges
+//! that each stand alone, so that a lost datagram costs one range until the next comparison.
+//! In: the set, what the other side said. Out: frame bodies. Bounds: `RANGES_AT_ONCE` ranges and
+//! `STATEMENTS_AT_ONCE` statements go out for one question; the asker asks again at once while
+//! something new arrives. Absent: when to ask, and the set itself.
+
+use std::time::{Duration, Instant};
+
+use crate::trust::{AuthorHead, Statement, Statements};
+use crate::wire::message::{HEADS_PER_SUMMARY, Summary};
+
+/// Ranges sent at once; a bigger set goes on where it stopped.
+const RANGES_AT_ONCE: usize = 32;
+
+/// Statements sent for one range: about 50 kB.
+const STATEMENTS_AT_ONCE: usize = 48;
+
+/// Roots are compared this often with each connected peer.
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
+
+/// The shortest pause between two full summaries to one peer.
+const SUMMARY_PAUSE: Duration = Duration::from_millis(200);
+
+const FIRST: [u8; 32] = [0; 32];
+const LAST: [u8; 32] = [0xff; 32];
+
+/// How far the comparison with one peer has come.
+#[derive(Debug, Default)]
+pub(crate) struct Sync {
+    their_root: Option<[u8; 32]>,
+    compared: Option<Instant>,
+    summary_after: Option<Instant>,
+    wanted: bool,
+    next_range: usize,
+}
+
+impl Sync {
+    /// The peer said which set it holds; true if it is ours. Otherwise a summary becomes due.
+    pub(crate) fn learn(&mut self, theirs: [u8; 32], ours: [u8; 32]) -> bool {
+        self.their_root = Some(theirs);
+        self.wanted = theirs != ours;
+        !self.wanted
+    }
+
+    /// Whether both sides were last known to hold the same set.
+    pub(crate) fn agrees(&self, ours: [u8; 32]) -> bool {
+        self.their_root == Some(ours)
+    }
+
+    /// Something new came from the peer: if the sets still differ, ask on.
+    pub(crate) fn grew(&mut self, ours: [u8; 32]) {
+        self.wanted = !self.agrees(ours);
+    }
+
+    /// Whether a full summary should go out at this moment; counts it as sent.
+    pub(crate) fn take_summary_due(&mut self, now: Instant) -> bool {
+        if !self.wanted || self.summary_after.is_some_and(|after| now < after) {
+            return false;
+        }
+        self.wanted = false;
+        self.summary_after = Some(now + SUMMARY_PAUSE);
+        self.compared = Some(now);
+        true
+    }
+
+    /// Whether the root should be told again; counts it as told.
+    pub(crate) fn take_compare_due(&mut self, now: Instant) -> bool {
+        if self
+            .compared
+            .is_some_and(|compared| now < compared + COMPARE_EVERY)
+        {
+            return false;
+        }
+        self.compared = Some(now);
+        true
+    }
+
+    /// The full summary, or its next part where the set is large.
+    pub(crate) fn summary(&mut self, statements: &Statements) -> Vec<Summary> {
+        let mut ranges = ranges(statements.root(), &statements.summary());
+        if ranges.len() <= RANGES_AT_ONCE {
+            return ranges;
+        }
+        let from = self.next_range % ranges.len();
+        ranges.rotate_left(from);
+        ranges.truncate(RANGES_AT_ONCE);
+        self.next_range = from + RANGES_AT_ONCE;
+        ranges
+    }
+}
+
+/// The root alone.
+pub(crate) fn root_only(root: [u8; 32]) -> Summary {
+    Summary {
+        root,
+        range: None,
+        heads: Vec::new(),
+    }
+}
+
+/// Cuts heads, ordered by author, into ranges that together cover every author there may be.
+fn ranges(root: [u8; 32], heads: &[AuthorHead]) -> Vec<Summary> {
+    let chunks: Vec<&[AuthorHead]> = match heads {
+        [] => vec![&[]],
+        heads => heads.chunks(HEADS_PER_SUMMARY).collect(),
+    };
+    let starts: Vec<[u8; 32]> = chunks
+        .iter()
+        .enumerate()
+        .map(|(at, chunk)| if at == 0 { FIRST } else { chunk[0].author })
+        .collect();
+    let ends = starts
+        .iter()
+        .skip(1)
+        .map(|next| before(*next))
+        .chain([LAST]);
+    chunks
+        .iter()
+        .zip(&starts)
+        .zip(ends)
+        .map(|((chunk, first), last)| Summary {
+            root,
+            range: Some((*first, last)),
+            heads: chunk.to_vec(),
+        })
+        .collect()
+}
+
+/// The author just before this one.
+fn before(author: [u8; 32]) -> [u8; 32] {
+    let mut earlier = author;
+    for byte in earlier.iter_mut().rev() {
+        let (less, borrowed) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrowed {
+            break;
+        }
+    }
+    earlier
+}
+
+/// What the sender of `theirs` lacks of what is held here, within its range.
+pub(crate) fn missing(statements: &Statements, theirs: &Summary) -> Vec<Statement> {
+    let Some((first, last)) = theirs.range else {
+        return Vec::new();
+    };
+    let mut missing = Vec::new();
+    for ours in statements.summary() {
+        if ours.author < first || ours.author > last {
+            continue;
+        }
+        let head = theirs
+            .heads
+            .iter()
+            .find(|head| head.author == ours.author)
+            .copied()
+            .unwrap_or(AuthorHead::none(ours.author));
+        if head != ours {
+            missing.extend(statements.beyond(&head));
+        }
+        if missing.len() >= STATEMENTS_AT_ONCE {
+            missing.truncate(STATEMENTS_AT_ONCE);
+            break;
+        }
+    }
+    missing
+}
+
+/// What to ask the sender of `theirs` for: our heads in its range, if any of its differ.
+pub(crate) fn want(statements: &Statements, theirs: &Summary) -> Option<Summary> {
+    let (first, last) = theirs.range?;
+    let ours: Vec<AuthorHead> = statements
+        .summary()
+        .into_iter()
+        .filter(|head| (first..=last).contains(&head.author))
+        .collect();
+    let differs = theirs.heads.iter().any(|head| !ours.contains(head));
+    let heads = ours
+        .into_iter()
+        .filter(|head| theirs.heads.iter().any(|their| their.author == head.author))
+        .collect();
+    differs.then_some(Summary {
+        root: statements.root(),
+        range: theirs.range,
+        heads,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(number: u8) -> AuthorHead {
+        AuthorHead {
+            author: [number; 32],
+            seq: 1,
+            log: [number; 16],
+            notes: [number; 8],
+        }
+    }
+
+    #[test]
+    fn the_ranges_cover_every_author_once() {
+        for count in [0, 1, 14, 15, 16, 40, 200] {
+            let heads: Vec<_> = (1..=count).map(head).collect();
+            let ranges = ranges([9; 32], &heads);
+            let bounds: Vec<_> = ranges.iter().filter_map(|summary| summary.range).collect();
+
+            assert_eq!(bounds.first().map(|(first, _)| *first), Some(FIRST));
+            assert_eq!(bounds.last().map(|(_, last)| *last), Some(LAST));
+            assert!(bounds.windows(2).all(|pair| before(pair[1].0) == pair[0].1));
+            let listed: Vec<_> = ranges
+                .iter()
+                .flat_map(|summary| summary.heads.clone())
+                .collect();
+            assert_eq!(listed, heads);
+        }
+    }
+
+    #[test]
+    fn a_summary_goes_out_when_roots_differ_and_not_too_often() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let mut sync = Sync::default();
+        assert!(sync.take_compare_due(start));
+        assert!(sync.learn([1; 32], [1; 32]));
+        assert!(!sync.take_summary_due(start));
+
+        assert!(!sync.learn([2; 32], [1; 32]));
+
+        assert!(sync.take_summary_due(start));
+        sync.grew([1; 32]);
+        assert!(!sync.take_summary_due(start + SUMMARY_PAUSE / 2));
+        assert!(sync.take_summary_due(start + SUMMARY_PAUSE));
+        sync.grew([2; 32]);
+        assert!(!sync.take_summary_due(start + SUMMARY_PAUSE * 5));
+    }
+}

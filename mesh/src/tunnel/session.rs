@@ -1,0 +1,335 @@
+//! WireGuard with one peer, and the gate every datagram passes first. The only file that names
+//! boringtun; everything the crate leaves to its caller is done here or decided by `node`.
+//!
+//! `Gate::inspect` looks at a datagram before any session does: length, `mac1`, the load limit.
+//! `Session` seals inner packets, opens datagrams, begins handshakes, keeps the timers running.
+//! Invariants: nothing longer than `MAX_DATAGRAM` reaches boringtun (it would panic); `seal`
+//! calls it only with a session the other side has proved (its own queue reorders and sends
+//! crossing initiations); an accepted initiation proves nothing until data decrypts.
+//! Absent: addresses. Who a datagram goes to and what a source may claim is `node`'s business.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet, Tunn, TunnResult};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use super::keys::TunnelPublic;
+
+/// The longest datagram read from the network; anything longer is dropped unread. The longest we
+/// send is 1,280 bytes.
+pub(crate) const MAX_DATAGRAM: usize = 2_048;
+
+/// What sealing adds to an inner packet.
+pub(crate) const OVERHEAD: usize = 32;
+
+/// The shortest buffer boringtun formats a handshake into.
+const SHORTEST_BUFFER: usize = 148;
+
+/// Sessions a boringtun tunnel remembers, as a ring by index.
+const RING: u32 = 8;
+
+/// Handshakes a second before cookies are demanded, for all sources together.
+const HANDSHAKES_BEFORE_COOKIES: u64 = 200;
+
+/// The front door: tells what a datagram is, and keeps floods off the sessions.
+pub(crate) struct Gate {
+    limiter: RateLimiter,
+    secret: StaticSecret,
+    public: PublicKey,
+}
+
+/// What the gate says about a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The beginning of a handshake by the holder of this key, as far as can be told so far.
+    Initiation(TunnelPublic),
+    /// An answer or data for one of our sessions, named by the upper 24 bits of the index.
+    Session {
+        /// Which session.
+        index: u32,
+        /// What it brings.
+        kind: Kind,
+    },
+    /// Too many handshakes: this cookie goes back to the source, and nothing else happens.
+    Cookie(Vec<u8>),
+    /// Not for us; the reason is counted.
+    Drop(&'static str),
+}
+
+/// What a datagram for a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The answer to an initiation.
+    Response,
+    /// A cookie to put into the next initiation.
+    Cookie,
+    /// Sealed data.
+    Data,
+}
+
+impl Gate {
+    /// A gate for datagrams encrypted to `secret`.
+    pub(crate) fn new(secret: &StaticSecret) -> Self {
+        let public = PublicKey::from(secret);
+        Self {
+            limiter: RateLimiter::new(&public, HANDSHAKES_BEFORE_COOKIES),
+            secret: secret.clone(),
+            public,
+        }
+    }
+
+    /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1`.
+    pub(crate) fn inspect(&self, source: IpAddr, datagram: &[u8]) -> Verdict {
+        if datagram.len() > MAX_DATAGRAM {
+            return Verdict::Drop("oversize");
+        }
+        let mut cookie = [0; SHORTEST_BUFFER];
+        let packet = match self
+            .limiter
+            .verify_packet(Some(source), datagram, &mut cookie)
+        {
+            Ok(packet) => packet,
+            Err(TunnResult::WriteToNetwork(cookie)) => return Verdict::Cookie(cookie.to_vec()),
+            Err(TunnResult::Err(WireGuardError::InvalidMac)) => return Verdict::Drop("mac1"),
+            Err(_) => return Verdict::Drop("not wireguard"),
+        };
+        match packet {
+            Packet::HandshakeInit(initiation) => {
+                match parse_handshake_anon(&self.secret, &self.public, &initiation) {
+                    Ok(half) => Verdict::Initiation(TunnelPublic(half.peer_static_public)),
+                    Err(_) => Verdict::Drop("undecipherable initiation"),
+                }
+            }
+            Packet::HandshakeResponse(response) => Verdict::Session {
+                index: response.receiver_idx >> 8,
+                kind: Kind::Response,
+            },
+            Packet::PacketCookieReply(reply) => Verdict::Session {
+                index: reply.receiver_idx >> 8,
+                kind: Kind::Cookie,
+            },
+            Packet::PacketData(data) => Verdict::Session {
+                index: data.receiver_idx >> 8,
+                kind: Kind::Data,
+            },
+        }
+    }
+
+    /// Begins a new second for the load limit.
+    pub(crate) fn begin_second(&self) {
+        self.limiter.reset_count();
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+/// One peer's tunnel.
+pub(crate) struct Session {
+    tunn: Tunn,
+    index: u32,
+    /// Receiver index of the newest session the other side has proved, `None` before the first
+    /// and after its place in the ring was taken by an unproved one.
+    proved: Option<u32>,
+}
+
+/// What a datagram turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// An initiation was accepted; this answers it. Proves nothing about the source.
+    Answer(Vec<u8>),
+    /// Our initiation was answered: the session is up, and this datagram tells the other side.
+    Established(Vec<u8>),
+    /// An inner packet, decrypted.
+    Inner {
+        /// The packet with its padding removed.
+        packet: Vec<u8>,
+        /// Whether it is the first thing heard in its session.
+        fresh: bool,
+    },
+    /// An empty packet, decrypted.
+    Keepalive {
+        /// Whether it is the first thing heard in its session.
+        fresh: bool,
+    },
+    /// A cookie was stored for the next initiation.
+    CookieStored,
+    /// The session it names is gone here; the other side may not know.
+    NoSession,
+    /// A true initiation whose stamp is not newer than the last one's: a replay, or a peer whose
+    /// clock went back.
+    OldStamp,
+    /// Not authentic, a duplicate, or out of place.
+    Refused,
+}
+
+/// What the timers want sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    /// Nothing.
+    Idle,
+    /// A handshake to renew or retry a session.
+    Initiation(Vec<u8>),
+    /// A sign of life the protocol owes.
+    Keepalive(Vec<u8>),
+}
+
+impl Session {
+    /// A tunnel from our key to `peer`, with a 24-bit index nobody else uses. The clock must read
+    /// 1970 or later.
+    pub(crate) fn new(secret: &StaticSecret, peer: TunnelPublic, index: u32) -> Self {
+        // The gate has already counted each handshake; a second real limiter would count twice.
+        let unlimited = Arc::new(RateLimiter::new(&PublicKey::from(secret), u64::MAX));
+        let mut tunn = Tunn::new(
+            secret.clone(),
+            PublicKey::from(peer.0),
+            None,
+            None,
+            index,
+            Some(unlimited),
+        );
+        tunn.update_timers(&mut [0; SHORTEST_BUFFER]);
+        Self {
+            tunn,
+            index,
+            proved: None,
+        }
+    }
+
+    /// The index datagrams for this tunnel carry.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether something sealed would be understood: a proved session exists and is not too old.
+    pub(crate) fn is_live(&self) -> bool {
+        self.proved.is_some() && self.tunn.time_since_last_handshake().is_some()
+    }
+
+    /// Begins a handshake, even if one is under way.
+    pub(crate) fn initiate(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = [0; SHORTEST_BUFFER];
+        match self.tunn.format_handshake_initiation(&mut buffer, true) {
+            TunnResult::WriteToNetwork(initiation) => Some(initiation.to_vec()),
+            _ => None,
+        }
+    }
+
+    /// Encrypts an inner packet. `None` without a live session: the caller's queue decides.
+    pub(crate) fn seal(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_live() {
+            return None;
+        }
+        let mut buffer = vec![0; (packet.len() + OVERHEAD).max(SHORTEST_BUFFER)];
+        let length = match self.tunn.encapsulate(packet, &mut buffer) {
+            TunnResult::WriteToNetwork(sealed) => sealed.len(),
+            _ => return None,
+        };
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    /// Opens a datagram the gate has passed. `source` is for boringtun's cookies only.
+    pub(crate) fn open(&mut self, source: IpAddr, datagram: &[u8]) -> Opened {
+        if datagram.len() > MAX_DATAGRAM {
+            return Opened::Refused;
+        }
+        let mut buffer = [0; MAX_DATAGRAM];
+        let receiver = datagram.first().map(|kind| receiver_index(*kind, datagram));
+        match self.tunn.decapsulate(Some(source), datagram, &mut buffer) {
+            TunnResult::WriteToNetwork(reply) if reply.first() == Some(&2) => {
+                let answer = reply.to_vec();
+                self.note_unproved(&answer);
+                Opened::Answer(answer)
+            }
+            TunnResult::WriteToNetwork(reply) if reply.first() == Some(&4) => {
+                let keepalive = reply.to_vec();
+                self.proved = receiver;
+                Opened::Established(keepalive)
+            }
+            TunnResult::WriteToNetwork(_) => Opened::Refused,
+            TunnResult::WriteToTunnelV6(packet, _) => {
+                let packet = packet.to_vec();
+                Opened::Inner {
+                    packet,
+                    fresh: self.note_proved(receiver),
+                }
+            }
+            TunnResult::WriteToTunnelV4(..) => Opened::Refused,
+            TunnResult::Done if datagram.first() == Some(&3) => Opened::CookieStored,
+            TunnResult::Done => Opened::Keepalive {
+                fresh: self.note_proved(receiver),
+            },
+            TunnResult::Err(WireGuardError::NoCurrentSession) => Opened::NoSession,
+            TunnResult::Err(WireGuardError::WrongIndex) => Opened::NoSession,
+            TunnResult::Err(WireGuardError::WrongTai64nTimestamp) => Opened::OldStamp,
+            TunnResult::Err(_) => Opened::Refused,
+        }
+    }
+
+    /// Runs the timers; due every 250 ms and right after waking from suspend.
+    pub(crate) fn tick(&mut self) -> Tick {
+        let mut buffer = [0; SHORTEST_BUFFER];
+        match self.tunn.update_timers(&mut buffer) {
+            TunnResult::WriteToNetwork(sent) if sent.first() == Some(&1) => {
+                Tick::Initiation(sent.to_vec())
+            }
+            TunnResult::WriteToNetwork(sent) => Tick::Keepalive(sent.to_vec()),
+            _ => Tick::Idle,
+        }
+    }
+
+    /// Notes that data decrypted under this receiver index; true the first time.
+    fn note_proved(&mut self, receiver: Option<u32>) -> bool {
+        let Some(receiver) = receiver else {
+            return false;
+        };
+        // A straggler of an older session decrypts too and proves nothing new.
+        let newer = self.proved.is_none_or(|proved| {
+            proved != receiver && (receiver.wrapping_sub(proved) & 0xff) < 0x80
+        });
+        if newer {
+            self.proved = Some(receiver);
+        }
+        newer
+    }
+
+    /// An accepted initiation may take the ring place of the session in use; then there is none.
+    fn note_unproved(&mut self, answer: &[u8]) {
+        let taken = answer.get(4..8).map(le_u32);
+        if let (Some(proved), Some(taken)) = (self.proved, taken)
+            && proved % RING == taken % RING
+        {
+            self.proved = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("index", &self.index)
+            .field("proved", &self.proved)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Our own index in a datagram: behind the sender's in a response, first elsewhere.
+fn receiver_index(kind: u8, datagram: &[u8]) -> u32 {
+    let at = if kind == 2 { 8 } else { 4 };
+    datagram.get(at..at + 4).map_or(0, le_u32)
+}
+
+fn le_u32(bytes: &[u8]) -> u32 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u32::from(*byte))
+}

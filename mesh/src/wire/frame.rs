@@ -1,0 +1,148 @@
+//! Frames: `version u8, kind u8, length u16 big-endian, body`, one after the other.
+//!
+//! `push` appends one, `frames` walks a payload. A frame of another version or an unknown kind is
+//! skipped by its length; a cut one ends the walk. What a body means is `message`'s business.
+
+use super::{MAX_PAYLOAD, WIRE_OLDEST, WIRE_VERSION};
+
+/// Bytes before the body.
+pub(crate) const HEADER: usize = 4;
+
+/// One frame of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    /// What the body is.
+    pub(crate) kind: u8,
+    /// The body, unread.
+    pub(crate) body: &'a [u8],
+}
+
+/// Why a frame was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Its version is not ours; the walk goes on behind it.
+    Version,
+    /// It is shorter than it says; nothing behind it can be read.
+    Cut,
+}
+
+/// Appends a frame. False, and nothing appended, if the payload would exceed `MAX_PAYLOAD`.
+pub(crate) fn push(payload: &mut Vec<u8>, kind: u8, body: &[u8]) -> bool {
+    if payload.len() + HEADER + body.len() > MAX_PAYLOAD {
+        return false;
+    }
+    let length = u16::try_from(body.len()).expect("a payload is shorter than 64 KiB");
+    payload.extend_from_slice(&[WIRE_VERSION, kind]);
+    payload.extend_from_slice(&length.to_be_bytes());
+    payload.extend_from_slice(body);
+    true
+}
+
+/// Walks the frames of a payload.
+pub(crate) fn frames(payload: &[u8]) -> Frames<'_> {
+    Frames { rest: payload }
+}
+
+/// The walk.
+#[derive(Debug)]
+pub(crate) struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some((head, rest)) = self.rest.split_first_chunk::<HEADER>() else {
+            self.rest = &[];
+            return Some(Err(Unreadable::Cut));
+        };
+        let [version, kind, high, low] = *head;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let Some((body, rest)) = rest.split_at_checked(length) else {
+            self.rest = &[];
+            return Some(Err(Unreadable::Cut));
+        };
+        self.rest = rest;
+        if (WIRE_OLDEST..=WIRE_VERSION).contains(&version) {
+            Some(Ok(Frame { kind, body }))
+        } else {
+            Some(Err(Unreadable::Version))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn frames_come_back_in_order_until_the_payload_is_full() {
+        let mut payload = Vec::new();
+        assert!(push(&mut payload, 64, b"first"));
+        assert!(push(&mut payload, 65, b""));
+        assert!(!push(&mut payload, 66, &[0; MAX_PAYLOAD]));
+
+        let read: Vec<_> = frames(&payload).collect();
+
+        assert_eq!(
+            read,
+            [
+                Ok(Frame {
+                    kind: 64,
+                    body: b"first"
+                }),
+                Ok(Frame {
+                    kind: 65,
+                    body: b""
+                }),
+            ]
+        );
+    }
+
+    #[test]
+    fn another_version_is_skipped_and_a_cut_frame_ends_the_walk() {
+        let payload = [9, 64, 0, 1, 7, 1, 70, 0, 1, 8, 1, 71, 0, 9, 1];
+
+        let read: Vec<_> = frames(&payload).collect();
+
+        assert_eq!(
+            read,
+            [
+                Err(Unreadable::Version),
+                Ok(Frame {
+                    kind: 70,
+                    body: &[8]
+                }),
+                Err(Unreadable::Cut),
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_frames_survive_the_way(
+            written in proptest::collection::vec((any::<u8>(), proptest::collection::vec(any::<u8>(), 0..90)), 0..9)
+        ) {
+            let mut payload = Vec::new();
+            for (kind, body) in &written {
+                prop_assert!(push(&mut payload, *kind, body));
+            }
+            let read: Vec<_> = frames(&payload)
+                .map(|frame| frame.map(|frame| (frame.kind, frame.body.to_vec())))
+                .collect::<Result<_, _>>()
+                .expect("what was pushed can be read");
+            prop_assert_eq!(read, written);
+        }
+
+        #[test]
+        fn random_bytes_end_the_walk(bytes in proptest::collection::vec(any::<u8>(), 0..1_200)) {
+            prop_assert!(frames(&bytes).count() <= bytes.len());
+        }
+    }
+}

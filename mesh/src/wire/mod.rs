@@ -1,0 +1,34 @@
+//! What stands inside a tunnel, byte for byte.
+//!
+//! `packet` is the outer shape, an IPv6/UDP datagram between two overlay addresses; `frame` cuts
+//! the payload of the small-message port into frames; `message` is what the mesh itself says.
+//! Invariant: no parser here panics or allocates more than its input, whatever the bytes.
+
+pub(crate) mod frame;
+pub(crate) mod message;
+pub(crate) mod packet;
+
+/// The wire version this software speaks.
+pub(crate) const WIRE_VERSION: u8 = 1;
+
+/// The oldest wire version this software still reads.
+pub(crate) const WIRE_OLDEST: u8 = 1;
+
+/// Inner UDP port of small messages.
+pub(crate) const MESSAGE_PORT: u16 = 5_182;
+
+/// Inner UDP port of stream datagrams.
+pub(crate) const STREAM_PORT: u16 = 5_183;
+
+/// The longest payload of one datagram of small messages, frame headers included. With 48 bytes
+/// of inner headers, 32 of the tunnel and 48 outside it stays below 1,280.
+pub(crate) const MAX_PAYLOAD: usize = 1_100;
+
+/// The longest body of one frame.
+pub const MAX_MESSAGE: usize = MAX_PAYLOAD - frame::HEADER;
+
+/// The longest stream datagram.
+pub(crate) const MAX_STREAM_PACKET: usize = 1_200;
+
+/// Frame kinds from here on belong to the application and are carried unread.
+pub(crate) const FIRST_APPLICATION_KIND: u8 = 64;
