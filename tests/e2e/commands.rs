@@ -116,3 +116,34 @@ fn keys_are_for_their_owner_only() {
         assert_eq!(mode, 0o600, "{}", path.display());
     }
 }
+
+#[test]
+fn the_example_configuration_is_right_as_it_stands_and_with_every_line_live() {
+    let mut world = World::on_loopback(OUTLAST);
+    let node = world.add("a");
+    let example = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/outlast.example.toml"
+    );
+    world.node(node).run(&["check-config", "--config", example]);
+
+    let text = std::fs::read_to_string(example).expect("the example is there");
+    let is_setting = |line: &str| line.starts_with("# ") && line.contains(" = ");
+    let live: Vec<_> = text
+        .lines()
+        .map(|line| if is_setting(line) { &line[2..] } else { line })
+        .collect();
+    assert_eq!(
+        live.iter()
+            .filter(|line| line.contains(" = ") && !line.starts_with('#'))
+            .count(),
+        4
+    );
+    let file = world.dir().join("live.toml");
+    std::fs::write(&file, live.join("\n")).expect("write the configuration");
+    world.node(node).run(&[
+        "check-config",
+        "--config",
+        file.to_str().expect("a plain path"),
+    ]);
+}
