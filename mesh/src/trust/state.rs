@@ -91,7 +91,8 @@ pub struct Frozen {
     /// The two.
     pub statements: [StatementId; 2],
     /// The later clock of the two. What the author signed until then stands, so that nobody loses
-    /// membership over a restored disk; what it signed after counts for nothing.
+    /// membership over a restored disk; what it signed after counts for nothing. Whoever stole the
+    /// key chooses its own clocks and can undo what the author vouched for; eviction answers that.
     pub hlc: u64,
 }
 

@@ -129,6 +129,30 @@ async fn a_full_outward_queue_holds_quic_back_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_slow_way_out_delays_and_loses_nothing() {
+    let net = Net::with_pause(2, Duration::from_millis(1));
+    let [a, b] = [net.streams(0), net.streams(1)];
+    let reading = tokio::spawn(async move {
+        let (_from, connection) = b.accept().await.unwrap();
+        let (_send, mut recv) = connection.accept_bi().await.unwrap();
+        recv.read_to_end(1 << 20).await.unwrap().len()
+    });
+    let connection = a.connect(net.id(1)).await.unwrap();
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&vec![5; 300_000]).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(reading.await.unwrap(), 300_000);
+    assert_eq!(connection.stats().path.lost_packets, 0);
+    assert_eq!(
+        net.sockets
+            .iter()
+            .map(|socket| socket.dropped())
+            .sum::<u64>(),
+        0
+    );
+}
+
+#[tokio::test]
 async fn a_full_inward_queue_drops_and_counts() {
     let from = address(&NodeKey::generate());
     let socket = VirtualSocket::new(from);
@@ -169,6 +193,11 @@ struct Net {
 
 impl Net {
     fn of(count: usize) -> Self {
+        Self::with_pause(count, Duration::ZERO)
+    }
+
+    /// Every 16 datagrams a socket rests for `pause`.
+    fn with_pause(count: usize, pause: Duration) -> Self {
         let keys: Vec<_> = (0..count).map(|_| NodeKey::generate()).collect();
         let sockets: Vec<_> = keys
             .iter()
@@ -176,7 +205,7 @@ impl Net {
             .collect();
         let longest = Arc::default();
         let pumps = (0..count)
-            .map(|from| tokio::spawn(pump(sockets.clone(), from, Arc::clone(&longest))))
+            .map(|from| tokio::spawn(pump(sockets.clone(), from, Arc::clone(&longest), pause)))
             .collect();
         Self {
             ids: keys.iter().map(NodeKey::id).collect(),
@@ -206,11 +235,15 @@ async fn pump(
     sockets: Vec<Arc<VirtualSocket>>,
     from: usize,
     longest: Arc<std::sync::atomic::AtomicUsize>,
+    pause: Duration,
 ) {
     use quinn::AsyncUdpSocket;
     let source = sockets[from].local_addr().unwrap();
-    loop {
+    for count in 1_u64.. {
         let (to, datagram) = sockets[from].outward().await;
+        if count % 16 == 0 && !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         longest.fetch_max(datagram.len(), std::sync::atomic::Ordering::Relaxed);
         if let Some(socket) = sockets
             .iter()

@@ -214,3 +214,29 @@ fn another_admin_key_issues_nothing() {
         "{refusal}"
     );
 }
+
+#[test]
+fn refusals_survive_the_wire() {
+    let mesh = MeshId([1; 32]);
+    let refusals = [
+        JoinRefusal::Used {
+            by: id(1),
+            name: "n1".into(),
+            at_ms: START,
+        },
+        JoinRefusal::Expired { at_ms: START },
+        JoinRefusal::Altered,
+        JoinRefusal::Foreign(mesh),
+        JoinRefusal::Pinned("web3".into()),
+        JoinRefusal::Name("Web".into()),
+        JoinRefusal::NeedsApproval,
+        JoinRefusal::Upgrade,
+        JoinRefusal::Clock { now_ms: 0 },
+        JoinRefusal::Copied,
+        JoinRefusal::NotMember(mesh),
+    ];
+    for refusal in refusals {
+        let bytes = postcard::to_stdvec(&refusal).unwrap();
+        assert_eq!(postcard::from_bytes::<JoinRefusal>(&bytes), Ok(refusal));
+    }
+}

@@ -96,6 +96,41 @@ proptest! {
     }
 
     #[test]
+    fn geneses_survive_their_encoding(
+        version: u16,
+        names in ("[a-z0-9-]{1,63}", "[a-z0-9-]{1,63}"),
+        nonce: [u8; 16],
+        recovery: Option<[u8; 32]>,
+        founder: [u8; 32],
+        created_ms: u64,
+    ) {
+        let genesis = Genesis {
+            version,
+            name: names.0,
+            nonce,
+            recovery,
+            admin: NodeKey::from_seed(&[1; 32]).public(),
+            founder: NodeId(founder),
+            founder_name: names.1,
+            created_ms,
+        };
+        let statement = logged(kind::GENESIS, 1, &genesis);
+        let (_place, payload) = read(&statement).unwrap();
+        prop_assert_eq!(payload, Payload::Genesis(genesis));
+        let second = logged(kind::GENESIS, 2, &statement.body);
+        prop_assert!(read(&second).is_err());
+    }
+
+    #[test]
+    fn witnesses_survive_their_encoding(join: [u8; 32], seq in 1_u32.., hlc: u64) {
+        let witness = Witness { join: StatementId(join) };
+        let header = LogHeader { seq, prev: [u8::from(seq > 1); 32], hlc };
+        let body = log_body(header, &witness);
+        let statement = Statement::sign(kind::WITNESS, &MESH, &NodeKey::from_seed(&[1; 32]), body);
+        prop_assert_eq!(read(&statement), Ok((Place::Log(header), Payload::Witness(witness))));
+    }
+
+    #[test]
     fn any_body_is_read_without_a_panic(
         kind: u8,
         body in prop::collection::vec(any::<u8>(), 0..300),
