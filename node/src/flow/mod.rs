@@ -8,6 +8,7 @@
 
 mod clock;
 mod fetch;
+mod inward;
 mod keep;
 mod live;
 mod local;
@@ -34,7 +35,6 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::collect::Tick as Reading;
 use crate::collect::{Collector, Tick, TunnelStats};
 use crate::replica::Replica;
 use fetch::Fetcher;

@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::{Event, Mesh, NodeId, PeerState};
-use outlast_store::{LogId, SchemaHash, Seal, Seq, SignedRow};
+use outlast_store::{LogId, SchemaHash, Seal, SignedRow};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::fetch::{Fetcher, Progress};
+use super::inward::Inward;
 use super::keep::{Job, Note};
 use super::live::LiveRows;
 use super::local::OwnRow;
-use super::parts::Parts;
 use super::serve::{Inquiry, PER_PEER, Server};
 use super::wire::{self, DIGEST, HeldAnswer, KEYROW, KeyRow, Part, ROW, SEAL};
 use super::{Shared, node_of, origin_of};
@@ -60,6 +60,8 @@ pub(super) struct Remote {
     live: LiveRows,
     peers: BTreeMap<NodeId, Remembered>,
     fetches: BTreeMap<u64, AbortHandle>,
+    /// Every stream's task: they end with this one.
+    tasks: JoinSet<()>,
     ticks: u64,
     ready: bool,
     earlier_sealed: bool,
@@ -69,22 +71,11 @@ pub(super) struct Remote {
 /// What is remembered of a connected peer.
 #[derive(Debug, Default)]
 struct Remembered {
-    parts: Parts,
-    keys: VecDeque<SignedRow>,
-    awaiting_key: VecDeque<Delta>,
+    inward: Inward,
     awaiting_schema: VecDeque<(SchemaHash, SignedRow)>,
     fetching: BTreeSet<SchemaHash>,
-    key_requested: Option<Instant>,
     key_answered: Option<Instant>,
     served: usize,
-}
-
-/// A live row that can't be read without its key row.
-#[derive(Debug)]
-struct Delta {
-    row: (LogId, Seq),
-    key: Seq,
-    bytes: Bytes,
 }
 
 impl Remote {
@@ -108,6 +99,7 @@ impl Remote {
             live: LiveRows::default(),
             peers: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            tasks: JoinSet::new(),
             ticks: 0,
             ready: false,
             earlier_sealed: false,
@@ -155,8 +147,8 @@ impl Remote {
         }
         while let Some(request) = self.replica.poll_request(now) {
             let id = request.id;
-            let fetch = tokio::spawn(self.fetcher.clone().run(request));
-            self.fetches.insert(id, fetch.abort_handle());
+            let fetch = self.tasks.spawn(self.fetcher.clone().run(request));
+            self.fetches.insert(id, fetch);
         }
     }
 
@@ -278,7 +270,8 @@ impl Remote {
         match self.peers.get_mut(&from) {
             Some(peer) if peer.served < PER_PEER && served < MAX_SERVED => {
                 peer.served += 1;
-                tokio::spawn(self.server.clone().serve(from, send, recv));
+                self.tasks
+                    .spawn(self.server.clone().serve(from, send, recv));
             }
             _ => {
                 self.shared.refuse("question: too many at a time");
@@ -404,6 +397,13 @@ impl Remote {
             self.store_soon(Job::SealClosed(self.earlier.clone()));
         }
         self.ticks += 1;
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a stream's task panicked");
+            }
+        }
         self.follow_round_trips();
         self.publish(now);
     }
@@ -433,7 +433,7 @@ impl Remote {
         let parked = self
             .peers
             .values()
-            .map(|peer| peer.awaiting_key.len() + peer.awaiting_schema.len());
+            .map(|peer| peer.inward.waiting() + peer.awaiting_schema.len());
         let (parked, in_flight) = (
             parked.sum::<usize>() as u64,
             self.replica.in_flight() as u64,
