@@ -196,7 +196,7 @@ impl Lines {
         line.truncate(end);
         String::from_utf8(line)
             .map(Some)
-            .map_err(|_| LineError::NotText)
+            .map_err(|_not_utf8| LineError::NotText)
     }
 }
 

@@ -217,7 +217,7 @@ impl Daemon {
         };
         self.running
             .set(running)
-            .map_err(|_| anyhow::anyhow!("the node is running already"))
+            .map_err(|_second| anyhow::anyhow!("the node is running already"))
     }
 
     /// The addresses to tell others; where names aren't resolved in time the node starts without them.

@@ -180,7 +180,7 @@ pub(crate) fn already_joined(
             "this node is a member of mesh {} already, and the token is for mesh {}; \
              name an empty directory with --state-dir to join another",
             visible(&folded.name),
-            visible(&token.mesh_name())
+            visible(token.mesh_name())
         )));
     }
     describe(&folded.members, &folded.name, me)

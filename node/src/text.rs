@@ -211,11 +211,11 @@ impl Printer {
     }
 
     /// Writes rows as columns two spaces apart, the first row being the heading.
-    pub(crate) fn table(&mut self, rows: &[Vec<String>]) -> Result<(), Failure> {
+    pub(crate) fn table(&mut self, rows: &[Vec<Cell>]) -> Result<(), Failure> {
         let mut widths: Vec<usize> = Vec::new();
         for row in rows {
             for (column, cell) in row.iter().enumerate() {
-                let width = cell.chars().count();
+                let width = cell.text.chars().count();
                 match widths.get_mut(column) {
                     Some(widest) => *widest = (*widest).max(width),
                     None => widths.push(width),
@@ -225,17 +225,53 @@ impl Printer {
         for (at, row) in rows.iter().enumerate() {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
-                let _ = write!(line, "{cell:<width$}  ", width = widths[column]);
+                let last = column + 1 == row.len();
+                let width = if last { 0 } else { widths[column] + 2 };
+                let padded = format!("{:<width$}", cell.text);
+                let tone = if at == 0 {
+                    Some(Tone::Faint)
+                } else {
+                    cell.tone
+                };
+                line += &tone.map_or_else(|| padded.clone(), |tone| self.toned(tone, &padded));
             }
-            let line = line.trim_end();
-            let line = if at == 0 {
-                self.toned(Tone::Faint, line)
-            } else {
-                line.to_owned()
-            };
-            self.line(line)?;
+            self.line(line.trim_end())?;
         }
         Ok(())
+    }
+}
+
+/// One cell of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// The state of a node, in the colour of what it means.
+    pub(crate) fn state(state: &str) -> Self {
+        let tone = match state {
+            "alive" => Tone::Good,
+            "stale" | "suspect" | "unknown" => Tone::Doubtful,
+            "left" | "retired" => Tone::Faint,
+            _ => Tone::Bad,
+        };
+        Self {
+            text: visible(state).into_owned(),
+            tone: Some(tone),
+        }
+    }
+
+    /// A row of headings.
+    pub(crate) fn headings<const N: usize>(titles: [&str; N]) -> Vec<Self> {
+        titles.map(|title| title.to_owned().into()).to_vec()
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, tone: None }
     }
 }
 

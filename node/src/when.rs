@@ -21,9 +21,9 @@ pub(crate) fn moment(text: &str, now_ms: i64) -> Result<i64, String> {
     if text.bytes().all(|letter| letter.is_ascii_digit()) && !text.is_empty() {
         return text
             .parse()
-            .map_err(|_| format!("`{text}` is too far from now"));
+            .map_err(|_out_of_range| format!("`{text}` is too far from now"));
     }
-    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| {
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_unread| {
         format!(
             "`{text}` is no moment; write now, -10m, 2026-11-23T10:00:00Z or milliseconds since the epoch"
         )
@@ -46,7 +46,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
                 .trim_start_matches(|c: char| c.is_ascii_alphabetic())
                 .len();
         let (unit, after) = after.split_at(letters);
-        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let number: u64 = number.parse().map_err(|_unread| wrong())?;
         let unit_ms = match unit {
             "ms" => 1,
             "s" => 1_000,
@@ -68,7 +68,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 fn millis(text: &str) -> Result<i64, String> {
     let ms = duration(text)?.as_millis();
-    i64::try_from(ms).map_err(|_| format!("`{text}` is longer than can be counted"))
+    i64::try_from(ms).map_err(|_out_of_range| format!("`{text}` is longer than can be counted"))
 }
 
 /// Milliseconds since the Unix epoch by this machine's clock.

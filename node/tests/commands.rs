@@ -13,7 +13,7 @@ struct Home {
 impl Home {
     fn new() -> Self {
         Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().expect("make a home"),
         }
     }
 
@@ -36,12 +36,12 @@ impl Home {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
+            .expect("start the program");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
         // A command that reads nothing has closed it already.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
-        child.wait_with_output().unwrap()
+        child.wait_with_output().expect("wait for the program")
     }
 
     fn ok(&self, node: &str, arguments: &[&str], input: &str) -> String {
@@ -57,16 +57,19 @@ impl Home {
             "",
             "{arguments:?} printed something and failed"
         );
-        (output.status.code().unwrap(), err(&output))
+        (
+            output.status.code().expect("it was not killed"),
+            err(&output),
+        )
     }
 }
 
 fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout.clone()).expect("text")
 }
 
 fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    String::from_utf8(output.stderr.clone()).expect("text")
 }
 
 #[test]

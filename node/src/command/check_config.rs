@@ -19,7 +19,7 @@ pub(super) fn run(global: &Global, out: &mut Printer) -> Result<(), Failure> {
     out.line(format!("{}: {seen}", file.display()))?;
     let listen = config
         .listen
-        .map_or("[::]:51800".to_owned(), |address| address.to_string());
+        .map_or_else(|| "[::]:51800".to_owned(), |address| address.to_string());
     out.line(format!("listen = \"{listen}\""))?;
     out.line(format!("endpoints = {:?}", config.endpoints))?;
     out.line(format!("dashboard = \"{}\"", config.dashboard))?;

@@ -131,7 +131,7 @@ pub(super) fn show(invited: &Invited, as_json: bool, out: &mut Printer) -> Resul
     };
     aside(format!(
         "this token admits {machines} to mesh {} until {}; whoever holds it can use it",
-        visible(&invited.token.mesh_name()),
+        visible(invited.token.mesh_name()),
         text::moment(until_ms)
     ));
     aside("on each new machine: outlast join < token, then: outlast up");

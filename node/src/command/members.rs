@@ -8,7 +8,7 @@ use crate::control::Request;
 use crate::failure::Failure;
 use crate::membership::Membership;
 use crate::state::StateDir;
-use crate::text::{self, Printer, visible};
+use crate::text::{self, Cell, Printer, visible};
 
 pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> Result<(), Failure> {
     let state = StateDir::resolve(global)?;
@@ -19,11 +19,7 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
     if arguments.json {
         return out.json(&members);
     }
-    let mut rows = vec![
-        ["NAME", "ID", "ADDRESS", "STATE", "JOINED"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let mut rows = vec![Cell::headings(["NAME", "ID", "ADDRESS", "STATE", "JOINED"])];
     for member in members.as_array().into_iter().flatten() {
         let field = |name: &str| visible(member[name].as_str().unwrap_or("-")).into_owned();
         let id: String = field("id").chars().take(8).collect();
@@ -31,11 +27,11 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
             .as_i64()
             .map_or_else(|| "-".to_owned(), text::moment);
         rows.push(vec![
-            field("name"),
-            id,
-            field("address"),
-            field("state"),
-            joined,
+            field("name").into(),
+            id.into(),
+            field("address").into(),
+            Cell::state(member["state"].as_str().unwrap_or("-")),
+            joined.into(),
         ]);
     }
     out.table(&rows)

@@ -9,7 +9,7 @@ use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::text::{self, Printer, Tone, visible};
+use crate::text::{self, Cell, Printer, Tone, visible};
 use crate::when;
 
 /// Between two pictures of `--watch`.
@@ -118,13 +118,13 @@ fn peers(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     let heading = [
         "PEER", "STATE", "PATH", "RTT", "HEARD", "LACKS", "SENT", "RECEIVED", "ENDPOINT",
     ];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let mut rows = vec![Cell::headings(heading)];
     rows.extend(peers.iter().map(peer_row));
     out.line("")?;
     out.table(&rows)
 }
 
-fn peer_row(peer: &Value) -> Vec<String> {
+fn peer_row(peer: &Value) -> Vec<Cell> {
     let path = match peer["via"].as_str() {
         Some(via) => format!("relay through {}", visible(via)),
         None => shown(&peer["path"]),
@@ -146,15 +146,15 @@ fn peer_row(peer: &Value) -> Vec<String> {
         samples => format!("{} samples", text::count(samples)),
     };
     vec![
-        shown(&peer["name"]),
-        shown(&peer["state"]),
-        path,
-        rtt,
-        heard,
-        backlog,
-        text::size(peer["tx_bytes"].as_u64().unwrap_or(0)),
-        text::size(peer["rx_bytes"].as_u64().unwrap_or(0)),
-        shown(&peer["endpoint"]),
+        shown(&peer["name"]).into(),
+        Cell::state(peer["state"].as_str().unwrap_or("-")),
+        path.into(),
+        rtt.into(),
+        heard.into(),
+        backlog.into(),
+        text::size(peer["tx_bytes"].as_u64().unwrap_or(0)).into(),
+        text::size(peer["rx_bytes"].as_u64().unwrap_or(0)).into(),
+        shown(&peer["endpoint"]).into(),
     ]
 }
 
