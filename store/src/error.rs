@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::query::QueryError;
 use crate::{LogId, Origin, SchemaHash, Seq};
 
 /// Why a store did not open. Damage is no reason: the store then starts without what is damaged.
@@ -98,15 +99,15 @@ pub enum StoreError {
         /// What the system answered.
         source: io::Error,
     },
-    /// A sealed block could not be read; its generation is being set aside.
-    #[error("generation {generation} cannot be read: {why}")]
-    Unreadable {
-        /// Which generation.
-        generation: u32,
-        /// What the engine or our own checksum says.
+    /// What was asked is not a query, or its answer would be too large.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The disk did not take what is in memory.
+    #[error("{bytes} bytes are in memory only: {why}")]
+    NotDurable {
+        /// How many.
+        bytes: u64,
+        /// What the disk answered.
         why: String,
     },
-    /// The store was closed.
-    #[error("the store is closed")]
-    Closed,
 }

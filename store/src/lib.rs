@@ -1,29 +1,56 @@
 //! Samples on disk: a spool for fresh rows, sealed blocks in sled, interval sets, queries.
 //!
 //! Knows no other crate of ours; is given a signer and a verifier.
+//!
+//! | what | is durable when |
+//! |---|---|
+//! | an epoch's id, a schema | the call that made it has returned |
+//! | a row | the spool has synced it: at most `sync_every` later; `synced` says how far |
+//! | a sealed block | its generation was synced: at most 30 s later; until then the spool keeps its rows |
+//! | a block brought by others | the same; before that it is simply asked for again |
+//! | what retention took | before its generation is deleted |
+//!
+//! Always true: one content per identity; `held` is rebuilt from what is on disk, there is no cursor; the store starts
+//! whatever is damaged; nothing that calls `append` waits for a disk; every bound is a constant with what happens at it.
+//!
+//! The way of a row: `append` -> `state` (tail, in memory) -> `spooler` -> `tail` (spool file); at the end of its window
+//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled); back through `read`.
 
+mod answer;
+mod append;
 pub mod block;
+mod engine;
 mod error;
 #[cfg(test)]
 mod given;
 pub mod interval;
 pub mod key;
+mod ledger;
 mod open;
 pub mod query;
+mod read;
+mod record;
+mod retain;
 pub mod row;
 pub mod sample;
+mod schemas;
+mod seal;
 pub mod series;
+mod shelf;
+mod spooler;
+mod state;
+mod tail;
 mod varint;
+mod writer;
 
+pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Source, Stats};
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
 pub use error::{OpenError, StoreError};
 pub use interval::IntervalSet;
-pub use open::{
-    Appended, Check, Keys, LogTally, Parcel, Quarantined, Sealed, Sign, Source, Stats, Store,
-    StoreConfig, Verify,
-};
+pub use open::{Check, Keys, Sign, Store, StoreConfig, Verify};
 pub use query::{Evaluation, Pattern, Query, QueryError, SeriesPoints, Step, rates};
 pub use row::{Row, SignedRow, delta_key};
 pub use sample::{Clock, ClockSource, Epoch, LogId, Origin, Seq, StoreId};
 pub use series::{Kind, Schema, SchemaDelta, SchemaHash, Series};
+pub use shelf::verify_generation;
 pub use varint::FormatError;

@@ -1,17 +1,36 @@
-//! The store's handle: what it is given, how it opens, what it answers.
+//! The store's handle: what it is given, how it opens and closes.
+//!
+//! `open` checks FORMAT, reads the small files and the spool, starts the threads and returns: sampling can begin. A
+//! third thread then reads the generations, newest first; what is no good goes to quarantine and `ready` turns true.
+//! Files: `FORMAT`, `id` (this store's random id), `epoch` (the last epoch begun), `spool/`, `gen-NNNNNN/`, `quarantine/`,
+//! `schemas`, `gone`, `evidence`, `ballast`.
+//! Absent: what the calls do (`append`, `seal`, `read`), what the threads do (`spooler`, `writer`).
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use crate::append::Own;
 use crate::error::{OpenError, StoreError};
-use crate::{
-    Clock, IntervalSet, LogId, Origin, Query, Schema, SchemaDelta, SchemaHash, Seal, Seq,
-    SeriesPoints, SignedRow,
-};
+use crate::interval::IntervalSet;
+use crate::ledger::{self, Ledger};
+use crate::retain::GoneLedger;
+use crate::row::SignedRow;
+use crate::sample::{LogId, Origin, StoreId};
+use crate::schemas::Schemas;
+use crate::shelf::{Shelf, locked};
+use crate::state::State;
+use crate::tail::{Recovered, Spool};
+use crate::{spooler, writer};
+
+/// The newest format of a store's directory that this release reads, and the one it writes.
+const FORMAT: u32 = 1;
+const FORMAT_WORD: &str = "outlast-store";
 
 /// Verifies a generation's directory in a child process; `Err` says what is wrong with it.
 pub type Check = Box<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
@@ -60,209 +79,319 @@ impl fmt::Debug for StoreConfig {
     }
 }
 
-/// Who handed a row over, which decides whether its signature must be checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The origin itself, through its own tunnel: believed.
-    Origin,
-    /// Somebody else: believed when the origin's signature is good.
-    Holder,
+/// Sizes and times that tests make small; in life they are what `Default` says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    /// A generation is closed when it has this much.
+    pub(crate) generation_bytes: u64,
+    /// A generation is closed at this age.
+    pub(crate) generation_age: Duration,
+    /// Sealed blocks wait in memory this long at most before sled takes and syncs them; the spool covers them so long.
+    pub(crate) flush_every: Duration,
+    /// sled's memory grows with what was written since the open: it is closed and opened again after this much.
+    pub(crate) reopen_bytes: u64,
+    /// Opening and reading a whole generation; beyond it the generation is given up.
+    pub(crate) open_deadline: Duration,
 }
 
-/// What became of a row or block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// It is held from here on.
-    New,
-    /// Its rows were held already, or were held once and are gone by retention.
-    Known,
-    /// Another signed content stands under its identity; both are kept as evidence.
-    Conflict,
+impl Tuning {
+    /// Generations of 64 MB, smaller where the bound is below 512 MB, so that dropping one never drops most.
+    fn for_limit(limit_bytes: u64) -> Self {
+        Self {
+            generation_bytes: (limit_bytes / 8).clamp(1 << 20, 64 << 20),
+            generation_age: Duration::from_secs(24 * 3_600),
+            flush_every: Duration::from_secs(30),
+            reopen_bytes: 4 << 20,
+            open_deadline: Duration::from_secs(180),
+        }
+    }
 }
 
-/// What became of a seal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sealed {
-    /// Its rows are a block.
-    Done,
-    /// Rows are missing or differ: they, or the whole block, have to be fetched.
-    Waiting,
-    /// The block was there already.
-    Known,
+/// Handle to an open store; clones share it. Dropping the last one stops the threads without waiting for a sync:
+/// `close` is the way to lose nothing.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    threads: Arc<Threads>,
 }
 
-/// A piece of a log on its way to another node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parcel {
-    /// One encoded `SignedRow`.
-    Row(Vec<u8>),
-    /// One whole encoded `Block`.
-    Block(Vec<u8>),
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("dir", &self.shared.dir)
+            .finish_non_exhaustive()
+    }
 }
 
-/// Everything held of one log, counted and hashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogTally {
-    /// Which log.
-    pub log: LogId,
-    /// Rows held.
-    pub rows: u64,
-    /// Values present in them.
-    pub samples: u64,
-    /// BLAKE3 over the rows' canonical bytes in order of seq.
-    pub digest: [u8; 32],
+/// What the handle and the threads share. `state` is locked for short sections only, never across disk work.
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) limit_bytes: u64,
+    pub(crate) sync_every: Duration,
+    pub(crate) tuning: Tuning,
+    pub(crate) check: Option<Check>,
+    pub(crate) keys: Keys,
+    pub(crate) id: StoreId,
+    pub(crate) state: Mutex<State>,
+    pub(crate) schemas: Mutex<Schemas>,
+    pub(crate) own: Mutex<Option<Own>>,
+    pub(crate) gone: Mutex<GoneLedger>,
+    pub(crate) shelf: Shelf,
+    /// What the threads were asked to do, and whether they have.
+    pub(crate) orders: Mutex<Orders>,
+    pub(crate) ordered: Condvar,
 }
 
-/// A generation that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Its name below `quarantine/`.
-    pub name: String,
-    /// Why it was set aside; empty when an earlier run did it.
-    pub reason: String,
+/// Requests to the threads; a number that grows asks, the thread answers with the number it has served.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) stop: bool,
+    pub(crate) sync_asked: u64,
+    pub(crate) sync_done: u64,
+    /// So many blocks wait that the next flush should not.
+    pub(crate) flush_wanted: bool,
+    pub(crate) flush_asked: u64,
+    pub(crate) flush_done: u64,
 }
 
-/// How the store is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Bytes on disk, everything below the store's directory.
-    pub bytes: u64,
-    /// The bound on them.
-    pub limit_bytes: u64,
-    /// Wall time of the oldest row held. None: no rows.
-    pub oldest_ms: Option<i64>,
-    /// Wall time of the newest row held. None: no rows.
-    pub newest_ms: Option<i64>,
-    /// Series in the newest schema of each origin, summed.
-    pub series: u64,
-    /// Rows held.
-    pub rows: u64,
-    /// Generations on disk.
-    pub generations: u32,
-    /// Whether every generation has been read; before that `held` is incomplete.
-    pub ready: bool,
-    /// What was set aside and why.
-    pub quarantined: Vec<Quarantined>,
-    /// Identities seen with two signed contents.
-    pub conflicts: u64,
-    /// Damaged records skipped at open and blocks with a bad checksum.
-    pub damaged: u64,
-    /// Rows given up in memory because the disk took none for too long.
-    pub lost: u64,
-    /// Rows and blocks refused at a bound.
-    pub refused: u64,
-    /// One sentence; empty when all is well.
-    pub health: String,
-    /// The newest row of the running epoch that would survive a power cut. None: none yet.
-    pub synced: Option<(LogId, Seq)>,
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.state)
+    }
 }
 
-/// Handle to an open store; clones share it.
-#[derive(Clone, Debug)]
-pub struct Store {}
+struct Threads {
+    shared: Arc<Shared>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        locked(&self.shared.orders).stop = true;
+        self.shared.ordered.notify_all();
+    }
+}
 
 impl Store {
     /// Opens the store, returning once the spool is recovered; generations open in the background.
-    pub fn open(_config: StoreConfig, _keys: Keys) -> Result<Self, OpenError> {
-        unimplemented!()
+    pub fn open(config: StoreConfig, keys: Keys) -> Result<Self, OpenError> {
+        let tuning = Tuning::for_limit(config.limit_bytes);
+        Self::open_tuned(config, keys, tuning)
     }
+
+    pub(crate) fn open_tuned(
+        config: StoreConfig,
+        keys: Keys,
+        tuning: Tuning,
+    ) -> Result<Self, OpenError> {
+        let dir = config.dir;
+        fs::create_dir_all(&dir).map_err(at("make the store's directory", &dir))?;
+        check_format(&dir)?;
+        let id = store_id(&dir)?;
+        let (schemas, bad_schemas) = Schemas::open(&dir).map_err(at("read schemas", &dir))?;
+        let (gone_ledger, gone) = GoneLedger::open(&dir).map_err(at("read gone", &dir))?;
+        let (evidence, kept) =
+            Ledger::open(dir.join("evidence")).map_err(at("read evidence", &dir))?;
+        let spool_dir = dir.join("spool");
+        let (spool, recovered) =
+            Spool::open(&spool_dir).map_err(at("recover the spool", &spool_dir))?;
+        let mut state = recover(recovered, gone);
+        state.damaged += bad_schemas;
+        state.conflicts = kept.len() as u64;
+        let shared = Arc::new(Shared {
+            shelf: Shelf::new(&dir, tuning.open_deadline),
+            dir,
+            limit_bytes: config.limit_bytes,
+            sync_every: config.sync_every,
+            tuning,
+            check: config.check,
+            keys,
+            id,
+            state: Mutex::new(state),
+            schemas: Mutex::new(schemas),
+            own: Mutex::default(),
+            gone: Mutex::new(gone_ledger),
+            orders: Mutex::default(),
+            ordered: Condvar::new(),
+        });
+        let threads = start(&shared, spool, evidence)?;
+        Ok(Self { shared, threads })
+    }
+
     /// Whether every generation has been read. Before that `held` lacks sealed rows: don't ask peers yet.
     pub fn ready(&self) -> bool {
-        unimplemented!()
+        self.shared.state().ready
     }
-    /// Starts this run's epoch; its id is on disk when this returns.
-    pub fn begin_epoch(&self) -> Result<LogId, StoreError> {
-        unimplemented!()
-    }
-    /// Adds a schema to those of an origin.
-    pub fn define(&self, _origin: Origin, _delta: SchemaDelta) -> Result<SchemaHash, StoreError> {
-        unimplemented!()
-    }
-    /// The series a schema stands for. None: not known here.
-    pub fn schema(&self, _hash: &SchemaHash) -> Option<Arc<Schema>> {
-        unimplemented!()
-    }
-    /// A schema as it travels. None: not known here.
-    pub fn schema_delta(&self, _hash: &SchemaHash) -> Option<SchemaDelta> {
-        unimplemented!()
-    }
-    /// Appends the next row of this run's epoch; returns the seal when the row ends a window.
-    pub fn append_own(
-        &self,
-        _boot_ms: u64,
-        _clock: Clock,
-        _schema: SchemaHash,
-        _values: Vec<Option<i64>>,
-    ) -> Result<(Arc<SignedRow>, Option<Seal>), StoreError> {
-        unimplemented!()
-    }
-    /// Appends a row of any origin.
-    pub fn append(&self, _row: SignedRow, _source: Source) -> Result<Appended, StoreError> {
-        unimplemented!()
-    }
-    /// Seals rows that are held; keeps the seal when they are not.
-    pub fn apply_seal(&self, _seal: Seal) -> Result<Sealed, StoreError> {
-        unimplemented!()
-    }
-    /// Takes a whole block.
-    pub fn insert_block(&self, _bytes: &[u8]) -> Result<Appended, StoreError> {
-        unimplemented!()
-    }
-    /// Contiguous unsealed runs inside one window that nobody added to for `older_than`: log, first seq, rows.
-    pub fn unsealed(&self, _older_than: Duration) -> Vec<(LogId, Seq, u8)> {
-        unimplemented!()
-    }
-    /// The seal of the block that covers `first`. None: not sealed here.
-    pub fn seal_of(&self, _log: &LogId, _first: Seq) -> Option<Seal> {
-        unimplemented!()
-    }
-    /// Seals what an earlier epoch of this node left unsealed.
-    pub fn seal_closed(&self, _log: &LogId) -> Vec<Seal> {
-        unimplemented!()
-    }
-    /// What is held, per log.
-    pub fn held(&self) -> BTreeMap<LogId, IntervalSet> {
-        unimplemented!()
-    }
-    /// What is held of one origin.
-    pub fn held_of(&self, _origin: &Origin) -> BTreeMap<LogId, IntervalSet> {
-        unimplemented!()
-    }
-    /// What was held and went by retention: not to be asked for again.
-    pub fn gone(&self) -> BTreeMap<LogId, IntervalSet> {
-        unimplemented!()
-    }
-    /// Rows and blocks of a range, in order, until `max_bytes` are reached; at least one if any is held.
-    pub fn export(
-        &self,
-        _log: &LogId,
-        _range: RangeInclusive<Seq>,
-        _max_bytes: usize,
-    ) -> Result<Vec<Parcel>, StoreError> {
-        unimplemented!()
-    }
-    /// The newest row of an origin. Its signature is zero where only the sealed block is left.
-    pub fn latest(&self, _origin: &Origin) -> Option<Arc<SignedRow>> {
-        unimplemented!()
-    }
-    /// Points of the series that match, gaps as gaps.
-    pub fn query(&self, _query: &Query) -> Result<Vec<SeriesPoints>, StoreError> {
-        unimplemented!()
-    }
-    /// Reads everything and counts it.
-    pub fn tally(&self) -> Vec<LogTally> {
-        unimplemented!()
-    }
-    /// How the store is doing.
-    pub fn stats(&self) -> Stats {
-        unimplemented!()
-    }
-    /// The newest row of the running epoch that would survive a power cut. None: none yet.
-    pub fn synced(&self) -> Option<(LogId, Seq)> {
-        unimplemented!()
-    }
-    /// Flushes and syncs everything, then stops the store's threads.
+
+    /// Flushes and syncs everything, then stops the store's threads. `Err`: something is in memory only, and lost.
     pub fn close(self) -> Result<(), StoreError> {
-        unimplemented!()
+        // Seals first, so that the spool can then let go of what they cover.
+        let flushed = self.flush();
+        let synced = self.sync();
+        locked(&self.shared.orders).stop = true;
+        self.shared.ordered.notify_all();
+        let handles = std::mem::take(&mut *locked(&self.threads.handles));
+        for handle in handles {
+            // A thread that panicked has said so; there is nothing to close for it.
+            let _ = handle.join();
+        }
+        self.shared.shelf.close();
+        flushed.and(synced)
+    }
+
+    /// Waits until every sealed block is in sled and synced.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.order(|orders| &mut orders.flush_asked, |orders| orders.flush_done);
+        let state = self.shared.state();
+        if state.pending.is_empty() {
+            Ok(())
+        } else {
+            Err(not_durable(&state, state.pending_bytes))
+        }
+    }
+
+    /// Waits until every row is in the spool and synced.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.order(|orders| &mut orders.sync_asked, |orders| orders.sync_done);
+        let state = self.shared.state();
+        if state.queue.is_empty() {
+            Ok(())
+        } else {
+            Err(not_durable(&state, state.queue_bytes))
+        }
+    }
+
+    fn order(&self, asked: fn(&mut Orders) -> &mut u64, done: fn(&Orders) -> u64) {
+        let mut orders = locked(&self.shared.orders);
+        *asked(&mut orders) += 1;
+        let number = *asked(&mut orders);
+        self.shared.ordered.notify_all();
+        // Longer than any single engine deadline; a thread that is stuck for good must not keep the node from ending.
+        let deadline = Instant::now() + self.shared.tuning.open_deadline + Duration::from_secs(60);
+        while done(&orders) < number && !orders.stop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            orders = match self.shared.ordered.wait_timeout(orders, left) {
+                Ok((orders, _)) => orders,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+fn not_durable(state: &State, bytes: usize) -> StoreError {
+    StoreError::NotDurable {
+        bytes: bytes as u64,
+        why: state.ailments.values().next().cloned().unwrap_or_default(),
+    }
+}
+
+fn start(shared: &Arc<Shared>, spool: Spool, evidence: Ledger) -> Result<Arc<Threads>, OpenError> {
+    let (a, b) = (shared.clone(), shared.clone());
+    let spawned = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+            .map_err(at("start a thread", &shared.dir))
+    };
+    let handles = vec![
+        spawned(
+            "store-spool",
+            Box::new(move || spooler::run(&a, spool, evidence)),
+        )?,
+        spawned("store-blocks", Box::new(move || writer::run(&b)))?,
+    ];
+    Ok(Arc::new(Threads {
+        shared: shared.clone(),
+        handles: Mutex::new(handles),
+    }))
+}
+
+/// The tail as the spool has it. A row found twice is the same row, or the lower of two contents.
+fn recover(recovered: Recovered, gone: BTreeMap<LogId, IntervalSet>) -> State {
+    let mut state = State {
+        damaged: recovered.damaged,
+        ..State::default()
+    };
+    for (log, set) in gone {
+        state.logs.entry(log).or_default().gone = set;
+    }
+    let at = Instant::now();
+    for row in recovered.rows {
+        let held = state
+            .logs
+            .get(&row.row.log)
+            .and_then(|log| log.tail.get(&row.row.seq));
+        let stays = held
+            .and_then(|bytes| SignedRow::decode(bytes).ok())
+            .is_some_and(|old| old.row.content() <= row.row.content());
+        if !stays {
+            state.insert_row(&row.row, row.encode().into(), at, false);
+            state.offer_latest(&Arc::new(row));
+        }
+    }
+    state
+}
+
+fn check_format(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join("FORMAT");
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(at("read", &path)(e)),
+    };
+    // Empty: a new store, or one whose power failed while its first file was being made.
+    if text.is_empty() {
+        let line = format!("{FORMAT_WORD} {FORMAT}\n");
+        return ledger::replace(&path, line.as_bytes()).map_err(at("write", &path));
+    }
+    let number = text
+        .strip_prefix(FORMAT_WORD)
+        .and_then(|rest| rest.trim().parse::<u32>().ok());
+    match number {
+        Some(number) if (1..=FORMAT).contains(&number) => Ok(()),
+        Some(number) if number > FORMAT => Err(OpenError::Newer {
+            path: dir.to_owned(),
+            found: number.to_string(),
+            known: FORMAT,
+        }),
+        _ => Err(OpenError::Foreign {
+            path,
+            found: text.chars().take(40).collect(),
+        }),
+    }
+}
+
+/// The id drawn when the store was made. One that cannot be read is replaced: the logs of before stay as they are, and
+/// this node goes on under a new id.
+fn store_id(dir: &Path) -> Result<StoreId, OpenError> {
+    let path = dir.join("id");
+    let known = fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+    if let Some(id) = known {
+        return Ok(StoreId(id));
+    }
+    let id = random().map_err(at("draw a random id for", dir))?;
+    ledger::replace(&path, format!("{id:016x}\n").as_bytes()).map_err(at("write", &path))?;
+    Ok(StoreId(id))
+}
+
+pub(crate) fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { what, path, source }
+}
+
+impl Keys {
+    pub(crate) fn is_own(&self, origin: &Origin) -> bool {
+        *origin == self.origin
     }
 }

@@ -1,0 +1,243 @@
+//! The only way rows come in: this node's own ticks, and rows of others.
+//!
+//! A row is in memory and visible when the call returns; the spool's thread makes it durable. The same row twice is
+//! nothing. Two signed contents under one identity: the lower canonical hash stays, so that every node keeps the same one;
+//! the other is kept as evidence and counted.
+//! Bounds: epochs per origin, bytes of the tail; see `state` and `series`. Own rows are never refused at a bound.
+//! Absent: comparing a late row with its sealed block. The seal is its origin's last word on those rows, and a block with
+//! another content is noticed when it comes (`seal`).
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::answer::{Appended, Source};
+use crate::block::{Seal, WINDOW, window_of};
+use crate::error::StoreError;
+use crate::ledger;
+use crate::open::{Store, random};
+use crate::row::{Row, SignedRow};
+use crate::sample::{Clock, Epoch, LogId, Origin, Seq};
+use crate::series::{MAX_EPOCHS, Schema, SchemaDelta, SchemaHash};
+use crate::shelf::locked;
+use crate::state::{State, TAIL_BYTES};
+
+/// The epoch being written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    pub(crate) log: LogId,
+    next: Seq,
+}
+
+impl Store {
+    /// Starts this run's epoch; its id is on disk when this returns.
+    pub fn begin_epoch(&self) -> Result<LogId, StoreError> {
+        let mut own = locked(&self.shared.own);
+        let log = LogId {
+            origin: self.shared.keys.origin,
+            store: self.shared.id,
+            epoch: self.next_epoch()?,
+        };
+        *own = Some(Own { log, next: 1 });
+        Ok(log)
+    }
+
+    fn next_epoch(&self) -> Result<Epoch, StoreError> {
+        let path = self.shared.dir.join("epoch");
+        let failed = |source: io::Error| StoreError::Io {
+            what: "write",
+            path: path.clone(),
+            source,
+        };
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        let written = written
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse::<u32>().ok());
+        // An unreadable file must not bring an old counter back; the random half keeps even that from meaning anything.
+        let seen = {
+            let state = self.shared.state();
+            let own = state.logs_of(&self.shared.keys.origin).map(|(log, _)| log);
+            own.filter(|log| log.store == self.shared.id)
+                .map(|log| log.epoch.counter)
+                .max()
+        };
+        let epoch = Epoch {
+            counter: written.max(seen).unwrap_or(0).saturating_add(1),
+            nonce: random().map_err(failed)?,
+        };
+        let line = format!("{} {:016x}\n", epoch.counter, epoch.nonce);
+        ledger::replace(&path, line.as_bytes()).map_err(failed)?;
+        Ok(epoch)
+    }
+
+    /// Adds a schema to those of an origin; it is on disk when this returns. Twice is nothing.
+    pub fn define(&self, origin: Origin, delta: SchemaDelta) -> Result<SchemaHash, StoreError> {
+        let own = self.shared.keys.is_own(&origin);
+        locked(&self.shared.schemas).define(origin, &delta, own, Instant::now())
+    }
+
+    /// The series a schema stands for. None: not known here.
+    pub fn schema(&self, hash: &SchemaHash) -> Option<Arc<Schema>> {
+        locked(&self.shared.schemas).resolve(hash)
+    }
+
+    /// A schema as it travels. None: not known here.
+    pub fn schema_delta(&self, hash: &SchemaHash) -> Option<SchemaDelta> {
+        locked(&self.shared.schemas).delta(hash)
+    }
+
+    /// Appends the next row of this run's epoch; returns the seal when the row ends a window.
+    pub fn append_own(
+        &self,
+        boot_ms: u64,
+        clock: Clock,
+        schema: SchemaHash,
+        values: Vec<Option<i64>>,
+    ) -> Result<(Arc<SignedRow>, Option<Seal>), StoreError> {
+        self.check_width(&schema, values.len())?;
+        let mut own = locked(&self.shared.own);
+        let own = own.as_mut().ok_or(StoreError::NoEpoch)?;
+        let row = Row {
+            log: own.log,
+            seq: own.next,
+            schema,
+            boot_ms,
+            clock,
+            values,
+        };
+        let row = Arc::new(row.sign(&*self.shared.keys.sign));
+        own.next += 1;
+        {
+            let mut state = self.shared.state();
+            state.insert_row(&row.row, row.encode().into(), Instant::now(), true);
+            state.latest.insert(row.row.log.origin, row.clone());
+        }
+        let ends = row.row.seq.is_multiple_of(WINDOW);
+        let window = window_of(row.row.seq);
+        let seal = ends
+            .then(|| self.seal_runs(&row.row.log, &window))
+            .and_then(|seals| seals.into_iter().last());
+        Ok((row, seal))
+    }
+
+    /// Appends a row of any origin.
+    pub fn append(&self, row: SignedRow, source: Source) -> Result<Appended, StoreError> {
+        let (log, seq) = (row.row.log, row.row.seq);
+        if seq == 0 {
+            return Err(StoreError::Malformed {
+                what: "row",
+                why: "seq 0 names no row".to_owned(),
+            });
+        }
+        self.check_width(&row.row.schema, row.row.values.len())?;
+        if source == Source::Holder {
+            self.check_row(&row)?;
+        }
+        let row = Arc::new(row);
+        let bytes: Arc<[u8]> = row.encode().into();
+        let mut state = self.shared.state();
+        let held = state.logs.get(&log);
+        if held.is_some_and(|held| held.gone.contains(seq) || held.block_at(seq).is_some()) {
+            return Ok(Appended::Known);
+        }
+        if let Some(old) = held.and_then(|held| held.tail.get(&seq).cloned()) {
+            return if old == bytes {
+                Ok(Appended::Known)
+            } else {
+                self.settle(&mut state, &old, &row, bytes)
+            };
+        }
+        self.admit(&mut state, &log, bytes.len())?;
+        state.insert_row(&row.row, bytes, Instant::now(), true);
+        state.offer_latest(&row);
+        let waiting = state.waiting_at(&log, seq);
+        drop(state);
+        if let Some(seal) = waiting {
+            // A seal that does not fit its rows stays known as unsealed: whoever asks gets the block.
+            let _ = self.apply_seal(seal);
+        }
+        Ok(Appended::New)
+    }
+
+    /// Two contents under one identity; the lower canonical hash stays.
+    fn settle(
+        &self,
+        state: &mut State,
+        old: &Arc<[u8]>,
+        new: &SignedRow,
+        bytes: Arc<[u8]>,
+    ) -> Result<Appended, StoreError> {
+        self.check_row(new)?;
+        let old_row = SignedRow::decode(old).ok();
+        // What came through the origin's tunnel was not checked; it only counts as a second content if it is signed.
+        let old_row = old_row.filter(|old| self.check_row(old).is_ok());
+        let Some(old_row) = old_row else {
+            state.replace_row(&new.row, bytes, Instant::now());
+            return Ok(Appended::New);
+        };
+        if old_row.row == new.row {
+            return Ok(Appended::Known);
+        }
+        if new.row.content() < old_row.row.content() {
+            state.conflict(old.to_vec());
+            state.replace_row(&new.row, bytes, Instant::now());
+        } else {
+            state.conflict(bytes.to_vec());
+        }
+        tracing::warn!(origin = %new.row.log.origin, seq = new.row.seq, "two signed contents under one identity");
+        Ok(Appended::Conflict)
+    }
+
+    /// Whether the bounds let another row of this log in.
+    pub(crate) fn admit(
+        &self,
+        state: &mut State,
+        log: &LogId,
+        bytes: usize,
+    ) -> Result<(), StoreError> {
+        if self.shared.keys.is_own(&log.origin) {
+            return Ok(());
+        }
+        let known = state.logs.get(log).is_some_and(|log| !log.held.is_empty());
+        let refusal = if !known && state.epochs(&log.origin) >= MAX_EPOCHS {
+            StoreError::OverLimit {
+                what: "epochs",
+                origin: log.origin,
+                limit: MAX_EPOCHS as u64,
+            }
+        } else if state.tail_bytes + bytes > TAIL_BYTES {
+            StoreError::Busy {
+                held: state.tail_bytes as u64,
+                limit: TAIL_BYTES as u64,
+            }
+        } else {
+            return Ok(());
+        };
+        state.refused += 1;
+        Err(refusal)
+    }
+
+    fn check_width(&self, schema: &SchemaHash, values: usize) -> Result<(), StoreError> {
+        let width = locked(&self.shared.schemas)
+            .width(schema)
+            .ok_or(StoreError::UnknownSchema(*schema))?;
+        if values > width {
+            return Err(StoreError::Malformed {
+                what: "row",
+                why: format!("{values} values for a schema of {width} series"),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_row(&self, row: &SignedRow) -> Result<(), StoreError> {
+        row.verify(&*self.shared.keys.verify)
+            .map_err(|_| StoreError::BadSignature {
+                what: "row",
+                log: row.row.log,
+                seq: row.row.seq,
+            })
+    }
+}

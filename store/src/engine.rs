@@ -1,0 +1,210 @@
+//! One generation of sealed blocks: the only file that names sled.
+//!
+//! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
+//! come out by `get` and `scan`. Every value carries our own CRC32C, so that no answer of the engine is believed
+//! unchecked. Only one writer at a time: the owner of the `Engine`.
+//!
+//! sled as measured (fanout 4, no flusher, explicit flush): memory grows with what was written since the open, so the
+//! owner reopens after a few megabytes (`written`); after a failed flush its Drop waits for ever, so a broken engine is
+//! forgotten instead of dropped and its directory stays locked until the process ends (`relink` gets around that).
+//! Absent: transactions, merge operators, subscriptions; deadlines and quarantine (`shelf`).
+
+use std::fs;
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+type Db = sled::Db<4>;
+
+/// What sled may keep in memory; blocks are read once and in order, so little helps.
+const CACHE_BYTES: usize = 256 * 1024;
+/// Blocks are compressed already; level 1 costs least for finding that out.
+const ZSTD_LEVEL: i32 = 1;
+const VALUE_VERSION: u8 = 1;
+
+/// Why a generation did not do as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// The engine failed or panicked: it is broken from here on.
+    #[error("{0}")]
+    Failed(String),
+    /// This one value fails our checksum; others may be fine.
+    #[error("a value fails its checksum")]
+    Damaged,
+}
+
+/// How many syncs have succeeded since the open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// An open generation.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    /// None only while it is dropped.
+    db: Option<Db>,
+    broken: Option<String>,
+    ticket: Ticket,
+    /// Bytes put since the open.
+    pub(crate) written: u64,
+}
+
+impl Engine {
+    /// Opens or makes the generation at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
+        let config = sled::Config::new()
+            .path(path)
+            .flush_every_ms(None)
+            .cache_capacity_bytes(CACHE_BYTES)
+            .zstd_compression_level(ZSTD_LEVEL);
+        let mut patience = 50;
+        let db = loop {
+            match guarded(|| config.open::<4>())? {
+                Ok(db) => break db,
+                // A child of ours that has not reached its exec yet still shares the lock of the last handle.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
+                    patience -= 1;
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Err(e) => return Err(EngineError::Failed(format!("open: {e}"))),
+            }
+        };
+        Ok(Self {
+            db: Some(db),
+            broken: None,
+            ticket: Ticket(0),
+            written: 0,
+        })
+    }
+
+    /// Stores `bytes` under `key`; not durable before the next `sync`.
+    pub(crate) fn put(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
+        let mut value = Vec::with_capacity(bytes.len() + 5);
+        value.push(VALUE_VERSION);
+        value.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+        value.extend_from_slice(bytes);
+        self.written += (key.len() + value.len()) as u64;
+        self.run("put", |db| db.insert(key, value)).map(drop)
+    }
+
+    /// Takes a block out.
+    #[cfg(test)]
+    pub(crate) fn evict(&mut self, key: &[u8]) -> Result<(), EngineError> {
+        self.run("evict", |db| db.remove(key)).map(drop)
+    }
+
+    /// Everything put before survives a power cut when this returns.
+    pub(crate) fn sync(&mut self) -> Result<Ticket, EngineError> {
+        self.run("flush", |db| db.flush())?;
+        self.ticket.0 += 1;
+        Ok(self.ticket)
+    }
+
+    /// The block stored under `key`, checked.
+    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let found = self.run("read", |db| db.get(key))?;
+        found
+            .map(|value| checked(&value).map(<[u8]>::to_vec))
+            .transpose()
+    }
+
+    /// Every key and checked block, in order of keys.
+    pub(crate) fn scan(
+        &mut self,
+        mut each: impl FnMut(&[u8], Result<&[u8], EngineError>),
+    ) -> Result<(), EngineError> {
+        self.run("scan", |db| {
+            for entry in db.iter() {
+                let (key, value) = entry?;
+                each(&key, checked(&value));
+            }
+            Ok(())
+        })
+    }
+
+    /// Why the engine is broken. None: it works.
+    #[cfg(test)]
+    pub(crate) fn health(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    fn run<T>(
+        &mut self,
+        what: &str,
+        work: impl FnOnce(&Db) -> io::Result<T>,
+    ) -> Result<T, EngineError> {
+        if let Some(why) = &self.broken {
+            return Err(EngineError::Failed(why.clone()));
+        }
+        let Some(db) = &self.db else {
+            return Err(EngineError::Failed("closed".to_owned()));
+        };
+        let outcome = match guarded(|| work(db)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(e)) => EngineError::Failed(format!("{what}: {e}")),
+            Err(e) => e,
+        };
+        self.broken = Some(outcome.to_string());
+        Err(outcome)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if self.broken.is_some() {
+            mem::forget(db);
+        } else if let Err(e) = guarded(|| drop(db)) {
+            tracing::warn!(error = %e, "generation did not close cleanly");
+        }
+    }
+}
+
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        EngineError::Failed(format!("panic: {}", text.unwrap_or("no message")))
+    })
+}
+
+fn checked(value: &[u8]) -> Result<&[u8], EngineError> {
+    match value {
+        [VALUE_VERSION, a, b, c, d, bytes @ ..]
+            if crc32c::crc32c(bytes) == u32::from_le_bytes([*a, *b, *c, *d]) =>
+        {
+            Ok(bytes)
+        }
+        _ => Err(EngineError::Damaged),
+    }
+}
+
+/// Gives a generation whose handle is lost a directory of its own again: the same files under a fresh directory.
+///
+/// The lost handle keeps the old directory locked, and never writes again.
+pub(crate) fn relink(path: &Path) -> io::Result<()> {
+    let (fresh, lost) = (path.with_extension("relink"), path.with_extension("lost"));
+    let _ = fs::remove_dir_all(&fresh);
+    link_tree(path, &fresh)?;
+    fs::rename(path, &lost)?;
+    fs::rename(&fresh, path)?;
+    fs::remove_dir_all(&lost)
+}
+
+fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            link_tree(&entry.path(), &target)?;
+        } else {
+            fs::hard_link(entry.path(), target)?;
+        }
+    }
+    fs::File::open(to)?.sync_all()
+}

@@ -1,0 +1,382 @@
+//! What the store answers about what it holds: sets, parcels for other nodes, points, counts.
+//!
+//! Sets come from memory. Whatever needs rows walks a plan made in one short look at the state: tail rows as they are in
+//! memory, blocks fetched 32 at a time, so that a long query holds neither the lock nor much memory.
+//! A block that is damaged is forgotten (and so asked for again); a generation that fails is set aside; neither fails the
+//! call.
+//! Absent: what the points of a query are (`query`).
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::Arc;
+
+use crate::answer::{LogTally, Parcel, Quarantined, Stats};
+use crate::block::Block;
+use crate::error::StoreError;
+use crate::interval::IntervalSet;
+use crate::key::block::BlockKey;
+use crate::open::{Shared, Store};
+use crate::query::{Evaluation, Query, SeriesPoints};
+use crate::retain::disk_bytes;
+use crate::row::SignedRow;
+use crate::sample::{LogId, Origin, Seq};
+use crate::shelf::locked;
+use crate::state::{Log, PENDING};
+
+/// Blocks fetched at once.
+const BATCH: usize = 32;
+
+/// A row or block to be walked.
+enum Step {
+    Row(Arc<[u8]>),
+    Block(BlockKey),
+}
+
+impl Store {
+    /// What is held, per log.
+    pub fn held(&self) -> BTreeMap<LogId, IntervalSet> {
+        self.sets(|log| &log.held)
+    }
+
+    /// What is held of one origin.
+    pub fn held_of(&self, origin: &Origin) -> BTreeMap<LogId, IntervalSet> {
+        let state = self.shared.state();
+        let logs = state
+            .logs_of(origin)
+            .filter(|(_, log)| !log.held.is_empty());
+        logs.map(|(id, log)| (*id, log.held.clone())).collect()
+    }
+
+    /// What was held and went by retention: not to be asked for again.
+    pub fn gone(&self) -> BTreeMap<LogId, IntervalSet> {
+        self.sets(|log| &log.gone)
+    }
+
+    fn sets(&self, set: fn(&Log) -> &IntervalSet) -> BTreeMap<LogId, IntervalSet> {
+        let state = self.shared.state();
+        let sets = state.logs.iter().map(|(id, log)| (*id, set(log)));
+        sets.filter(|(_, set)| !set.is_empty())
+            .map(|(id, set)| (id, set.clone()))
+            .collect()
+    }
+
+    /// Rows and blocks of a range, in order, until `max_bytes` are reached; at least one if any is held.
+    /// Blocks are whole even where the range covers only some of their rows.
+    pub fn export(
+        &self,
+        log: &LogId,
+        range: RangeInclusive<Seq>,
+        max_bytes: usize,
+    ) -> Result<Vec<Parcel>, StoreError> {
+        let plan = self.plan(log, |held| {
+            let blocks = held
+                .blocks_in(&range)
+                .into_iter()
+                .map(|(first, _)| first)
+                .collect();
+            (blocks, range.clone())
+        });
+        let (mut parcels, mut size) = (Vec::new(), 0);
+        self.walk(plan, |step, bytes| {
+            if size + bytes.len() > max_bytes && !parcels.is_empty() {
+                return Ok(ControlFlow::Break(()));
+            }
+            size += bytes.len();
+            parcels.push(match step {
+                Step::Row(_) => Parcel::Row(bytes.to_vec()),
+                Step::Block(_) => Parcel::Block(bytes.to_vec()),
+            });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(parcels)
+    }
+
+    /// The newest row of an origin. Its signature is zero where only the sealed block is left.
+    pub fn latest(&self, origin: &Origin) -> Option<Arc<SignedRow>> {
+        let newest = {
+            let state = self.shared.state();
+            if let Some(row) = state.latest.get(origin) {
+                return Some(row.clone());
+            }
+            let blocks = state.logs_of(origin).filter_map(|(id, log)| {
+                let (first, meta) = log.blocks.last_key_value()?;
+                let key = BlockKey {
+                    log: *id,
+                    first: *first,
+                };
+                Some((*meta.wall_ms(log.fix()).end(), key))
+            });
+            blocks.max()?.1
+        };
+        let bytes = self.fetch(&[newest]).pop().flatten()?;
+        let row = Block::read(&bytes).ok()?.rows().pop()?;
+        let row = Arc::new(SignedRow {
+            row,
+            signature: [0; 64],
+        });
+        self.shared.state().offer_latest(&row);
+        Some(row)
+    }
+
+    /// Points of the series that match, gaps as gaps.
+    pub fn query(&self, query: &Query) -> Result<Vec<SeriesPoints>, StoreError> {
+        let mut evaluation = Evaluation::new(query)?;
+        let reach = query.reach();
+        let logs: Vec<LogId> = {
+            let state = self.shared.state();
+            state
+                .logs
+                .keys()
+                .filter(|log| query.wants(&log.origin))
+                .copied()
+                .collect()
+        };
+        let schema = |hash: &_| self.schema(hash);
+        for log in logs {
+            let mut fix = None;
+            let plan = self.plan(&log, |held| {
+                fix = held.fix();
+                let meets = |span: RangeInclusive<i64>| {
+                    span.start() <= reach.end() && reach.start() <= span.end()
+                };
+                let blocks = held
+                    .blocks
+                    .iter()
+                    .filter(|(_, meta)| meets(meta.wall_ms(fix)));
+                (blocks.map(|(first, _)| *first).collect(), 1..=Seq::MAX)
+            });
+            if plan.is_empty() {
+                continue;
+            }
+            evaluation.log(log, fix);
+            self.walk(plan, |step, bytes| {
+                match step {
+                    Step::Row(_) => {
+                        if let Ok(row) = SignedRow::decode(bytes) {
+                            evaluation.row(&row.row, &schema)?;
+                        }
+                    }
+                    Step::Block(_) => {
+                        if let Ok(block) = Block::read(bytes) {
+                            evaluation.block(&block, &schema)?;
+                        }
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(evaluation.finish())
+    }
+
+    /// Reads everything and counts it. What cannot be read is not counted, and not held afterwards.
+    pub fn tally(&self) -> Vec<LogTally> {
+        let logs: Vec<LogId> = self.held().into_keys().collect();
+        logs.into_iter().map(|log| self.tally_of(log)).collect()
+    }
+
+    fn tally_of(&self, log: LogId) -> LogTally {
+        let mut hasher = blake3::Hasher::new();
+        let (mut rows, mut samples) = (0, 0);
+        let plan = self.plan(&log, |held| {
+            (held.blocks.keys().copied().collect(), 1..=Seq::MAX)
+        });
+        let mut count = |row: &crate::row::Row| {
+            rows += 1;
+            samples += row.samples() as u64;
+            hasher.update(&row.canonical());
+        };
+        let walked = self.walk(plan, |step, bytes| {
+            match step {
+                Step::Row(_) => SignedRow::decode(bytes)
+                    .iter()
+                    .for_each(|row| count(&row.row)),
+                Step::Block(_) => {
+                    Block::read(bytes)
+                        .iter()
+                        .for_each(|block| block.rows().iter().for_each(&mut count));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        debug_assert!(walked.is_ok(), "counting refuses nothing");
+        LogTally {
+            log,
+            rows,
+            samples,
+            digest: *hasher.finalize().as_bytes(),
+        }
+    }
+
+    /// The newest row of the running epoch that would survive a power cut. None: none yet.
+    pub fn synced(&self) -> Option<(LogId, Seq)> {
+        self.shared.state().synced
+    }
+
+    /// How the store is doing. Looks at the directory: for people and gauges, not for every tick.
+    pub fn stats(&self) -> Stats {
+        let bytes = disk_bytes(&self.shared.dir);
+        let quarantined = self.shared.shelf.quarantined().into_iter();
+        let quarantined = quarantined
+            .map(|(name, reason)| Quarantined { name, reason })
+            .collect();
+        let generations = self
+            .shared
+            .shelf
+            .numbers()
+            .map_or(0, |numbers| numbers.len() as u32);
+        let state = self.shared.state();
+        let spans: Vec<_> = state.logs.values().filter_map(Log::wall_ms).collect();
+        let schemas = locked(&self.shared.schemas);
+        let series = state
+            .latest
+            .values()
+            .filter_map(|row| schemas.width(&row.row.schema));
+        Stats {
+            bytes,
+            limit_bytes: self.shared.limit_bytes,
+            oldest_ms: spans.iter().map(|span| *span.start()).min(),
+            newest_ms: spans.iter().map(|span| *span.end()).max(),
+            series: series.sum::<usize>() as u64,
+            rows: state.logs.values().map(|log| log.held.len()).sum(),
+            generations,
+            ready: state.ready,
+            quarantined,
+            conflicts: state.conflicts,
+            damaged: state.damaged,
+            lost: state.lost,
+            refused: state.refused,
+            health: state
+                .ailments
+                .values()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("; "),
+            synced: state.synced,
+        }
+    }
+
+    /// The rows of a log to be walked: the named blocks, and the tail rows of a range, in order of seq.
+    fn plan(
+        &self,
+        id: &LogId,
+        choose: impl FnOnce(&Log) -> (Vec<Seq>, RangeInclusive<Seq>),
+    ) -> Vec<Step> {
+        let state = self.shared.state();
+        let Some(log) = state.logs.get(id) else {
+            return Vec::new();
+        };
+        let (blocks, range) = choose(log);
+        if range.is_empty() {
+            return Vec::new();
+        }
+        let key = |first| Step::Block(BlockKey { log: *id, first });
+        let rows = log
+            .tail
+            .range(range)
+            .map(|(seq, bytes)| (*seq, Step::Row(bytes.clone())));
+        let mut steps: Vec<_> = blocks
+            .into_iter()
+            .map(|first| (first, key(first)))
+            .chain(rows)
+            .collect();
+        steps.sort_by_key(|(seq, _)| *seq);
+        steps.into_iter().map(|(_, step)| step).collect()
+    }
+
+    fn walk(
+        &self,
+        plan: Vec<Step>,
+        mut each: impl FnMut(&Step, &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        for batch in plan.chunks(BATCH) {
+            let keys = batch.iter().filter_map(|step| match step {
+                Step::Block(key) => Some(*key),
+                Step::Row(_) => None,
+            });
+            let mut blocks = self.fetch(&keys.collect::<Vec<_>>()).into_iter();
+            for step in batch {
+                let bytes = match step {
+                    Step::Row(bytes) => Some(bytes.clone()),
+                    Step::Block(_) => blocks.next().flatten(),
+                };
+                if let Some(bytes) = bytes
+                    && each(step, &bytes)?.is_break()
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The encoded blocks under `keys`, in that order. None: not held, or not any more.
+    pub(crate) fn fetch(&self, keys: &[BlockKey]) -> Vec<Option<Arc<[u8]>>> {
+        let mut found: Vec<Option<Arc<[u8]>>> = vec![None; keys.len()];
+        let mut on_disk: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        {
+            let state = self.shared.state();
+            for (at, key) in keys.iter().enumerate() {
+                let meta = state
+                    .logs
+                    .get(&key.log)
+                    .and_then(|log| log.blocks.get(&key.first));
+                match meta.map(|meta| meta.generation) {
+                    Some(PENDING) => found[at] = state.pending.get(key).cloned(),
+                    Some(generation) => on_disk.entry(generation).or_default().push(at),
+                    None => {}
+                }
+            }
+        }
+        for (generation, places) in on_disk {
+            let wanted = places.iter().map(|at| keys[*at]).collect();
+            match self.shared.shelf.read(generation, wanted) {
+                Ok(blocks) => {
+                    for (at, bytes) in places.into_iter().zip(blocks) {
+                        if bytes.is_none() {
+                            self.shared.forget_damaged(&keys[at]);
+                        }
+                        found[at] = bytes.map(Into::into);
+                    }
+                }
+                Err(why) => self.shared.set_aside(generation, &why),
+            }
+        }
+        found
+    }
+}
+
+impl Shared {
+    fn forget_damaged(&self, key: &BlockKey) {
+        let mut state = self.state();
+        state.damaged += 1;
+        state.forget_block(key);
+        tracing::warn!(origin = %key.log.origin, seq = key.first, "a sealed block is damaged, it is asked for again");
+    }
+
+    /// Gives a generation up: it moves to quarantine, and what it held is no longer held.
+    pub(crate) fn set_aside(&self, generation: u32, why: &str) {
+        self.shelf.set_aside(generation, why);
+        self.state().forget_generation(generation);
+    }
+}
+
+impl Log {
+    /// The wall time of its oldest and newest row, as far as that is known without reading blocks.
+    fn wall_ms(&self) -> Option<RangeInclusive<i64>> {
+        let fix = self.fix();
+        let ends = [self.tail.values().next(), self.tail.values().next_back()];
+        let rows = ends
+            .into_iter()
+            .flatten()
+            .filter_map(|bytes| SignedRow::decode(bytes).ok());
+        let mut spans: Vec<(i64, i64)> = rows
+            .map(|row| (row.row.wall_ms(), row.row.wall_ms()))
+            .collect();
+        let metas = [self.blocks.first_key_value(), self.blocks.last_key_value()];
+        let metas = metas.into_iter().flatten();
+        spans.extend(metas.map(|(_, meta)| meta.wall_ms(fix).into_inner()));
+        let low = spans.iter().map(|(low, _)| *low).min()?;
+        let high = spans.iter().map(|(_, high)| *high).max()?;
+        Some(low..=high)
+    }
+}

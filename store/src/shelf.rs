@@ -1,0 +1,327 @@
+//! The generations on disk: finding, verifying, opening for a while, setting aside.
+//!
+//! Directories `gen-NNNNNN`, numbered from 1. The newest one is written, older ones are opened when they are read: two at
+//! most, closed after 30 s without a question. Everything that touches an engine runs on a thread of its own under a
+//! deadline (`within`), because a damaged generation may panic or spin: the thread is then left behind with the engine,
+//! and the directory moves to `quarantine/`. What was in it is asked for again by whoever compares `held`.
+//! Invariant: a generation number is never used twice while this process runs.
+//! Absent: which block lies where (`state`), when to write (`writer`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::block::Head;
+use crate::engine::{Engine, EngineError};
+use crate::key::block::BlockKey;
+use crate::open::Check;
+use crate::retain::disk_bytes;
+
+/// Old generations open at the same time.
+const OPEN_OLD: usize = 2;
+/// An old generation nobody reads is closed after this.
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
+/// Reading a batch of blocks; beyond it the engine hangs.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// Generations kept aside for a look; the oldest is deleted when one more comes.
+const KEPT_ASIDE: usize = 2;
+
+/// What one generation holds: heads of its blocks, and how many values failed our checksum.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) heads: Vec<Head>,
+    pub(crate) damaged: u64,
+}
+
+/// The directory of generations and the engines that are open.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    dir: PathBuf,
+    open_deadline: Duration,
+    highest: AtomicU32,
+    newest: Mutex<Newest>,
+    old: Mutex<BTreeMap<u32, (Engine, Instant)>>,
+}
+
+/// The generation being written.
+#[derive(Debug, Default)]
+pub(crate) struct Newest {
+    /// 0: none was made or opened yet.
+    pub(crate) number: u32,
+    /// None with a number: closed or lost; to be opened again.
+    pub(crate) engine: Option<Engine>,
+}
+
+impl Shelf {
+    pub(crate) fn new(dir: &Path, open_deadline: Duration) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            open_deadline,
+            highest: AtomicU32::new(0),
+            newest: Mutex::default(),
+            old: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn path(&self, number: u32) -> PathBuf {
+        self.dir.join(format!("gen-{number:06}"))
+    }
+
+    /// The numbers on disk, ascending. Leftovers of a removal or a relink that was cut off are cleared.
+    pub(crate) fn numbers(&self) -> io::Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix("gen-")) else {
+                continue;
+            };
+            match rest.split_once('.') {
+                None => numbers.extend(rest.parse::<u32>().ok().filter(|number| *number > 0)),
+                Some((number, "lost")) if !self.dir.join(format!("gen-{number}")).exists() => {
+                    fs::rename(entry.path(), self.dir.join(format!("gen-{number}")))?;
+                    numbers.extend(number.parse::<u32>().ok());
+                }
+                Some(_) => {
+                    let _ = fs::remove_dir_all(entry.path());
+                }
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Verifies and reads a whole generation, twice if it fails; `Err` says why it is no good.
+    pub(crate) fn load(
+        &self,
+        number: u32,
+        check: Option<&Check>,
+    ) -> Result<(Engine, Content), String> {
+        let once = || {
+            let path = self.path(number);
+            check.map_or(Ok(()), |check| check(&path))?;
+            within("open", self.open_deadline, move || read_all(&path))
+                .and_then(|outcome| outcome.map_err(|e| e.to_string()))
+        };
+        once().or_else(|why| {
+            tracing::warn!(
+                generation = number,
+                why,
+                "generation does not open, trying once more"
+            );
+            once()
+        })
+    }
+
+    /// Makes an opened generation the one that is written.
+    pub(crate) fn adopt(&self, number: u32, engine: Option<Engine>) {
+        *locked(&self.newest) = Newest { number, engine };
+    }
+
+    /// The generation being written. A reader holds it for a read's deadline at most.
+    pub(crate) fn newest(&self) -> MutexGuard<'_, Newest> {
+        locked(&self.newest)
+    }
+
+    /// A number no generation has had while this process runs.
+    pub(crate) fn fresh_number(&self) -> u32 {
+        let there = self
+            .numbers()
+            .ok()
+            .and_then(|numbers| numbers.last().copied());
+        let number = self.highest.load(Ordering::Relaxed).max(there.unwrap_or(0)) + 1;
+        self.highest.store(number, Ordering::Relaxed);
+        number
+    }
+
+    /// The blocks under `keys` of one generation, in that order; None: not there or damaged.
+    ///
+    /// `Err`: the generation is of no use; the caller sets it aside.
+    pub(crate) fn read(
+        &self,
+        number: u32,
+        keys: Vec<BlockKey>,
+    ) -> Result<Vec<Option<Vec<u8>>>, String> {
+        let mut newest = locked(&self.newest);
+        if newest.number == number {
+            let engine = newest.engine.take();
+            let (engine, found) = self.read_from(number, engine, keys)?;
+            newest.engine = Some(engine);
+            return Ok(found);
+        }
+        drop(newest);
+        let mut old = locked(&self.old);
+        let engine = old.remove(&number).map(|(engine, _)| engine);
+        let (engine, found) = self.read_from(number, engine, keys)?;
+        old.insert(number, (engine, Instant::now()));
+        while old.len() > OPEN_OLD {
+            let oldest = old
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(number, _)| *number);
+            oldest.map(|number| old.remove(&number));
+        }
+        Ok(found)
+    }
+
+    #[expect(
+        clippy::type_complexity,
+        reason = "an engine and what it was asked for"
+    )]
+    fn read_from(
+        &self,
+        number: u32,
+        engine: Option<Engine>,
+        keys: Vec<BlockKey>,
+    ) -> Result<(Engine, Vec<Option<Vec<u8>>>), String> {
+        let path = self.path(number);
+        within("read", READ_DEADLINE, move || {
+            let mut engine = engine.map_or_else(|| Engine::open(&path), Ok)?;
+            let mut found = Vec::with_capacity(keys.len());
+            for key in keys {
+                found.push(match engine.get(&key.encode()) {
+                    Err(EngineError::Damaged) => None,
+                    other => other?,
+                });
+            }
+            Ok((engine, found))
+        })?
+        .map_err(|e: EngineError| e.to_string())
+    }
+
+    /// Closes old generations nobody has read for a while; says whether any is still open.
+    pub(crate) fn close_idle(&self, now: Instant) -> bool {
+        let mut old = locked(&self.old);
+        old.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
+        !old.is_empty()
+    }
+
+    /// Closes everything.
+    pub(crate) fn close(&self) {
+        locked(&self.old).clear();
+        locked(&self.newest).engine = None;
+    }
+
+    /// Moves a generation out of the way, with the reason written beside its files.
+    pub(crate) fn set_aside(&self, number: u32, why: &str) {
+        locked(&self.old).remove(&number);
+        self.highest.fetch_max(number, Ordering::Relaxed);
+        let mut newest = self.newest();
+        if newest.number == number {
+            *newest = Newest::default();
+        }
+        drop(newest);
+        let aside = self.dir.join("quarantine");
+        let at = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let target = aside.join(format!("gen-{number:06}-{at}"));
+        let moved =
+            fs::create_dir_all(&aside).and_then(|()| fs::rename(self.path(number), &target));
+        if let Err(e) = moved {
+            tracing::warn!(generation = number, error = %e, "generation could not be set aside");
+            return;
+        }
+        tracing::warn!(generation = number, why, "generation set aside");
+        let _ = fs::write(target.join("why"), why);
+        let kept = self.quarantined();
+        for (name, _) in kept.iter().take(kept.len().saturating_sub(KEPT_ASIDE)) {
+            let _ = fs::remove_dir_all(aside.join(name));
+        }
+    }
+
+    /// What was set aside and why, oldest first.
+    pub(crate) fn quarantined(&self) -> Vec<(String, String)> {
+        let aside = self.dir.join("quarantine");
+        let mut names: Vec<String> = fs::read_dir(&aside)
+            .map(|dir| {
+                dir.flatten()
+                    .filter_map(|entry| entry.file_name().into_string().ok())
+                    .collect()
+            })
+            .unwrap_or_default();
+        names.sort_by_key(|name| {
+            name.rsplit('-')
+                .next()
+                .and_then(|at| at.parse::<u64>().ok())
+        });
+        let why = |name: String| {
+            let why = fs::read_to_string(aside.join(&name).join("why")).unwrap_or_default();
+            (name, why)
+        };
+        names.into_iter().map(why).collect()
+    }
+
+    /// Deletes what was set aside; how many bytes that frees.
+    pub(crate) fn clear_quarantine(&self) -> u64 {
+        let aside = self.dir.join("quarantine");
+        let bytes = disk_bytes(&aside);
+        for (name, _) in self.quarantined() {
+            let _ = fs::remove_dir_all(aside.join(name));
+        }
+        bytes
+    }
+
+    /// Deletes a generation: renamed first, so that a half-deleted one is never opened.
+    pub(crate) fn remove(&self, number: u32) -> io::Result<()> {
+        locked(&self.old).remove(&number);
+        let dropped = self.path(number).with_extension("dropped");
+        fs::rename(self.path(number), &dropped)?;
+        fs::remove_dir_all(dropped)
+    }
+}
+
+/// Opens the generation at `path` and reads all of it, as `Store::open` does: what a child process runs for
+/// `StoreConfig::check`. Returns how many blocks are good.
+pub fn verify_generation(path: &Path) -> Result<u64, String> {
+    let (_, content) = read_all(path).map_err(|e| e.to_string())?;
+    Ok(content.heads.len() as u64)
+}
+
+fn read_all(path: &Path) -> Result<(Engine, Content), EngineError> {
+    let mut engine = Engine::open(path)?;
+    let mut content = Content::default();
+    engine.scan(|key, block| {
+        let head = block.ok().and_then(|block| Head::peek(block).ok());
+        let named = BlockKey::decode(key).ok();
+        match (head, named) {
+            (Some(head), Some(key)) if key.log == head.log && key.first == head.first => {
+                content.heads.push(head);
+            }
+            _ => content.damaged += 1,
+        }
+    })?;
+    Ok((engine, content))
+}
+
+/// Runs `work` on a thread of its own; leaves it behind when it takes longer than `deadline`.
+pub(crate) fn within<T: Send + 'static>(
+    what: &str,
+    deadline: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(format!("store-{what}"));
+    thread
+        .spawn(move || {
+            // A receiver that gave up drops what comes late.
+            let _ = answer.send(catch_unwind(AssertUnwindSafe(work)));
+        })
+        .map_err(|e| format!("{what}: no thread: {e}"))?;
+    match answered.recv_timeout(deadline) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) => Err(format!("{what}: panic")),
+        Err(_) => Err(format!("{what}: no answer within {} s", deadline.as_secs())),
+    }
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

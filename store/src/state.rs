@@ -1,0 +1,387 @@
+//! What is held, in memory: the index of sealed blocks, the rows of the tail, what waits for the disk.
+//!
+//! Rows come in through `insert_row`, blocks through `install` (new), `scanned` (read back at open). Per block the index
+//! keeps where it lies and which time it covers (about 60 B), per tail row its encoded bytes; nothing is decoded.
+//! Invariant: `held` is exactly the rows of `blocks` and of `tail`, and the two never overlap.
+//! Absent: disks, clocks, signatures. The threads in `spooler` and `writer` take from here what they make durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::block::{Head, Seal, window_of};
+use crate::interval::IntervalSet;
+use crate::key::block::BlockKey;
+use crate::row::{Row, SignedRow};
+use crate::sample::{ClockSource, LogId, Origin, Seq};
+
+/// The generation of a block that only memory holds so far.
+pub(crate) const PENDING: u32 = 0;
+/// Rows in memory that no block covers. At the bound rows of others are refused and asked for again later.
+pub(crate) const TAIL_BYTES: usize = 32 << 20;
+/// Rows the spool has not taken. At the bound the oldest are no longer spooled: they stay in the tail until sealed.
+pub(crate) const QUEUE_BYTES: usize = 8 << 20;
+/// Blocks sled has not taken. At the bound blocks of others are refused; of our own the oldest is given up and counted.
+pub(crate) const PENDING_BYTES: usize = 8 << 20;
+/// Blocks waiting in memory from which sled takes them without waiting for its next turn.
+pub(crate) const FLUSH_BYTES: usize = 512 << 10;
+/// Seals whose rows are not all here. At the bound further ones are forgotten and asked for again later.
+pub(crate) const WAITING_SEALS: usize = 1_024;
+
+/// Where a block lies and which time it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) generation: u32,
+    pub(crate) count: u8,
+    boot_ms: (u64, u64),
+    offset_ms: (i64, i64),
+    /// `i64::MIN`: none of its rows had a synced clock.
+    synced_ms: i64,
+}
+
+impl Meta {
+    pub(crate) fn new(head: &Head, generation: u32) -> Self {
+        Self {
+            generation,
+            count: head.count,
+            boot_ms: (*head.boot_ms.start(), *head.boot_ms.end()),
+            offset_ms: (*head.offset_ms.start(), *head.offset_ms.end()),
+            synced_ms: head.synced_ms.unwrap_or(i64::MIN),
+        }
+    }
+
+    fn synced(&self) -> Option<i64> {
+        (self.synced_ms != i64::MIN).then_some(self.synced_ms)
+    }
+
+    /// The wall times its rows can have, when unsynced ones take `fix`: never narrower than the truth.
+    pub(crate) fn wall_ms(&self, fix: Option<i64>) -> RangeInclusive<i64> {
+        let low = self.offset_ms.0.min(fix.unwrap_or(i64::MAX));
+        let high = self.offset_ms.1.max(fix.unwrap_or(i64::MIN));
+        add(self.boot_ms.0, low)..=add(self.boot_ms.1, high)
+    }
+}
+
+fn add(boot_ms: u64, offset_ms: i64) -> i64 {
+    i64::try_from(boot_ms)
+        .unwrap_or(i64::MAX)
+        .saturating_add(offset_ms)
+}
+
+/// One log's rows.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Rows sealed or in the tail.
+    pub(crate) held: IntervalSet,
+    /// Rows that went by retention.
+    pub(crate) gone: IntervalSet,
+    /// Sealed runs by first seq; they don't overlap.
+    pub(crate) blocks: BTreeMap<Seq, Meta>,
+    /// Encoded `SignedRow`s.
+    pub(crate) tail: BTreeMap<Seq, Arc<[u8]>>,
+    /// When a row last came into each window of the tail, by the window's first seq.
+    touched: BTreeMap<Seq, Instant>,
+    /// The lowest row of the tail whose clock was synced, and its offset.
+    tail_synced: BTreeMap<Seq, i64>,
+}
+
+impl Log {
+    /// The block that covers `seq`.
+    pub(crate) fn block_at(&self, seq: Seq) -> Option<(Seq, Meta)> {
+        let (first, meta) = self.blocks.range(..=seq).next_back()?;
+        (last(*first, meta) >= seq).then_some((*first, *meta))
+    }
+
+    /// The blocks that share a row with `range`.
+    pub(crate) fn blocks_in(&self, range: &RangeInclusive<Seq>) -> Vec<(Seq, Meta)> {
+        let from = self
+            .block_at(*range.start())
+            .map_or(*range.start(), |(first, _)| first);
+        self.blocks
+            .range(from..=(*range.end()).max(from))
+            .map(|(first, meta)| (*first, *meta))
+            .filter(|(first, _)| first <= range.end())
+            .collect()
+    }
+
+    /// The offset of the lowest row whose clock was synced, which unsynced rows take.
+    pub(crate) fn fix(&self) -> Option<i64> {
+        let block = self
+            .blocks
+            .iter()
+            .find_map(|(first, meta)| Some((*first, meta.synced()?)));
+        let row = self.tail_synced.iter().next().map(|(seq, at)| (*seq, *at));
+        [block, row].into_iter().flatten().min().map(|(_, at)| at)
+    }
+
+    fn take_row(&mut self, seq: Seq) -> Option<Arc<[u8]>> {
+        let bytes = self.tail.remove(&seq)?;
+        self.tail_synced.remove(&seq);
+        let window = window_of(seq);
+        if self.tail.range(window.clone()).next().is_none() {
+            self.touched.remove(window.start());
+        }
+        Some(bytes)
+    }
+
+    /// Contiguous runs of the tail that stay inside one window, no row of which came after `before`.
+    pub(crate) fn runs(&self, before: Option<Instant>) -> Vec<(Seq, u8)> {
+        let mut runs: Vec<(Seq, u8)> = Vec::new();
+        for seq in self.tail.keys().copied() {
+            let window = *window_of(seq).start();
+            let fresh = self.touched.get(&window);
+            if before.is_some_and(|before| fresh.is_some_and(|at| *at > before)) {
+                continue;
+            }
+            match runs.last_mut() {
+                Some((first, count)) if *first + Seq::from(*count) == seq && *first >= window => {
+                    *count += 1;
+                }
+                _ => runs.push((seq, 1)),
+            }
+        }
+        runs
+    }
+}
+
+/// The last seq of the block at `first`.
+pub(crate) fn last(first: Seq, meta: &Meta) -> Seq {
+    first + Seq::from(meta.count.max(1)) - 1
+}
+
+/// A row on its way into the spool.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued {
+    pub(crate) log: LogId,
+    pub(crate) seq: Seq,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// Everything the store knows without asking a disk.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) logs: BTreeMap<LogId, Log>,
+    pub(crate) tail_bytes: usize,
+    /// Rows the spool has not synced, oldest first.
+    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queue_bytes: usize,
+    /// Blocks sled has not synced.
+    pub(crate) pending: BTreeMap<BlockKey, Arc<[u8]>>,
+    pub(crate) pending_bytes: usize,
+    pub(crate) pending_since: Option<Instant>,
+    /// Seals of others whose rows are not all here.
+    pub(crate) waiting: BTreeMap<BlockKey, Seal>,
+    /// Runs the spool need not keep any more.
+    pub(crate) released: Vec<(LogId, RangeInclusive<Seq>)>,
+    /// The losing content of identities seen with two; 64 at most wait for the spool's thread, more are only counted.
+    pub(crate) evidence: Vec<Vec<u8>>,
+    pub(crate) latest: BTreeMap<Origin, Arc<SignedRow>>,
+    pub(crate) synced: Option<(LogId, Seq)>,
+    pub(crate) ready: bool,
+    pub(crate) conflicts: u64,
+    pub(crate) damaged: u64,
+    pub(crate) lost: u64,
+    pub(crate) refused: u64,
+    /// What is wrong, one sentence a cause.
+    pub(crate) ailments: BTreeMap<&'static str, String>,
+}
+
+impl State {
+    /// Puts a row into the tail; the caller has made sure that nothing is held under its identity.
+    pub(crate) fn insert_row(&mut self, row: &Row, bytes: Arc<[u8]>, at: Instant, spool: bool) {
+        let log = self.logs.entry(row.log).or_default();
+        log.held.insert(row.seq..=row.seq);
+        log.gone.remove(row.seq..=row.seq);
+        log.touched.insert(*window_of(row.seq).start(), at);
+        if row.clock.source != ClockSource::Unsynced {
+            log.tail_synced.insert(row.seq, row.clock.offset_ms);
+        }
+        self.tail_bytes += bytes.len();
+        if let Some(old) = log.tail.insert(row.seq, bytes.clone()) {
+            self.tail_bytes -= old.len();
+        }
+        if spool {
+            self.enqueue(Queued {
+                log: row.log,
+                seq: row.seq,
+                bytes,
+            });
+        }
+    }
+
+    fn enqueue(&mut self, row: Queued) {
+        self.queue_bytes += row.bytes.len();
+        self.queue.push_back(row);
+        while self.queue_bytes > QUEUE_BYTES {
+            let Some(oldest) = self.queue.pop_front() else {
+                break;
+            };
+            self.queue_bytes -= oldest.bytes.len();
+        }
+    }
+
+    /// Makes a new block the holder of its rows; the tail rows it covers leave.
+    ///
+    /// The caller has settled conflicts: blocks it replaces entirely are named in `replaced`.
+    pub(crate) fn install(&mut self, head: &Head, bytes: Arc<[u8]>, replaced: &[Seq], at: Instant) {
+        let key = BlockKey {
+            log: head.log,
+            first: head.first,
+        };
+        let log = self.logs.entry(head.log).or_default();
+        for first in replaced {
+            if let Some(meta) = log.blocks.remove(first) {
+                log.held.remove(*first..=last(*first, &meta));
+                let old = BlockKey {
+                    first: *first,
+                    ..key
+                };
+                if let Some(old) = self.pending.remove(&old) {
+                    self.pending_bytes -= old.len();
+                }
+            }
+        }
+        self.cover(head, PENDING);
+        self.waiting.remove(&key);
+        self.pending_bytes += bytes.len();
+        self.pending.insert(key, bytes);
+        self.pending_since.get_or_insert(at);
+    }
+
+    /// Takes over a block read back from a generation. Of two that overlap the longer stays, then the younger.
+    pub(crate) fn scanned(&mut self, head: &Head, generation: u32) {
+        let range = head.first..=head.last();
+        let log = self.logs.entry(head.log).or_default();
+        let older = log.blocks_in(&range);
+        let wins = older.iter().all(|(first, meta)| {
+            let inside = *first >= head.first && last(*first, meta) <= head.last();
+            let younger = meta.generation != PENDING && meta.generation < generation;
+            inside && (meta.count < head.count || younger)
+        });
+        if !wins {
+            return;
+        }
+        for (first, meta) in older {
+            log.blocks.remove(&first);
+            log.held.remove(first..=last(first, &meta));
+        }
+        self.cover(head, generation);
+        self.released.push((head.log, range));
+    }
+
+    fn cover(&mut self, head: &Head, generation: u32) {
+        let range = head.first..=head.last();
+        let log = self.logs.entry(head.log).or_default();
+        let rows: Vec<Seq> = log.tail.range(range.clone()).map(|(seq, _)| *seq).collect();
+        for seq in rows {
+            self.tail_bytes -= log.take_row(seq).map_or(0, |bytes| bytes.len());
+        }
+        log.blocks.insert(head.first, Meta::new(head, generation));
+        log.gone.remove(range.clone());
+        log.held.insert(range);
+    }
+
+    /// sled has synced these blocks into `generation`.
+    pub(crate) fn committed(&mut self, written: &[(BlockKey, Arc<[u8]>)], generation: u32) {
+        for (key, bytes) in written {
+            let same = |now: &Arc<[u8]>| Arc::ptr_eq(now, bytes);
+            if !self.pending.get(key).is_some_and(same) {
+                continue;
+            }
+            self.pending.remove(key);
+            self.pending_bytes -= bytes.len();
+            let log = self.logs.entry(key.log).or_default();
+            if let Some(meta) = log.blocks.get_mut(&key.first) {
+                meta.generation = generation;
+                let range = key.first..=last(key.first, meta);
+                self.released.push((key.log, range));
+            }
+        }
+        if self.pending.is_empty() {
+            self.pending_since = None;
+        }
+    }
+
+    /// Forgets what a generation held. What `forget` returns is no longer held anywhere here.
+    pub(crate) fn forget_generation(&mut self, generation: u32) -> BTreeMap<LogId, IntervalSet> {
+        let mut lost: BTreeMap<LogId, IntervalSet> = BTreeMap::new();
+        for (id, log) in &mut self.logs {
+            log.blocks.retain(|first, meta| {
+                if meta.generation == generation {
+                    let range = *first..=last(*first, meta);
+                    log.held.remove(range.clone());
+                    lost.entry(*id).or_default().insert(range);
+                }
+                meta.generation != generation
+            });
+        }
+        lost
+    }
+
+    /// Forgets one block, so that it is asked for again.
+    pub(crate) fn forget_block(&mut self, key: &BlockKey) {
+        if let Some(log) = self.logs.get_mut(&key.log)
+            && let Some(meta) = log.blocks.remove(&key.first)
+        {
+            log.held.remove(key.first..=last(key.first, &meta));
+        }
+        if let Some(bytes) = self.pending.remove(key) {
+            self.pending_bytes -= bytes.len();
+        }
+    }
+
+    /// Replaces a tail row by another content of the same identity.
+    pub(crate) fn replace_row(&mut self, row: &Row, bytes: Arc<[u8]>, at: Instant) {
+        if let Some(log) = self.logs.get_mut(&row.log) {
+            self.tail_bytes -= log.take_row(row.seq).map_or(0, |old| old.len());
+        }
+        self.insert_row(row, bytes, at, true);
+    }
+
+    /// Remembers a row as its origin's newest unless a newer one is known.
+    pub(crate) fn offer_latest(&mut self, row: &Arc<SignedRow>) {
+        let new = &row.row;
+        let newer = self.latest.get(&new.log.origin).is_none_or(|old| {
+            let old = &old.row;
+            if new.log.store == old.log.store {
+                (new.log, new.seq) > (old.log, old.seq)
+            } else {
+                new.wall_ms() > old.wall_ms()
+            }
+        });
+        if newer {
+            self.latest.insert(new.log.origin, row.clone());
+        }
+    }
+
+    /// Counts an identity with two signed contents and keeps the loser as evidence.
+    pub(crate) fn conflict(&mut self, loser: Vec<u8>) {
+        self.conflicts += 1;
+        if self.evidence.len() < 64 {
+            self.evidence.push(loser);
+        }
+    }
+
+    /// How many epochs of an origin have rows here.
+    pub(crate) fn epochs(&self, origin: &Origin) -> usize {
+        self.logs_of(origin)
+            .filter(|(_, log)| !log.held.is_empty())
+            .count()
+    }
+
+    pub(crate) fn logs_of(&self, origin: &Origin) -> impl Iterator<Item = (&LogId, &Log)> {
+        self.logs.iter().filter(move |(id, _)| id.origin == *origin)
+    }
+
+    /// The encoded rows of a run, if all are in the tail.
+    pub(crate) fn run(&self, id: &LogId, first: Seq, count: u8) -> Option<Vec<Arc<[u8]>>> {
+        let tail = &self.logs.get(id)?.tail;
+        let end = first.checked_add(Seq::from(count).checked_sub(1)?)?;
+        let rows: Vec<_> = tail
+            .range(first..=end)
+            .map(|(_, row)| row.clone())
+            .collect();
+        (rows.len() == usize::from(count)).then_some(rows)
+    }
+}

@@ -1,0 +1,223 @@
+//! The spool: fresh rows on disk until their block is safe in a generation.
+//!
+//! `write` appends rows as records and returns when they would survive a power cut. `release` says that a run is safe
+//! elsewhere; a segment none of whose rows is needed is deleted. A segment takes 1 MiB; rows that outlive four newer
+//! segments (an origin that died before sealing) are written again at the end, so that they hold up nothing.
+//! At open every segment is read, a torn end is cut, a bad record costs that record, and writing goes on in a new one.
+//! After a failed write or sync the segment is never trusted with more: the caller keeps its rows and writes them again.
+//! Invariant: one record is one row; whichever copy of a row is read, it is the same row.
+//! Absent: threads (`spooler`), what rows mean.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::interval::IntervalSet;
+use crate::record::{self, Records};
+use crate::row::SignedRow;
+use crate::sample::{LogId, Seq};
+use crate::state::Queued;
+
+const ROW: u8 = 1;
+/// A new segment starts when the current one has this much.
+pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
+/// With more segments than this the rows still needed from the oldest are carried over.
+const SEGMENTS: usize = 4;
+
+/// What lies in one file.
+#[derive(Debug, Default)]
+struct Segment {
+    needed: BTreeMap<LogId, IntervalSet>,
+    bytes: u64,
+}
+
+/// The segments on disk and the file being written.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    dir: PathBuf,
+    segments: BTreeMap<u64, Segment>,
+    file: Option<(u64, File)>,
+    next: u64,
+}
+
+/// What opening found.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// Rows in the order they were written; a row may come twice.
+    pub(crate) rows: Vec<SignedRow>,
+    /// Stretches of bad bytes, and records that hold no row.
+    pub(crate) damaged: u64,
+}
+
+impl Spool {
+    /// Reads every segment below `dir`, which is made if it is missing.
+    pub(crate) fn open(dir: &Path) -> io::Result<(Self, Recovered)> {
+        fs::create_dir_all(dir)?;
+        let mut names: Vec<u64> = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            names.extend(name.to_str().and_then(number));
+        }
+        names.sort_unstable();
+        let mut spool = Self {
+            dir: dir.to_owned(),
+            segments: BTreeMap::new(),
+            file: None,
+            next: names.last().map_or(1, |last| last + 1),
+        };
+        let mut recovered = Recovered::default();
+        for name in names {
+            spool.read(name, &mut recovered)?;
+        }
+        Ok((spool, recovered))
+    }
+
+    fn read(&mut self, name: u64, recovered: &mut Recovered) -> io::Result<()> {
+        let path = self.path(name);
+        let bytes = fs::read(&path)?;
+        let mut records = Records::new(&bytes);
+        let mut segment = Segment::default();
+        let mut strange = 0;
+        for (kind, body) in records.by_ref() {
+            match SignedRow::decode(body) {
+                Ok(row) if kind == ROW => {
+                    let set = segment.needed.entry(row.row.log).or_default();
+                    set.insert(row.row.seq..=row.row.seq);
+                    recovered.rows.push(row);
+                }
+                _ => strange += 1,
+            }
+        }
+        recovered.damaged += records.damaged + strange;
+        let end = records.good_end as u64;
+        if end < bytes.len() as u64 {
+            // Not cutting costs nothing but reading it again, so a file system that refuses is no reason to stop.
+            if let Err(e) = File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(end))
+            {
+                tracing::warn!(error = %e, "torn end of a spool segment stays");
+            }
+        }
+        segment.bytes = end;
+        self.segments.insert(name, segment);
+        Ok(())
+    }
+
+    fn path(&self, name: u64) -> PathBuf {
+        self.dir.join(format!("{name:08}"))
+    }
+
+    /// Appends rows and syncs them; on an error none of them counts as written.
+    pub(crate) fn write(&mut self, rows: &[Queued]) -> io::Result<()> {
+        let size = rows.iter().map(|row| record::size(row.bytes.len())).sum();
+        let mut bytes = Vec::with_capacity(size);
+        for row in rows {
+            record::put(&mut bytes, ROW, &row.bytes);
+        }
+        if let Err(e) = self.append(&bytes) {
+            self.file = None;
+            return Err(e);
+        }
+        self.note(rows, bytes.len() as u64);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let full = |name: &u64| {
+            self.segments
+                .get(name)
+                .is_some_and(|s| s.bytes >= SEGMENT_BYTES)
+        };
+        if self.file.as_ref().is_none_or(|(name, _)| full(name)) {
+            self.file = Some(self.start()?);
+        }
+        let Some((_, file)) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+
+    fn start(&mut self) -> io::Result<(u64, File)> {
+        let name = self.next;
+        self.next += 1;
+        let file = File::options()
+            .create_new(true)
+            .append(true)
+            .open(self.path(name))?;
+        self.segments.insert(name, Segment::default());
+        File::open(&self.dir)?.sync_all()?;
+        Ok((name, file))
+    }
+
+    fn note(&mut self, rows: &[Queued], bytes: u64) {
+        let Some((name, _)) = &self.file else { return };
+        let segment = self.segments.entry(*name).or_default();
+        segment.bytes += bytes;
+        for row in rows {
+            segment
+                .needed
+                .entry(row.log)
+                .or_default()
+                .insert(row.seq..=row.seq);
+        }
+    }
+
+    /// These rows are safe elsewhere, or nobody wants them any more.
+    pub(crate) fn release(&mut self, log: &LogId, range: &RangeInclusive<Seq>) {
+        for segment in self.segments.values_mut() {
+            if let Some(set) = segment.needed.get_mut(log) {
+                set.remove(range.clone());
+                if set.is_empty() {
+                    segment.needed.remove(log);
+                }
+            }
+        }
+    }
+
+    /// Deletes segments nobody needs; the one being written only when `all`.
+    pub(crate) fn sweep(&mut self, all: bool) {
+        let current = self.file.as_ref().map(|(name, _)| *name);
+        let done = |(name, segment): (&u64, &Segment)| {
+            let idle = all || Some(*name) != current;
+            (idle && segment.needed.is_empty()).then_some(*name)
+        };
+        let done: Vec<u64> = self.segments.iter().filter_map(done).collect();
+        for name in done {
+            if Some(name) == current {
+                self.file = None;
+            }
+            match fs::remove_file(self.path(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(error = %e, "spool segment stays");
+                }
+                _ => drop(self.segments.remove(&name)),
+            }
+        }
+    }
+
+    /// What the oldest segment still holds, when there are so many segments that it should go.
+    pub(crate) fn leftovers(&self) -> Option<(u64, BTreeMap<LogId, IntervalSet>)> {
+        let (name, segment) = self.segments.first_key_value()?;
+        let crowded = self.segments.len() > SEGMENTS;
+        (crowded && !segment.needed.is_empty()).then(|| (*name, segment.needed.clone()))
+    }
+
+    /// The leftovers of `name` are written again, or were not worth it.
+    pub(crate) fn carried(&mut self, name: u64) {
+        if let Some(segment) = self.segments.get_mut(&name) {
+            segment.needed.clear();
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    name.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| name.parse().ok())
+        .flatten()
+}

@@ -1,0 +1,222 @@
+//! The thread that reads the generations at open and then puts sealed blocks into the newest one.
+//!
+//! At open: every generation is verified and read, newest first; what is no good is set aside; then the store is ready.
+//! Afterwards, every 30 s or when half a megabyte waits: put, sync, and only then tell the state, which lets the spool go
+//! of the rows. After a turn (64 MB or 24 h) the next block starts a new generation; then the bound on bytes is looked at.
+//! sled is only written to while there is room for what it may need, since it can't be closed after a write that failed.
+//! If one fails all the same the generation gets fresh directories (`engine::relink`), is only read from then on, and
+//! what was not synced goes into a new one.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::engine::{Engine, EngineError, relink};
+use crate::key::block::BlockKey;
+use crate::open::Shared;
+use crate::retain::{disk_bytes, keep_ballast, make_room};
+use crate::shelf::{IDLE, Newest, locked, within};
+
+/// Putting and syncing a batch; beyond it the engine hangs.
+const WRITE_DEADLINE: Duration = Duration::from_secs(120);
+/// sled writes a block about five times: leaves are split and moved.
+const WRITE_FACTOR: u64 = 6;
+
+type Batch = Vec<(BlockKey, Arc<[u8]>)>;
+
+/// Runs until the store is closed.
+pub(crate) fn run(shared: &Shared) {
+    load(shared);
+    keep_ballast(&shared.dir, shared.limit_bytes);
+    shared.state().ready = true;
+    let mut idle = true;
+    loop {
+        let (asked, stop) = wait(shared, idle);
+        flush(shared);
+        retain(shared);
+        idle = !shared.shelf.close_idle(Instant::now());
+        locked(&shared.orders).flush_done = asked;
+        shared.ordered.notify_all();
+        if stop {
+            return;
+        }
+    }
+}
+
+fn load(shared: &Shared) {
+    let numbers = shared.shelf.numbers().unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "generations cannot be listed");
+        Vec::new()
+    });
+    let newest = numbers.last().copied();
+    for number in numbers.into_iter().rev() {
+        if locked(&shared.orders).stop {
+            return;
+        }
+        make_room(&shared.dir, 0);
+        match shared.shelf.load(number, shared.check.as_ref()) {
+            Ok((engine, content)) => {
+                let mut state = shared.state();
+                state.damaged += content.damaged;
+                for head in &content.heads {
+                    state.scanned(head, number);
+                }
+                drop(state);
+                if newest == Some(number) && !due(shared, number) {
+                    shared.shelf.adopt(number, Some(engine));
+                }
+            }
+            Err(why) => shared.set_aside(number, &why),
+        }
+    }
+}
+
+/// Until the oldest waiting block has waited long enough, or somebody asks: the number asked for, and whether to end.
+fn wait(shared: &Shared, idle: bool) -> (u64, bool) {
+    let start = Instant::now();
+    let patience = if idle {
+        shared.tuning.flush_every
+    } else {
+        shared.tuning.flush_every.min(IDLE)
+    };
+    let mut orders = locked(&shared.orders);
+    loop {
+        let left = patience.saturating_sub(start.elapsed());
+        let asked = orders.flush_wanted || orders.flush_asked > orders.flush_done;
+        if orders.stop || asked || left.is_zero() {
+            orders.flush_wanted = false;
+            return (orders.flush_asked, orders.stop);
+        }
+        let waited = shared.ordered.wait_timeout(orders, left);
+        orders = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// Puts and syncs what waits.
+fn flush(shared: &Shared) {
+    let batch: Batch = {
+        let state = shared.state();
+        state
+            .pending
+            .iter()
+            .map(|(key, bytes)| (*key, bytes.clone()))
+            .collect()
+    };
+    if batch.is_empty() {
+        return;
+    }
+    let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
+    let outcome = if make_room(&shared.dir, bytes as u64 * WRITE_FACTOR) {
+        write(shared, &batch)
+    } else {
+        Err("less than 8 MB are free on its disk".to_owned())
+    };
+    let mut state = shared.state();
+    match outcome {
+        Ok(number) => {
+            state.ailments.remove("blocks");
+            state.committed(&batch, number);
+        }
+        Err(why) => {
+            let why = format!("sealed blocks are in memory only: {why}");
+            state.ailments.insert("blocks", why);
+        }
+    }
+    drop(state);
+    keep_ballast(&shared.dir, shared.limit_bytes);
+}
+
+fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
+    let mut newest = shared.shelf.newest();
+    if newest.number == 0 {
+        newest.number = shared.shelf.fresh_number();
+    }
+    let number = newest.number;
+    let path = shared.shelf.path(number);
+    let engine = newest.engine.take();
+    let work = batch.clone();
+    let home = path.clone();
+    let written = within("write", WRITE_DEADLINE, move || {
+        put_all(engine, &home, &work)
+    });
+    match written.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
+        Ok(engine) => {
+            let full = due(shared, number);
+            let heavy = engine.written >= shared.tuning.reopen_bytes;
+            // Dropping an engine closes it: here after a turn, or to get its memory back.
+            newest.engine = Some(engine).filter(|_| !full && !heavy);
+            if full {
+                *newest = Newest::default();
+            }
+            Ok(number)
+        }
+        Err(why) => {
+            *newest = Newest::default();
+            drop(newest);
+            if path.exists()
+                && let Err(e) = relink(&path)
+            {
+                shared.set_aside(number, &format!("{why}; {e}"));
+            }
+            Err(why)
+        }
+    }
+}
+
+fn put_all(engine: Option<Engine>, home: &Path, batch: &Batch) -> Result<Engine, EngineError> {
+    let mut engine = engine.map_or_else(|| Engine::open(home), Ok)?;
+    for (key, bytes) in batch {
+        engine.put(&key.encode(), bytes)?;
+    }
+    engine.sync()?;
+    Ok(engine)
+}
+
+/// Whether a generation has had its 64 MB or its day.
+fn due(shared: &Shared, number: u32) -> bool {
+    let path = shared.shelf.path(number);
+    let old = fs::metadata(path.join("slabs").join("64"))
+        .and_then(|meta| meta.created().or_else(|_| meta.modified()))
+        .ok()
+        .and_then(|made| SystemTime::now().duration_since(made).ok())
+        .is_some_and(|age| age >= shared.tuning.generation_age);
+    old || disk_bytes(&path) >= shared.tuning.generation_bytes
+}
+
+/// Brings the directory below its bound.
+fn retain(shared: &Shared) {
+    let mut bytes = disk_bytes(&shared.dir);
+    if bytes <= shared.limit_bytes {
+        return;
+    }
+    bytes = bytes.saturating_sub(shared.shelf.clear_quarantine());
+    let writing = shared.shelf.newest().number;
+    let numbers = shared.shelf.numbers().unwrap_or_default();
+    for number in numbers.into_iter().filter(|number| *number != writing) {
+        if bytes <= shared.limit_bytes {
+            return;
+        }
+        bytes = bytes.saturating_sub(disk_bytes(&shared.shelf.path(number)));
+        drop_generation(shared, number);
+    }
+}
+
+fn drop_generation(shared: &Shared, number: u32) {
+    let went = {
+        let mut state = shared.state();
+        let went = state.forget_generation(number);
+        for (log, set) in &went {
+            let log = state.logs.entry(*log).or_default();
+            set.ranges().for_each(|range| log.gone.insert(range));
+        }
+        went
+    };
+    let noted = locked(&shared.gone).add(&went);
+    if let Err(e) = noted {
+        tracing::warn!(generation = number, error = %e, "what retention took is only remembered until the next start");
+    }
+    if let Err(e) = shared.shelf.remove(number) {
+        tracing::warn!(generation = number, error = %e, "generation could not be removed");
+    }
+}
