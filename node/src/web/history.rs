@@ -193,14 +193,7 @@ mod tests {
 
     #[test]
     fn long_ranges_are_read_in_coarser_steps() {
-        let steps = |hours: i64, max_points| {
-            Range {
-                from_ms: 0,
-                to_ms: hours * 3_600_000,
-                max_points,
-            }
-            .steps()
-        };
+        let steps = |hours: i64, max_points| Range::new(0, hours * 3_600_000, max_points).steps();
         assert_eq!(steps(1, 3_600), (Step::Raw, 1_000));
         assert_eq!(steps(1, 1_000), (Step::Raw, 4_000));
         assert_eq!(steps(24, 1_000), (Step::S10, 90_000));
@@ -212,12 +205,7 @@ mod tests {
     fn any_range_has_steps() {
         for (from_ms, to_ms) in [(0, 0), (5, 1), (i64::MIN, i64::MAX), (i64::MAX, i64::MIN)] {
             for max_points in [0, 1, u32::MAX] {
-                let (step, bucket_ms) = Range {
-                    from_ms,
-                    to_ms,
-                    max_points,
-                }
-                .steps();
+                let (step, bucket_ms) = Range::new(from_ms, to_ms, max_points).steps();
                 assert_eq!(bucket_ms % step.ms(), 0);
                 assert!(bucket_ms >= step.ms());
             }

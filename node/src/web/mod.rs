@@ -5,6 +5,7 @@
 //! Every request passes `guard` (whose page is asking?) before a path is looked at, and all but the
 //! login need a session (`auth`).
 
+mod answer;
 pub mod api;
 mod assets;
 mod auth;
@@ -16,6 +17,7 @@ mod guard;
 mod history;
 mod live;
 mod overview;
+mod page;
 mod roster;
 mod table;
 mod watched;
@@ -120,7 +122,7 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/login", get(login))
-        .route("/live", get(live::upgrade))
+        .route("/live", get(page::upgrade))
         .fallback(assets::file)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&shared),

@@ -1,0 +1,119 @@
+//! Answers to a page's requests, as messages ready to send.
+//!
+//! Series are known at once; the past is computed on threads for blocking work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::ws::Message;
+use outlast_mesh::NodeId;
+use outlast_store::Series;
+
+use super::api::{ColumnsHeader, SeriesInfo, SeriesKind, ServerMessage};
+use super::history::{self, Past, Range};
+use super::live::Live;
+use super::{frame, gauge, now_ms};
+
+/// How many values a column of the overview has.
+const OVERVIEW_POINTS: u32 = 600;
+
+/// A request for the past of some series.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) request: u32,
+    pub(super) node: u16,
+    pub(super) id: NodeId,
+    pub(super) series: Vec<Arc<Series>>,
+    pub(super) infos: Vec<SeriesInfo>,
+    pub(super) range: Range,
+}
+
+/// All series of a node.
+pub(super) fn series(live: &Live, request: u32, node: u16) -> ServerMessage {
+    match live.node(node) {
+        Ok(id) => ServerMessage::Series {
+            request,
+            node,
+            series: live.series(id),
+        },
+        Err(message) => ServerMessage::Error { request, message },
+    }
+}
+
+/// The past of some series: a COLUMNS frame.
+pub(super) async fn history(live: Arc<Live>, wanted: Wanted) -> Vec<Message> {
+    let Wanted {
+        request,
+        node,
+        id,
+        series,
+        infos,
+        range,
+    } = wanted;
+    let store = live.flow().store().clone();
+    let query = move || history::of_series(&store, id, &series, range);
+    let message = match live.compute(query).await {
+        Ok(past) => columns(request, node, range, infos, &past),
+        Err(message) => text(&ServerMessage::Error { request, message }),
+    };
+    vec![message]
+}
+
+/// The overview's past of some nodes: a COLUMNS frame each, empty where nothing is held.
+pub(super) async fn overview(live: Arc<Live>, nodes: Vec<u16>, window_ms: u64) -> Vec<Message> {
+    let to_ms = now_ms();
+    let range = Range::new(
+        to_ms.saturating_sub_unsigned(window_ms),
+        to_ms,
+        OVERVIEW_POINTS,
+    );
+    let mut messages = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let Ok(id) = live.node(node) else { continue };
+        let past = match live.newest_schema(id) {
+            Some(schema) => {
+                let store = live.flow().store().clone();
+                let query = move || history::of_overview(&store, id, &schema.series, range);
+                live.compute(query).await.unwrap_or_default()
+            }
+            None => Past::default(),
+        };
+        messages.push(columns(
+            u32::from(node),
+            node,
+            range,
+            overview_series(),
+            &past,
+        ));
+    }
+    messages
+}
+
+/// A message as it goes over the wire.
+pub(super) fn text(message: &ServerMessage) -> Message {
+    let json = serde_json::to_string(message).expect("a message has only string keys");
+    Message::Text(json.into())
+}
+
+fn columns(request: u32, node: u16, range: Range, series: Vec<SeriesInfo>, past: &Past) -> Message {
+    let header = ColumnsHeader {
+        node,
+        from_ms: range.from_ms,
+        to_ms: range.to_ms,
+        step_ms: past.step_ms,
+        n: past.table.times.len() as u32,
+        series,
+    };
+    Message::Binary(frame::columns(request, &header, &past.table))
+}
+
+fn overview_series() -> Vec<SeriesInfo> {
+    let column = |(index, (name, unit)): (u32, (&str, &str))| SeriesInfo {
+        index,
+        name: name.into(),
+        labels: BTreeMap::new(),
+        unit: unit.into(),
+        kind: SeriesKind::Gauge,
+    };
+    (0..).zip(gauge::COLUMNS).map(column).collect()
+}
