@@ -58,3 +58,46 @@ fn mime(path: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_only_files_that_are_there() {
+        let page = index().unwrap();
+        let html = String::from_utf8(page.bytes.into_owned()).unwrap();
+        let files: Vec<&str> = html
+            .split(['"', ' '])
+            .filter_map(|word| word.strip_prefix('/'))
+            .filter(|word| word.contains('.'))
+            .collect();
+        assert_eq!(files.len(), 3, "{html}");
+        for file in files {
+            assert!(asset(file).is_some_and(|asset| asset.immutable), "{file}");
+        }
+        assert!(!html.contains("<style") && !html.contains("style="));
+    }
+
+    #[test]
+    fn the_first_load_fits_its_budget() {
+        let first_load: usize = Dist::iter()
+            .filter_map(|path| asset(&path))
+            .map(|asset| asset.gzip.as_ref().unwrap_or(&asset.bytes).len())
+            .sum();
+        assert!(first_load <= 100 * 1024, "{first_load} bytes");
+    }
+
+    #[test]
+    fn what_is_no_file_of_the_page_is_not_served() {
+        for path in [
+            "",
+            "index.html.gz",
+            "source.hash",
+            "assets/",
+            "../Cargo.toml",
+        ] {
+            assert_eq!(asset(path), None, "{path}");
+        }
+    }
+}
