@@ -2,7 +2,8 @@
 //
 // In go requests, out come messages and frames through `Listener`. A drop is followed by tries with
 // back-off; going online or back to the tab tries at once. A hidden tab asks the server to pause.
-// Invariant: nothing is queued while the connection is down; whoever listens asks again on `opened`.
+// Invariant: nothing is queued while the connection is down; whoever listens asks again
+// on `opened` and `resumed`.
 // Absent: what requests mean, and state. `state/` holds both.
 
 import type { ClientMessage, ServerMessage } from '../gen/api';
@@ -18,6 +19,8 @@ export type Link =
 export interface Listener {
   /** The connection is new: everything that is wanted must be asked for again. */
   opened(): void;
+  /** The page is in sight again: what came meanwhile was missed. */
+  resumed(): void;
   message(message: ServerMessage): void;
   frame(frame: Frame): void;
   link(link: Link): void;
@@ -111,7 +114,7 @@ export class Live {
     this.#heard_ms = Date.now();
     this.send({ type: document.hidden ? 'pause' : 'resume' });
     if (document.hidden) return;
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#listener.opened();
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#listener.resumed();
     this.retry();
   }
 

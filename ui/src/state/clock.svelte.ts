@@ -23,6 +23,11 @@ class Clock {
     this.#beat();
   }
 
+  /** The time at this very moment: `now` stands still while the page is hidden. */
+  exact(): number {
+    return this.from_local(Date.now());
+  }
+
   /** A time of this machine as the serving node would call it. */
   from_local(local_ms: number): number {
     return local_ms + this.#offset_ms;
@@ -30,7 +35,7 @@ class Clock {
 
   #beat(): void {
     this.#beat_ms = Date.now();
-    this.now = this.from_local(this.#beat_ms);
+    this.now = this.exact();
   }
 }
 

@@ -59,6 +59,7 @@ export class Member {
 
 /** Who gets answers to requests other than the overview's. */
 export interface Attendant {
+  /** The connection is new, or was not listened to for a while. */
   opened(): void;
   message(message: Extract<ServerMessage, { request: number }>): void;
   columns(frame: Columns): void;
@@ -83,6 +84,7 @@ class Fleet implements Listener {
   cut_off = $derived(is_cut_off(this.#states));
   linked = $derived(this.link_state.phase === 'open');
   server = $derived(this.members.find((member) => member.info.id === this.me)?.info.name ?? '');
+  #is_new = false;
   #by_index = new Map<number, Member | undefined>();
   #attendants = new Set<Attendant>();
   #next_request = FIRST_REQUEST;
@@ -117,6 +119,11 @@ class Fleet implements Listener {
   }
 
   opened(): void {
+    this.#is_new = true;
+    this.live.send({ type: 'overview', window_ms: WINDOW_MS });
+  }
+
+  resumed(): void {
     this.live.send({ type: 'overview', window_ms: WINDOW_MS });
     for (const attendant of this.#attendants) attendant.opened();
   }
@@ -137,6 +144,9 @@ class Fleet implements Listener {
         break;
       case 'nodes':
         this.#describe(message.nodes);
+        // A restarted server may have given its nodes other indices: only here are they known.
+        if (this.#is_new) for (const attendant of this.#attendants) attendant.opened();
+        this.#is_new = false;
         break;
       case 'series':
       case 'error':

@@ -12,6 +12,7 @@ test('a live range ends at the clock, a fixed one stands still', () => {
 test('a drag in either direction is a range, a click is none', () => {
   expect(between(20_000.7, 10_000.2)).toEqual({ kind: 'fixed', from_ms: 10_000, to_ms: 20_001 });
   expect(between(10_000, 12_000)).toBeNull();
+  expect(between(Number.NaN, 12_000)).toBeNull();
 });
 
 test.each<Range>([

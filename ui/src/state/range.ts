@@ -32,7 +32,7 @@ export function stretch(range: Range, now_ms: number): Stretch {
 export function between(a_ms: number, b_ms: number): Range | null {
   const from_ms = Math.floor(Math.min(a_ms, b_ms));
   const to_ms = Math.ceil(Math.max(a_ms, b_ms));
-  return to_ms - from_ms < SHORTEST_MS ? null : { kind: 'fixed', from_ms, to_ms };
+  return to_ms - from_ms >= SHORTEST_MS ? { kind: 'fixed', from_ms, to_ms } : null;
 }
 
 /** What the page shows: `#/` or `#/node/ID?last=900` (seconds) or `?from=…&to=…` (ms). */

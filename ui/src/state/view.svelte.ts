@@ -53,7 +53,7 @@ export class Feed {
 
   /** What to send to get the stretch; answers to what was asked before are not waited for. */
   ask(node: number, range: Range): History[] {
-    const { from_ms, to_ms } = stretch(range, clock.now);
+    const { from_ms, to_ms } = stretch(range, clock.exact());
     this.is_behind = false;
     this.#open.clear();
     const asked: History[] = [];
@@ -203,7 +203,7 @@ export class View implements Attendant {
   row(frame: LiveRow): void {
     if (frame.request !== this.#watch_request || this.range.kind !== 'live') return;
     const row = new Map(this.#watched.map((index, at) => [index, frame.values[at] ?? null]));
-    const { from_ms } = stretch(this.range, clock.now);
+    const { from_ms } = stretch(this.range, clock.exact());
     for (const feed of this.feeds) {
       if (feed.inputs.every((index) => row.has(index))) feed.row(frame.at_ms, row, from_ms);
       else feed.is_behind = true;
