@@ -145,7 +145,7 @@ function line(stroke: Stroke): uPlot.Series {
     points: { show: true, size: 3, width: 0, fill: paint, filter: lonely },
   };
   if (stroke.dashed) series.dash = [4, 4];
-  if (stroke.mode === 'pile') series.fill = () => faded(paint(), 0.78);
+  if (stroke.mode === 'pile') series.fill = () => faded(paint(), 0.65);
   return series;
 }
 
