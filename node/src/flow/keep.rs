@@ -186,12 +186,9 @@ fn repair(
             Repair::Stored
         }
         Err(StoreError::UnknownSchema(hash)) => Repair::Unknown(hash),
-        Err(
-            StoreError::Busy { .. }
-            | StoreError::Closed
-            | StoreError::Io { .. }
-            | StoreError::Unreadable { .. },
-        ) => Repair::NotNow,
+        Err(StoreError::Busy { .. } | StoreError::NotDurable { .. } | StoreError::Io { .. }) => {
+            Repair::NotNow
+        }
         Err(error) => {
             shared.refuse(reason(&error));
             warn!(%error, "a repaired piece was refused");
@@ -262,7 +259,8 @@ fn reason(error: &StoreError) -> &'static str {
         StoreError::Malformed { .. } => "malformed",
         StoreError::OverLimit { .. } => "over a limit of its origin",
         StoreError::Busy { .. } => "store: waiting for the disk",
-        StoreError::NoEpoch | StoreError::Closed => "store: closed",
-        StoreError::Io { .. } | StoreError::Unreadable { .. } => "store: input or output failed",
+        StoreError::NoEpoch => "store: no epoch",
+        StoreError::Query(_) => "store: not a question",
+        StoreError::Io { .. } | StoreError::NotDurable { .. } => "store: input or output failed",
     }
 }
