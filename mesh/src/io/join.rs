@@ -34,8 +34,10 @@ pub async fn join(
     loop {
         joiner.handle_timeout(now());
         while let Some(transmit) = joiner.poll_transmit() {
-            // A full buffer loses the datagram as the network might; it is sent again.
-            let _sent = udp.send(transmit.to, &transmit.bytes);
+            // What doesn't leave is lost as in the network; it is sent again.
+            if !udp.send(transmit.to, &transmit.bytes) && udp.writable().await.is_ok() {
+                let _sent = udp.send(transmit.to, &transmit.bytes);
+            }
         }
         if let Some(outcome) = joiner.poll_outcome() {
             return outcome;

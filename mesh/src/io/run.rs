@@ -301,8 +301,9 @@ impl Shell {
     fn drain(&mut self) {
         self.write_journal();
         self.transmit();
-        self.pass_events();
+        self.take_events();
         self.show();
+        self.hand_over();
     }
 
     fn write_journal(&mut self) {
@@ -332,7 +333,7 @@ impl Shell {
         }
     }
 
-    fn pass_events(&mut self) {
+    fn take_events(&mut self) {
         while let Some(event) = self.node.poll_event() {
             match event {
                 NodeEvent::StreamPacket { from, bytes } => {
@@ -362,6 +363,10 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Hands events to the application, after the snapshot that shows them.
+    fn hand_over(&mut self) {
         while let Some(event) = self.pending.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) => {}

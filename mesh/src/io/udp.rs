@@ -140,6 +140,7 @@ mod tests {
         let four = Udp::bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
         assert_ne!(everywhere.local().port(), 0);
 
+        four.writable().await.unwrap();
         assert!(four.send(
             SocketAddr::from(([127, 0, 0, 1], everywhere.local().port())),
             b"hello"
@@ -149,6 +150,7 @@ mod tests {
         everywhere.receive(|from, bytes| heard = Some((from, bytes.to_vec())));
 
         assert_eq!(heard, Some((four.local(), b"hello".to_vec())));
+        everywhere.writable().await.unwrap();
         assert!(everywhere.send(four.local(), b"back"));
         four.readable().await.unwrap();
         four.receive(|_, bytes| assert_eq!(bytes, b"back"));

@@ -105,7 +105,10 @@ impl Node {
             Opened::CookieStored => {
                 peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
             }
-            Opened::NoSession => self.revive(id, from, now),
+            Opened::NoSession => {
+                self.drop_one("session gone");
+                self.revive(id, from, now);
+            }
             Opened::OldStamp => self.old_stamp(id, from, datagram, now),
             Opened::Refused => self.drop_one("not authentic"),
         }

@@ -19,6 +19,9 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 /// An address others see us at is published at most this often.
 const OBSERVED_PAUSE: Duration = Duration::from_secs(30);
 
+/// What others know of us is overtaken at most this often; two nodes with one key would race.
+const OVERTAKE_PAUSE: Duration = Duration::from_secs(10);
+
 /// Addresses seen from outside that are published.
 const MOST_OBSERVED: usize = 4;
 
@@ -30,6 +33,8 @@ pub(crate) struct OwnInfo {
     observed_at: Option<Instant>,
     incarnation: u32,
     seq: u32,
+    said: Option<NodeInfo>,
+    overtaken: Option<Instant>,
 }
 
 impl OwnInfo {
@@ -40,6 +45,8 @@ impl OwnInfo {
             observed_at: None,
             incarnation: 0,
             seq: 0,
+            said: None,
+            overtaken: None,
         }
     }
 
@@ -106,7 +113,7 @@ impl Node {
             .get(&self.me)
             .and_then(|member| member.info.as_ref());
         let highest = known.map_or(0, |info| info.incarnation);
-        if self.own.incarnation == 0 || highest > self.own.incarnation {
+        if self.own.incarnation == 0 || self.is_overtaken() {
             self.own.incarnation = highest.saturating_add(1);
             self.own.seq = 0;
         }
@@ -125,6 +132,7 @@ impl Node {
             store_format: STORE_FORMAT,
         };
         let body = crate::wire::message::encode(&info);
+        self.own.said = Some(info);
         let statement = Statement::sign(kind::NODE_INFO, &self.mesh, &self.identity.node, body);
         if let Err(refusal) = self.take_statements(vec![statement], None, now) {
             tracing::warn!(%refusal, "own addresses not published");
@@ -164,15 +172,26 @@ impl Node {
         if names(&before) != names(&state) {
             self.emit(NodeEvent::MembersChanged);
         }
-        let own = state
-            .members
-            .get(&self.me)
-            .and_then(|member| member.info.as_ref());
-        if own.is_some_and(|info| {
-            self.own.incarnation != 0 && info.incarnation > self.own.incarnation
-        }) {
+        let rested = self
+            .own
+            .overtaken
+            .is_none_or(|at| now.mono >= at + OVERTAKE_PAUSE);
+        if rested && self.is_overtaken() {
+            self.own.overtaken = Some(now.mono);
             self.publish_own_info(now);
         }
+    }
+
+    /// Whether the mesh knows something of us that we did not say in this run: our disk was older.
+    fn is_overtaken(&self) -> bool {
+        let Some(said) = &self.own.said else {
+            return false;
+        };
+        let member = self.state.members.get(&self.me);
+        let known = member.and_then(|member| member.info.as_ref());
+        known.is_some_and(|info| {
+            info != said && (info.incarnation, info.seq) >= (said.incarnation, said.seq)
+        })
     }
 
     /// Takes over what a peer published: its key, then where it may be.
