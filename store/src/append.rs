@@ -234,7 +234,7 @@ impl Store {
 
     fn check_row(&self, row: &SignedRow) -> Result<(), StoreError> {
         row.verify(&*self.shared.keys.verify)
-            .map_err(|_| StoreError::BadSignature {
+            .map_err(|_unsigned| StoreError::BadSignature {
                 what: "row",
                 log: row.row.log,
                 seq: row.row.seq,

@@ -208,3 +208,55 @@ fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
     }
     fs::File::open(to)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_synced_comes_back_checked_and_what_is_evicted_does_not() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("gen-000001");
+        let mut engine = Engine::open(&path).unwrap();
+        engine.put(b"a", b"one").unwrap();
+        engine.put(b"a", b"one").unwrap();
+        engine.put(b"b", b"two").unwrap();
+        assert_eq!(engine.sync(), Ok(Ticket(1)));
+        engine.evict(b"b").unwrap();
+        assert_eq!(engine.sync(), Ok(Ticket(2)));
+        drop(engine);
+        let mut engine = Engine::open(&path).unwrap();
+        assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
+        assert_eq!((engine.get(b"b"), engine.health()), (Ok(None), None));
+        engine
+            .run("put", |db| {
+                db.insert(b"a", &[VALUE_VERSION, 0, 0, 0, 0, 7][..])
+            })
+            .unwrap();
+        assert_eq!(engine.get(b"a"), Err(EngineError::Damaged));
+    }
+
+    #[test]
+    fn a_broken_engine_says_so_and_its_files_can_be_opened_again_beside_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("gen-000001");
+        let mut engine = Engine::open(&path).unwrap();
+        engine.put(b"a", b"one").unwrap();
+        engine.sync().unwrap();
+        let panicked = engine.run::<()>("put", |_| panic!("no such luck"));
+        assert!(
+            panicked.is_err()
+                && engine
+                    .health()
+                    .is_some_and(|why| why.contains("no such luck"))
+        );
+        assert!(
+            engine.get(b"a").is_err(),
+            "nothing is asked of a broken engine"
+        );
+        drop(engine);
+        relink(&path).unwrap();
+        let mut engine = Engine::open(&path).unwrap();
+        assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
+    }
+}

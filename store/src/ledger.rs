@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::record::{self, Records};
 
+/// Kind and body of each record, in the order they were written.
+pub(crate) type Bodies = Vec<(u8, Vec<u8>)>;
+
 /// The file and how long it is.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -18,7 +21,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Reads the records of the file at `path`, which need not exist; a torn end is cut at the next addition.
-    pub(crate) fn open(path: PathBuf) -> io::Result<(Self, Vec<(u8, Vec<u8>)>)> {
+    pub(crate) fn open(path: PathBuf) -> io::Result<(Self, Bodies)> {
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other?,

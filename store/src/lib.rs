@@ -23,6 +23,8 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod given;
+#[cfg(test)]
+mod tests;
 pub mod interval;
 pub mod key;
 mod ledger;

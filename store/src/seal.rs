@@ -41,7 +41,8 @@ impl Store {
             log: seal.log,
             seq: seal.first,
         };
-        seal.verify(&*self.shared.keys.verify).map_err(|_| bad())?;
+        seal.verify(&*self.shared.keys.verify)
+            .map_err(|_unsigned| bad())?;
         let key = BlockKey {
             log: seal.log,
             first: seal.first,

@@ -97,7 +97,7 @@ impl Log {
     pub(crate) fn blocks_in(&self, range: &RangeInclusive<Seq>) -> Vec<(Seq, Meta)> {
         let from = self
             .block_at(*range.start())
-            .map_or(*range.start(), |(first, _)| first);
+            .map_or_else(|| *range.start(), |(first, _)| first);
         self.blocks
             .range(from..=(*range.end()).max(from))
             .map(|(first, meta)| (*first, *meta))
