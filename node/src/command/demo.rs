@@ -8,6 +8,7 @@
 mod count;
 mod nodes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use self::count::Count;
-use self::nodes::{DemoNode, Nodes};
+use self::nodes::Nodes;
 use crate::cli::DemoArgs;
 use crate::control::Request;
 use crate::failure::Failure;
@@ -194,18 +195,19 @@ impl Story<'_> {
         Ok(true)
     }
 
-    /// Samples that some node holds and some other is known to lack.
+    /// Samples still to be handed over: for each node those it lacks, by whoever knows of most.
     fn backlog(&self) -> Result<u64, Failure> {
-        let each = |node: &DemoNode| -> Result<u64, Failure> {
+        let mut lacks: BTreeMap<String, u64> = BTreeMap::new();
+        for node in self.nodes.iter() {
             let status = node.call(&Request::Status)?;
-            let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
-            Ok(peers
-                .iter()
-                .filter_map(|peer| peer["backlog_samples"].as_u64())
-                .max()
-                .unwrap_or(0))
-        };
-        self.nodes.iter().map(each).sum()
+            for peer in status["peers"].as_array().into_iter().flatten() {
+                let samples = peer["backlog_samples"].as_u64().unwrap_or(0);
+                let name = peer["name"].as_str().unwrap_or_default().to_owned();
+                let most = lacks.entry(name).or_default();
+                *most = samples.max(*most);
+            }
+        }
+        Ok(lacks.values().sum())
     }
 
     /// A part of the story's time: as long as is good to watch, or its share of `--for`.

@@ -13,7 +13,7 @@ use crate::daemon;
 use crate::failure::Failure;
 use crate::membership::Membership;
 use crate::state::StateDir;
-use crate::text::{self, Printer, Tone, csv_cell, visible};
+use crate::text::{self, Printer, Tone, aside, csv_cell, visible};
 use crate::when;
 
 /// How long a store that no node has open may take to read its generations.
@@ -93,7 +93,9 @@ enum Shape {
     /// Everything in one object; parts of one series are put together again.
     Json(Vec<Value>),
     Csv,
-    Table,
+    Table {
+        shown: usize,
+    },
 }
 
 impl Shape {
@@ -103,14 +105,14 @@ impl Shape {
         } else if arguments.csv {
             Self::Csv
         } else {
-            Self::Table
+            Self::Table { shown: 0 }
         }
     }
 
     fn begin(&self, out: &mut Printer) -> Result<(), Failure> {
         match self {
             Self::Csv => out.line("time_ms,time,node,series,unit,value"),
-            Self::Json(_) | Self::Table => Ok(()),
+            Self::Json(_) | Self::Table { .. } => Ok(()),
         }
     }
 
@@ -121,14 +123,23 @@ impl Shape {
                 Ok(())
             }
             Self::Csv => csv(&part, out),
-            Self::Table => table(&part, out),
+            Self::Table { shown } => {
+                *shown += 1;
+                table(&part, out)
+            }
         }
     }
 
     fn end(self, out: &mut Printer) -> Result<(), Failure> {
         match self {
             Self::Json(series) => out.json(&json!({ "series": series })),
-            Self::Csv | Self::Table => Ok(()),
+            Self::Table { shown: 0 } => {
+                aside(
+                    "nothing is held of such series, nodes and times; `outlast tail` shows what there is",
+                );
+                Ok(())
+            }
+            Self::Csv | Self::Table { .. } => Ok(()),
         }
     }
 }
