@@ -53,8 +53,9 @@ pub(crate) fn open(state: &StateDir, limit_bytes: u64, node: Option<NodeKey>) ->
 
 /// The child's side: `Err` ends it with exit code 1 and the reason on stderr.
 pub(crate) fn check(dir: &Path) -> Result<()> {
-    anyhow::ensure!(dir.is_dir(), "{} is no directory", dir.display());
-    Ok(())
+    outlast_store::verify_generation(dir)
+        .map(drop)
+        .map_err(anyhow::Error::msg)
 }
 
 fn check_in_child(dir: &Path) -> Result<(), String> {
