@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use outlast_mesh::trust::{
@@ -11,7 +12,10 @@ use outlast_mesh::trust::{
 use outlast_mesh::{
     AdminKey, Identity, Journal, Mesh, MeshConfig, NodeKey, Snapshot, TunnelKey, verify,
 };
-use outlast_store::{Keys, Kind, LogTally, Series, Store, StoreConfig};
+use outlast_store::{
+    Clock, ClockSource, IntervalSet, Keys, Kind, LogId, LogTally, Origin, SchemaDelta, Series,
+    Store, StoreConfig,
+};
 use tempfile::TempDir;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +104,55 @@ async fn the_rows_of_a_node_that_left_reach_a_node_that_came_later() {
     stop(nodes).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_run_goes_over_as_blocks_and_comes_back_to_its_wiped_origin() {
+    let world = World::new(2);
+    let first = world.start(0, 150).await;
+    let second = world.start(1, 0).await;
+    let earlier = |node: &Node| -> Option<(LogId, IntervalSet)> {
+        let logs = node.store.held_of(&origin(0)).into_iter();
+        logs.filter(|(_, rows)| rows.len() >= 150).next()
+    };
+    until(
+        Duration::from_secs(20),
+        "the earlier run is at the other node",
+        || earlier(&second).is_some(),
+    )
+    .await;
+    let (log, rows) = earlier(&second).unwrap();
+    assert_eq!(rows, [1..=150].into_iter().collect());
+    until(
+        Duration::from_secs(20),
+        "its short last window is sealed there",
+        || {
+            second
+                .store
+                .seal_of(&log, 121)
+                .is_some_and(|seal| seal.count == 30)
+        },
+    )
+    .await;
+
+    stop(vec![first]).await;
+    let wiped = world.start(0, 0).await;
+    until(
+        Duration::from_secs(20),
+        "the wiped node has its own rows back",
+        || earlier(&wiped) == earlier(&second),
+    )
+    .await;
+    until(
+        Duration::from_secs(20),
+        "and both hold the same of everything",
+        || {
+            let tallies = [&wiped, &second].map(|node| sorted(node.store.tally()));
+            tallies[0].len() == 4 && tallies[0] == tallies[1]
+        },
+    )
+    .await;
+    stop(vec![wiped, second]).await;
+}
+
 struct Node {
     mesh: Mesh,
     store: Store,
@@ -108,25 +161,74 @@ struct Node {
     _dir: TempDir,
 }
 
+/// A mesh in which everybody knows everybody, and where its nodes listen.
+struct World {
+    addresses: Vec<SocketAddr>,
+    statements: Vec<Statement>,
+}
+
+impl World {
+    fn new(count: usize) -> Self {
+        let sockets: Vec<_> = (0..count)
+            .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+            .collect();
+        let addresses: Vec<_> = sockets
+            .iter()
+            .map(|socket| socket.local_addr().unwrap())
+            .collect();
+        let identities: Vec<_> = (0..count).map(identity).collect();
+        let statements = mesh_of(&identities, &addresses);
+        Self {
+            addresses,
+            statements,
+        }
+    }
+
+    /// Starts a node on an empty disk, or on one that holds an earlier run of so many rows.
+    async fn start(&self, index: usize, rows_before: u32) -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(&dir.path().join("statements.log")).unwrap();
+        journal.append(&self.statements).unwrap();
+        if rows_before > 0 {
+            earlier_run(open(index, dir.path()), origin(index), rows_before);
+        }
+        let store = open(index, dir.path());
+        let config = MeshConfig {
+            listen: Some(self.addresses[index]),
+            advertise: Vec::new(),
+            state_dir: dir.path().to_owned(),
+            lan: false,
+            version: "0.1.0".to_owned(),
+        };
+        let statements = gather(&self.statements);
+        let (mesh, events) = Mesh::start(config, identity(index), journal, statements)
+            .await
+            .unwrap();
+        let stop = CancellationToken::new();
+        let flow = Flow::start_with(
+            FlowConfig::default(),
+            store.clone(),
+            mesh.clone(),
+            events,
+            readings(),
+            stop.clone(),
+        )
+        .unwrap();
+        Node {
+            mesh,
+            store,
+            flow,
+            stop,
+            _dir: dir,
+        }
+    }
+}
+
 async fn start(count: usize) -> Vec<Node> {
-    let identities: Vec<_> = (0..count)
-        .map(|index| Identity {
-            node: key(index),
-            tunnel: TunnelKey::generate(),
-        })
-        .collect();
-    let sockets: Vec<_> = (0..count)
-        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-        .collect();
-    let addresses: Vec<SocketAddr> = sockets
-        .iter()
-        .map(|socket| socket.local_addr().unwrap())
-        .collect();
-    drop(sockets);
-    let statements = mesh_of(&identities, &addresses);
+    let world = World::new(count);
     let mut nodes = Vec::new();
-    for (index, identity) in identities.into_iter().enumerate() {
-        nodes.push(start_one(key(index), identity, addresses[index], &statements).await);
+    for index in 0..count {
+        nodes.push(world.start(index, 0).await);
     }
     nodes
 }
@@ -135,55 +237,61 @@ fn key(index: usize) -> NodeKey {
     NodeKey::from_seed(&[index as u8 + 1; 32])
 }
 
-async fn start_one(
-    key: NodeKey,
-    identity: Identity,
-    address: SocketAddr,
-    statements: &[Statement],
-) -> Node {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut journal, _) = Journal::open(&dir.path().join("statements.log")).unwrap();
-    journal.append(statements).unwrap();
-    let origin = origin_of(key.id());
+fn origin(index: usize) -> Origin {
+    origin_of(key(index).id())
+}
+
+fn identity(index: usize) -> Identity {
+    Identity {
+        node: key(index),
+        tunnel: TunnelKey::from_bytes(&[index as u8 + 101; 32]),
+    }
+}
+
+fn open(index: usize, dir: &Path) -> Store {
+    let key = key(index);
     let keys = Keys {
-        origin,
+        origin: origin_of(key.id()),
         sign: Box::new(move |message| key.sign(message)),
         verify: Box::new(|origin, message, signature| verify(&origin.0, message, signature)),
     };
     let config = StoreConfig {
-        dir: dir.path().join("store"),
+        dir: dir.join("store"),
         limit_bytes: 64 << 20,
         sync_every: Duration::from_secs(1),
         check: None,
     };
-    let store = Store::open(config, keys).unwrap();
-    let config = MeshConfig {
-        listen: Some(address),
-        advertise: Vec::new(),
-        state_dir: dir.path().to_owned(),
-        lan: false,
-        version: "0.1.0".to_owned(),
-    };
-    let (mesh, events) = Mesh::start(config, identity, journal, gather(statements))
-        .await
+    Store::open(config, keys).unwrap()
+}
+
+fn earlier_run(store: Store, origin: Origin, rows: u32) {
+    store.begin_epoch().unwrap();
+    let appended = vec![Series::new("earlier_total", [], "", Kind::Counter, 0).unwrap()];
+    let schema = store
+        .define(
+            origin,
+            SchemaDelta {
+                parent: None,
+                appended,
+            },
+        )
         .unwrap();
-    let stop = CancellationToken::new();
-    let flow = Flow::start_with(
-        FlowConfig::default(),
-        store.clone(),
-        mesh.clone(),
-        events,
-        readings(),
-        stop.clone(),
-    )
-    .unwrap();
-    Node {
-        mesh,
-        store,
-        flow,
-        stop,
-        _dir: dir,
+    let clock = Clock {
+        offset_ms: 1_767_300_000_000,
+        uncertainty_ms: 50,
+        source: ClockSource::Ntp,
+    };
+    for seq in 1..=rows {
+        store
+            .append_own(
+                u64::from(seq) * 1_000,
+                clock,
+                schema,
+                vec![Some(i64::from(seq) * 7)],
+            )
+            .unwrap();
     }
+    store.close().unwrap();
 }
 
 /// Three series, one of them seen only from the third tick on, absent before.
@@ -270,13 +378,14 @@ fn gather(all: &[Statement]) -> Statements {
 
 /// Whether all hold the same rows: every log, row by row.
 fn equal(nodes: &[Node]) -> bool {
-    let tally = |node: &Node| -> Vec<LogTally> {
-        let mut tally = node.store.tally();
-        tally.sort_by_key(|tally| tally.log);
-        tally
-    };
+    let tally = |node: &Node| sorted(node.store.tally());
     let first = tally(&nodes[0]);
     first.len() == nodes.len() && nodes[1..].iter().all(|node| tally(node) == first)
+}
+
+fn sorted(mut tally: Vec<LogTally>) -> Vec<LogTally> {
+    tally.sort_by_key(|tally| tally.log);
+    tally
 }
 
 async fn until(limit: Duration, what: &str, done: impl Fn() -> bool) {
