@@ -56,6 +56,8 @@ struct Followed {
     /// When its newest row came, and how old it was then.
     came: Option<(Instant, Duration)>,
     last_ms: Option<i64>,
+    /// Whether a row has come since the page opened, so that there are rates.
+    settled: bool,
     repairs: u32,
     repaired: Option<Instant>,
 }
@@ -118,6 +120,7 @@ impl Overview {
             let followed = self.nodes.entry(member.id).or_default();
             followed.before = None;
             followed.take(live, member.id, &row, Duration::from_millis(age_ms));
+            followed.settled = false;
         }
     }
 
@@ -150,7 +153,7 @@ impl Overview {
         let members: BTreeSet<u16> = nodes.iter().map(|node| node.index).collect();
         let ticks = self.nodes.iter().filter_map(|(node, followed)| {
             let index = live.number(*node).filter(|index| members.contains(index))?;
-            Some(followed.tick(index, now))
+            followed.tick(index, now)
         });
         live.show_tick(frame::tick(now_ms(), &ticks.collect::<Vec<_>>()));
         let due = self
@@ -182,6 +185,7 @@ impl Default for Followed {
             columns: [f64::NAN; COLUMNS.len()],
             came: None,
             last_ms: None,
+            settled: false,
             repairs: 0,
             repaired: None,
         }
@@ -192,6 +196,7 @@ impl Followed {
     fn take(&mut self, live: &Live, node: NodeId, row: &SignedRow, age: Duration) {
         let row = &row.row;
         self.came = Some((Instant::now(), age));
+        self.settled = true;
         self.last_ms = self.last_ms.max(Some(row.wall_ms()));
         if self
             .plan
@@ -227,7 +232,9 @@ impl Followed {
         self.before = Some(sample);
     }
 
-    fn tick(&self, index: u16, now: Instant) -> NodeTick {
+    /// `None` for the moment in which a node that is live has no rates yet: the page has better
+    /// values from the store.
+    fn tick(&self, index: u16, now: Instant) -> Option<NodeTick> {
         let age = self
             .came
             .map(|(at, age)| now.saturating_duration_since(at) + age);
@@ -237,11 +244,12 @@ impl Followed {
         } else {
             [f64::NAN; COLUMNS.len()]
         };
-        NodeTick {
+        let age_ms = age.map(|age| age.as_millis() as u64);
+        (self.settled || !fresh).then_some(NodeTick {
             index,
-            age_ms: age.map(|age| age.as_millis() as u64),
+            age_ms,
             columns,
-        }
+        })
     }
 }
 
