@@ -18,7 +18,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,6 +106,8 @@ pub(crate) struct Node {
     own: members::OwnInfo,
     peers: BTreeMap<NodeId, Peer>,
     desk: Desk,
+    /// Peers with frames that wait for their datagram.
+    filled: BTreeSet<NodeId>,
     outgoing: VecDeque<Transmit>,
     events: VecDeque<NodeEvent>,
     journal: Vec<Statement>,
@@ -145,6 +147,7 @@ impl Node {
             state,
             peers: BTreeMap::new(),
             desk: Desk::default(),
+            filled: BTreeSet::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             journal: Vec::new(),
@@ -298,6 +301,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
+        self.filled.insert(to);
         if frame::push(&mut peer.payload, kind, body) {
             return;
         }
@@ -306,18 +310,14 @@ impl Node {
             .peers
             .get_mut(&to)
             .is_some_and(|peer| frame::push(&mut peer.payload, kind, body));
+        self.filled.insert(to);
         if !pushed {
             self.drop_one("oversize frame");
         }
     }
 
     fn flush_payloads(&mut self, now: Now) {
-        let filled: Vec<NodeId> = self
-            .peers
-            .values()
-            .filter(|peer| !peer.payload.is_empty())
-            .map(|peer| peer.id)
-            .collect();
+        let filled = std::mem::take(&mut self.filled);
         for id in filled {
             self.flush_payload(id, now);
         }

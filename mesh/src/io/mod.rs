@@ -116,13 +116,17 @@ enum Command {
 
 impl Mesh {
     /// Binds the socket and begins to talk to every member. Runs on the current tokio runtime.
+    #[expect(
+        clippy::unused_async,
+        reason = "starting needs a runtime, which a future says best"
+    )]
     pub async fn start(
         config: MeshConfig,
         identity: Identity,
         journal: Journal,
         statements: Statements,
     ) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
-        run::start(config, identity, journal, statements).await
+        run::start(config, identity, journal, statements)
     }
 
     /// This node.

@@ -46,7 +46,7 @@ const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 /// The journal may shrink this often.
 const COMPACT_EVERY: Duration = Duration::from_secs(3_600);
 
-pub(super) async fn start(
+pub(super) fn start(
     config: MeshConfig,
     identity: Identity,
     journal: Journal,
@@ -107,16 +107,9 @@ pub(super) async fn start(
         endpoints_file,
         stop: stop.clone(),
         changed: false,
-        snapshot_at: started.mono + SNAPSHOT_EVERY,
-        addresses_at: started.mono + ADDRESSES_EVERY,
-        endpoints_at: started.mono + Duration::from_secs(1),
-        compact_at: started.mono + COMPACT_EVERY,
+        due: Deadlines::new(started.mono),
     };
-    let ended = stopped.clone();
-    tokio::spawn(async move {
-        shell.run().await;
-        ended.cancel();
-    });
+    tokio::spawn(shell.run(stopped.clone()));
     let handle = Mesh {
         me,
         commands,
@@ -150,10 +143,26 @@ struct Shell {
     stop: CancellationToken,
     /// Something happened that the snapshot should show at once.
     changed: bool,
-    snapshot_at: Instant,
-    addresses_at: Instant,
-    endpoints_at: Instant,
-    compact_at: Instant,
+    due: Deadlines,
+}
+
+/// When the shell does its own things next.
+struct Deadlines {
+    snapshot: Instant,
+    addresses: Instant,
+    endpoints: Instant,
+    compact: Instant,
+}
+
+impl Deadlines {
+    fn new(now: Instant) -> Self {
+        Self {
+            snapshot: now + SNAPSHOT_EVERY,
+            addresses: now + ADDRESSES_EVERY,
+            endpoints: now + Duration::from_secs(1),
+            compact: now + COMPACT_EVERY,
+        }
+    }
 }
 
 /// Why the task woke.
@@ -170,7 +179,7 @@ enum Woken {
 }
 
 impl Shell {
-    async fn run(mut self) {
+    async fn run(mut self, stopped: CancellationToken) {
         loop {
             match self.wait().await {
                 Woken::Stop => break,
@@ -182,11 +191,12 @@ impl Shell {
             self.keep_time();
         }
         self.close().await;
+        stopped.cancel();
     }
 
     async fn wait(&mut self) -> Woken {
         let node_due = self.node.poll_timeout().map(|(at, _reason)| at);
-        let due = node_due.map_or(self.snapshot_at, |at| at.min(self.snapshot_at));
+        let due = node_due.map_or(self.due.snapshot, |at| at.min(self.due.snapshot));
         let may_send = self.unsent.is_none() && !self.writer.is_busy();
         tokio::select! {
             () = self.stop.cancelled() => Woken::Stop,
@@ -391,11 +401,11 @@ impl Shell {
 
     fn show(&mut self) {
         let now = now();
-        if !self.changed && now.mono < self.snapshot_at {
+        if !self.changed && now.mono < self.due.snapshot {
             return;
         }
         self.changed = false;
-        self.snapshot_at = now.mono + SNAPSHOT_EVERY;
+        self.due.snapshot = now.mono + SNAPSHOT_EVERY;
         let mut snapshot = self.node.snapshot(now);
         let full = self.socket.dropped();
         if full > 0 {
@@ -412,20 +422,20 @@ impl Shell {
     /// What the shell itself does from time to time.
     fn keep_time(&mut self) {
         let now = now();
-        if now.mono >= self.addresses_at {
-            self.addresses_at = now.mono + ADDRESSES_EVERY;
+        if now.mono >= self.due.addresses {
+            self.due.addresses = now.mono + ADDRESSES_EVERY;
             let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
             self.node.handle_endpoints(endpoints, now);
             if self.writer.is_behind() && !self.writer.is_busy() {
                 self.writer.append(Vec::new());
             }
         }
-        if now.mono >= self.endpoints_at {
-            self.endpoints_at = now.mono + ENDPOINTS_EVERY;
+        if now.mono >= self.due.endpoints {
+            self.due.endpoints = now.mono + ENDPOINTS_EVERY;
             self.remember_endpoints();
         }
-        if now.mono >= self.compact_at && !self.writer.is_busy() {
-            self.compact_at = now.mono + COMPACT_EVERY;
+        if now.mono >= self.due.compact && !self.writer.is_busy() {
+            self.due.compact = now.mono + COMPACT_EVERY;
             self.writer.compact(self.node.statements());
         }
     }

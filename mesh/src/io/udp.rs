@@ -32,7 +32,8 @@ impl Udp {
     /// Binds `listen`, or `[::]:51800`; the unspecified IPv6 address falls back to `0.0.0.0` where
     /// IPv6 is off. The error comes with the address that was asked for.
     pub(crate) fn bind(listen: Option<SocketAddr>) -> Result<Self, (SocketAddr, io::Error)> {
-        let wanted = listen.unwrap_or(SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)));
+        let wanted =
+            listen.unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)));
         let bound = match Self::bind_exactly(wanted) {
             Err(error) if is_everywhere(wanted) && lacks_ipv6(&error) => {
                 let fallback = SocketAddr::from(([0, 0, 0, 0], wanted.port()));

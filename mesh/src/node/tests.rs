@@ -395,11 +395,91 @@ fn random_datagrams_are_dropped_and_counted() {
     assert!(world.nodes[0].counters.dropped.values().sum::<u64>() >= 3_000);
 }
 
+#[test]
+fn an_older_stamp_is_forgotten_once_a_minute_and_only_without_a_session() {
+    let mut world = World::new(2);
+    let (secret, public) = (
+        world.nodes[1].identity.tunnel.secret(),
+        world.nodes[0].identity.tunnel.public(),
+    );
+    let mut other = Session::new(&secret, public, 5);
+    let stamps: Vec<Vec<u8>> = (0..3).map(|_| other.initiate().unwrap()).collect();
+    world.give(0, address(1), &stamps[2]);
+    world.give(0, address(1), &stamps[1]);
+    assert_eq!(world.dropped(0, "old stamp"), 1, "a duplicate on its way");
+    assert_eq!(world.peer(0, 1).rebuilt, None);
+
+    world.now = world.now.after(Duration::from_secs(6));
+    world.give(0, address(1), &stamps[1]);
+    let rebuilt = world.peer(0, 1).rebuilt;
+    world.now = world.now.after(Duration::from_secs(6));
+    world.give(0, address(1), &stamps[0]);
+
+    assert!(rebuilt.is_some());
+    assert_eq!(world.peer(0, 1).rebuilt, rebuilt);
+    assert_eq!(world.dropped(0, "old stamp"), 3);
+}
+
+#[test]
+fn guests_are_bounded_and_strangers_hear_nothing() {
+    let mut world = World::new(2);
+    let public = world.nodes[0].identity.tunnel.public();
+    let now = world.now;
+    let guest = world.invite.tunnel().secret();
+    while world.nodes[0].poll_transmit(now).is_some() {}
+    for host in 0..40_u8 {
+        let from = SocketAddr::from(([10, 0, 0, host], 9));
+        let mut session = Session::new(&guest, public, u32::from(host));
+        world.nodes[0].handle_datagram(from, &session.initiate().unwrap(), now);
+    }
+    let mut stranger = Session::new(&TunnelKey::generate().secret(), public, 77);
+    let from = SocketAddr::from(([10, 0, 1, 1], 9));
+    world.nodes[0].handle_datagram(from, &stranger.initiate().unwrap(), now);
+
+    let answers = std::iter::from_fn(|| world.nodes[0].poll_transmit(now)).count();
+
+    assert_eq!(answers, crate::admission::desk::MOST_GUESTS);
+    assert_eq!(world.dropped(0, "joining tunnels full"), 24);
+    assert_eq!(world.dropped(0, "unknown key"), 1);
+    let later = now.after(Duration::from_secs(31));
+    world.nodes[0].handle_timeout(later);
+    assert!(world.nodes[0].desk.overdue(later.mono).is_empty());
+}
+
+#[test]
+fn a_connected_peer_s_packets_wait_for_its_session_in_a_bounded_queue() {
+    let mut world = World::new(2);
+    world.run(2_000);
+    let (from, to) = (world.nodes[0].me(), world.nodes[1].me());
+    world.nodes[0].drop_session(to);
+    for number in 0..70_u8 {
+        world.nodes[0]
+            .handle_message(to, 64, &[number; 700], world.now)
+            .unwrap();
+    }
+    world.nodes[0].flush_payloads(world.now);
+    assert_eq!(world.dropped(0, "waiting queue full"), 6);
+
+    world.run(1_000);
+
+    let bodies: Vec<u8> = world.seen[&1]
+        .iter()
+        .filter_map(|event| match event {
+            NodeEvent::Message {
+                from: sender, body, ..
+            } if *sender == from => Some(body[0]),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(bodies, (6..70).collect::<Vec<u8>>());
+}
+
 /// Nodes, the wire between them, and the time.
 struct World {
     nodes: Vec<Node>,
     keys: Vec<(NodeKey, TunnelKey)>,
     first: Statements,
+    invite: crate::trust::InviteSeed,
     seen: BTreeMap<usize, Vec<NodeEvent>>,
     now: Now,
     cut: bool,
@@ -412,9 +492,11 @@ impl World {
         let keys: Vec<_> = (1..=count)
             .map(|number| (NodeKey::from_seed(&[number; 32]), TunnelKey::generate()))
             .collect();
+        let (first, invite) = members(&keys, now);
         let mut world = Self {
             nodes: Vec::new(),
-            first: members(&keys, now),
+            first,
+            invite,
             keys,
             seen: BTreeMap::new(),
             now,
@@ -536,7 +618,7 @@ fn address(at: usize) -> SocketAddr {
 }
 
 /// Statements that make all of these members, with their keys and addresses.
-fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> Statements {
+fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> (Statements, crate::trust::InviteSeed) {
     use crate::trust::{self, InviteTerms, NodeInfo, Token};
     let (admin, at_ms) = (AdminKey::generate(), now.wall_ms() - 60_000);
     let (mesh, genesis) = found(&admin, keys[0].0.id(), "n0", "home", None, at_ms);
@@ -555,7 +637,7 @@ fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> Statements {
         tunnel: keys[0].1.public(),
         addrs: vec![address(0)],
     };
-    let token = Token::new(seed, invite, &statements, vec![sponsor]).unwrap();
+    let token = Token::new(seed.clone(), invite, &statements, vec![sponsor]).unwrap();
     for (at, (node, tunnel)) in keys.iter().enumerate() {
         if at > 0 {
             let join = trust::author_join(node, &token, &format!("n{at}")).unwrap();
@@ -581,5 +663,5 @@ fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> Statements {
         let info = Statement::sign(trust::kind::NODE_INFO, &mesh, node, body);
         statements.insert(info).unwrap();
     }
-    statements
+    (statements, seed)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Node, NodeEvent, TICK};
 use crate::id::NodeId;
 use crate::snapshot::PeerState;
+use crate::spread::sync;
 use crate::time::Now;
 use crate::tunnel::session::{Session, Tick};
 use crate::wire::message::{self, Ping, kind};
@@ -32,14 +33,14 @@ impl Node {
         let ids: Vec<NodeId> = self.peers.keys().copied().collect();
         for id in ids {
             if ticks {
-                self.tick_session(id, now);
+                self.tick_session(id);
                 self.tick_talk(id, now);
             }
             self.dial_if_due(id, now);
         }
     }
 
-    fn tick_session(&mut self, id: NodeId, now: Now) {
+    fn tick_session(&mut self, id: NodeId) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -54,11 +55,9 @@ impl Node {
             // repeat each 5 s for 90 s is left out.
             _ => {}
         }
-        let _ = now;
     }
 
     fn tick_talk(&mut self, id: NodeId, now: Now) {
-        let root = self.statements.root();
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -81,7 +80,7 @@ impl Node {
             return;
         };
         if peer.sync.take_compare_due(now.mono) {
-            let summary = crate::spread::sync::root_only(root);
+            let summary = sync::root_only(self.statements.root());
             self.say(id, kind::SUMMARY, &message::encode(&summary), now);
         }
         self.summarise_if_due(id, now);

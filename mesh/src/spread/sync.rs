@@ -156,7 +156,7 @@ pub(crate) fn missing(statements: &Statements, theirs: &Summary) -> Vec<Statemen
             .iter()
             .find(|head| head.author == ours.author)
             .copied()
-            .unwrap_or(AuthorHead::none(ours.author));
+            .unwrap_or_else(|| AuthorHead::none(ours.author));
         if head != ours {
             missing.extend(statements.beyond(&head));
         }
