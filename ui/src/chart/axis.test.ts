@@ -30,6 +30,7 @@ test('ticks of bytes stand on powers of two, others on round numbers', () => {
 
 test.each<[Unit, number | null, number | null, [number, number]]>([
   ['ratio', 0, 0.3, [0, 1]],
+  ['ratio', 0, 1.01, [0, 1]],
   ['ratio', 0, 2, [0, 2.16]],
   ['bytes/s', 0, 12, [0, 1000]],
   ['bytes/s', -100_000, 50_000, [-108_000, 54_000]],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { NodeState } from '../gen/api';
-import { in_order, is_cut_off, path_words, type Seen, status, tally } from './status';
+import { backlog, in_order, is_cut_off, path_words, type Seen, status, tally } from './status';
 
 const NOON = Date.UTC(2026, 10, 23, 12, 0, 0);
 
@@ -82,6 +82,12 @@ describe('in_order', () => {
   test('a short silence moves nobody', () => {
     expect(order(['a', 'alive'], ['b', 'stale'])).toEqual(['a', 'b']);
   });
+});
+
+test('rows on their way are no backlog', () => {
+  expect(backlog(1250, 250)).toBe(0);
+  expect(backlog(1251, 250)).toBe(1251);
+  expect(backlog(7, 0)).toBe(7);
 });
 
 test('paths are said in words', () => {

@@ -89,6 +89,14 @@ function compare(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true });
 }
 
+/**
+ * Samples a node lacks that are worth naming. A few rows are always on their way, and a number that
+ * comes and goes each second tells nobody anything: below five rows it is 0.
+ */
+export function backlog(samples: number, series: number): number {
+  return samples > 5 * series ? samples : 0;
+}
+
 /** How the serving node reaches a node. */
 export function path_words(state: NodeState, path: string): string {
   if (state === 'self') return 'this page';
