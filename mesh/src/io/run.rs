@@ -103,6 +103,7 @@ pub(super) fn start(
         connections: connections.clone(),
         unsent: None,
         publishing: Vec::new(),
+        being_written: Vec::new(),
         advertise: config.advertise,
         endpoints_file,
         stop: stop.clone(),
@@ -137,7 +138,10 @@ struct Shell {
     connected: Connected,
     connections: Connections,
     unsent: Option<Transmit>,
+    /// Who waits for a statement that goes with the next write.
     publishing: Vec<oneshot::Sender<Result<(), PublishError>>>,
+    /// Who waits for the write under way.
+    being_written: Vec<oneshot::Sender<Result<(), PublishError>>>,
     advertise: Vec<SocketAddr>,
     endpoints_file: PathBuf,
     stop: CancellationToken,
@@ -296,7 +300,7 @@ impl Shell {
         if let Err(error) = result {
             tracing::warn!(%error, "statements not written, trying again");
         }
-        for done in self.publishing.drain(..) {
+        for done in self.being_written.drain(..) {
             let outcome = match result {
                 Ok(()) => Ok(()),
                 Err(error) => Err(PublishError::Journal(std::io::Error::new(
@@ -321,9 +325,10 @@ impl Shell {
             return;
         }
         let statements = self.node.poll_journal();
+        self.being_written.append(&mut self.publishing);
         if !statements.is_empty() {
             self.writer.append(statements);
-        } else if !self.publishing.is_empty() {
+        } else if !self.being_written.is_empty() {
             // What was published was known already, so it has long been written.
             self.written(&Ok(()));
         }
