@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Event, Mesh, join, now};
 use crate::config::{Identity, MeshConfig};
-use crate::error::{JoinError, SendError, StartError};
+use crate::error::{JoinError, PublishError, SendError, StartError};
 use crate::id::NodeId;
 use crate::snapshot::PeerState;
 use crate::trust::{Bootstrap, InviteSeed, InviteTerms, Statement, Statements, Token};
@@ -181,6 +181,35 @@ async fn who_is_no_member_does_not_start() {
     let started = Mesh::start(config(dir.path()), identity(), journal, founder.statements).await;
 
     assert!(matches!(started, Err(StartError::NotAMember { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_is_on_disk_and_reaches_every_peer() {
+    let mut founder = Founder::new("stone");
+    let (mut a, token) = founder.start(1).await;
+    let mut b = joiner(&token, "river").await;
+    a.until_connected(1).await;
+    b.until_connected(1).await;
+    founder.invite(1, Duration::ZERO);
+    let (_seed, invite) = founder.issued.clone().unwrap();
+
+    a.mesh.publish(invite.clone()).await.unwrap();
+
+    let (_journal, written) = Journal::open(&a.dir.path().join("statements.log")).unwrap();
+    assert!(written.contains(&invite));
+    a.mesh.publish(invite.clone()).await.unwrap();
+    let spread = timeout(PATIENCE, async {
+        while !b.mesh.statements().await.iter().any(|held| *held == invite) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    spread.await.unwrap();
+    let mut altered = invite;
+    *altered.body.last_mut().unwrap() ^= 1;
+    assert!(matches!(
+        a.mesh.publish(altered).await,
+        Err(PublishError::Refused(_))
+    ));
 }
 
 /// An invite issued so long ago has expired, but is still explained.
