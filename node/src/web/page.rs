@@ -249,8 +249,7 @@ impl Page {
             } => match self.live().find(node, &series) {
                 Ok((id, series)) => {
                     self.watched = Some(Watched::new(request, id, series));
-                    // Rows that came before aren't live any more.
-                    self.feed = self.feed.resubscribe();
+                    self.follow();
                     Ok(())
                 }
                 Err(message) => {
@@ -268,7 +267,7 @@ impl Page {
             }
             ClientMessage::Resume => {
                 self.paused = false;
-                self.feed = self.feed.resubscribe();
+                self.follow();
                 Ok(())
             }
         }
@@ -333,6 +332,15 @@ impl Page {
         self.described = true;
         self.draw_overview();
         Ok(())
+    }
+
+    /// Watches from here on: rows that came before aren't live any more.
+    fn follow(&mut self) {
+        self.feed = self.feed.resubscribe();
+        let live = Arc::clone(self.place.live());
+        if let Some(watched) = &mut self.watched {
+            watched.begin(&live);
+        }
     }
 
     async fn handle_arrival(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{Kind, Schema, SchemaHash, Series};
+use outlast_store::{Kind, Row, Schema, SchemaHash, Series};
 
 use super::frame;
 use super::gauge::{Sample, rate};
@@ -33,12 +33,25 @@ impl Watched {
         }
     }
 
+    /// Begins after the newest row held: the rates of the next one need a row before it.
+    pub(super) fn begin(&mut self, live: &Live) {
+        let newest = live.flow().store().latest(&origin_of(self.node));
+        self.before = newest.and_then(|row| self.sample(live, &row.row));
+    }
+
     /// The LIVE frame of a row, if it is one of the watched node's.
     pub(super) fn take(&mut self, live: &Live, arrival: &Arrival) -> Option<Bytes> {
         let row = &arrival.row.row;
         if !arrival.live || row.log.origin != origin_of(self.node) {
             return None;
         }
+        let now = self.sample(live, row)?;
+        let shown = shown(&self.series, self.before.as_ref(), &now);
+        self.before = Some(now);
+        Some(frame::live(self.request, row.wall_ms(), &shown))
+    }
+
+    fn sample(&mut self, live: &Live, row: &Row) -> Option<Sample> {
         if self
             .places
             .as_ref()
@@ -52,15 +65,11 @@ impl Watched {
             let integer = place.and_then(|place| row.values.get(place).copied().flatten());
             integer.map_or(f64::NAN, |integer| series.value(integer))
         };
-        let values = self.series.iter().zip(places).map(value).collect();
-        let now = Sample {
+        Some(Sample {
             log: row.log,
             boot_ms: row.boot_ms,
-            values,
-        };
-        let shown = shown(&self.series, self.before.as_ref(), &now);
-        self.before = Some(now);
-        Some(frame::live(self.request, row.wall_ms(), &shown))
+            values: self.series.iter().zip(places).map(value).collect(),
+        })
     }
 }
 

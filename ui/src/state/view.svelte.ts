@@ -91,6 +91,8 @@ export class Feed {
   row(at_ms: number, row: ReadonlyMap<number, number | null>, from_ms: number): void {
     if (this.phase !== 'ready') return;
     const values = this.#lines((index) => row.get(index) ?? null);
+    // The server leaves rows out for a page that is slow; a true gap is asked for once in vain.
+    if (at_ms - (this.columns.times.at(-1) ?? at_ms) > 2 * this.step_ms) this.is_behind = true;
     if (this.step_ms <= RAW_STEP_MS) add(this.columns, at_ms, values, this.step_ms);
     else this.#in_bucket = blend(this.columns, at_ms, values, this.step_ms, this.#in_bucket);
     trim(this.columns, from_ms);
