@@ -23,8 +23,6 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod given;
-#[cfg(test)]
-mod tests;
 pub mod interval;
 pub mod key;
 mod ledger;
@@ -42,6 +40,8 @@ mod shelf;
 mod spooler;
 mod state;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod varint;
 mod writer;
 

@@ -1,8 +1,8 @@
 //! The generations on disk: finding, verifying, opening for a while, setting aside.
 //!
 //! Directories `gen-NNNNNN`, numbered from 1. The newest one is written, older ones are opened when they are read: two at
-//! most, closed after 30 s without a question. Everything that touches an engine runs on a thread of its own under a
-//! deadline (`within`), because a damaged generation may panic or spin: the thread is then left behind with the engine,
+//! most, closed after 30 s without a question. Everything that touches an engine runs on one thread under a
+//! deadline (`Worker`), because a damaged generation may panic or spin: the thread is then left behind with the engine,
 //! and the directory moves to `quarantine/`. What was in it is asked for again by whoever compares `held`.
 //! Invariant: a generation number is never used twice while this process runs.
 //! Absent: which block lies where (`state`), when to write (`writer`).
@@ -45,6 +45,7 @@ pub(crate) struct Content {
 pub(crate) struct Shelf {
     dir: PathBuf,
     open_deadline: Duration,
+    pub(crate) worker: Worker,
     highest: AtomicU32,
     newest: Mutex<Newest>,
     old: Mutex<BTreeMap<u32, (Engine, Instant)>>,
@@ -64,6 +65,7 @@ impl Shelf {
         Self {
             dir: dir.to_owned(),
             open_deadline,
+            worker: Worker::default(),
             highest: AtomicU32::new(0),
             newest: Mutex::default(),
             old: Mutex::default(),
@@ -107,7 +109,8 @@ impl Shelf {
         let once = || {
             let path = self.path(number);
             check.map_or(Ok(()), |check| check(&path))?;
-            within("open", self.open_deadline, move || read_all(&path))
+            self.worker
+                .within("open", self.open_deadline, move || read_all(&path))
                 .and_then(|outcome| outcome.map_err(|e| e.to_string()))
         };
         once().or_else(|why| {
@@ -182,18 +185,19 @@ impl Shelf {
         keys: Vec<BlockKey>,
     ) -> Result<(Engine, Vec<Option<Vec<u8>>>), String> {
         let path = self.path(number);
-        within("read", READ_DEADLINE, move || {
-            let mut engine = engine.map_or_else(|| Engine::open(&path), Ok)?;
-            let mut found = Vec::with_capacity(keys.len());
-            for key in keys {
-                found.push(match engine.get(&key.encode()) {
-                    Err(EngineError::Damaged) => None,
-                    other => other?,
-                });
-            }
-            Ok((engine, found))
-        })?
-        .map_err(|e: EngineError| e.to_string())
+        self.worker
+            .within("read", READ_DEADLINE, move || {
+                let mut engine = engine.map_or_else(|| Engine::open(&path), Ok)?;
+                let mut found = Vec::with_capacity(keys.len());
+                for key in keys {
+                    found.push(match engine.get(&key.encode()) {
+                        Err(EngineError::Damaged) => None,
+                        other => other?,
+                    });
+                }
+                Ok((engine, found))
+            })?
+            .map_err(|e: EngineError| e.to_string())
     }
 
     /// Closes old generations nobody has read for a while; says whether any is still open.
@@ -301,27 +305,68 @@ fn read_all(path: &Path) -> Result<(Engine, Content), EngineError> {
     Ok((engine, content))
 }
 
-/// Runs `work` on a thread of its own; leaves it behind when it takes longer than `deadline`.
-pub(crate) fn within<T: Send + 'static>(
-    what: &str,
-    deadline: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
-    let (answer, answered) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name(format!("store-{what}"));
-    thread
-        .spawn(move || {
+/// The one thread that touches engines, replaced when it hangs.
+///
+/// One, because each thread has a heap of its own: with a thread per call what sled leaves lying about in each of them
+/// came to three times the memory.
+#[derive(Debug, Default)]
+pub(crate) struct Worker(Mutex<Option<mpsc::Sender<Job>>>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Worker {
+    /// Runs `work` there once earlier work is done; leaves thread and work behind when it takes longer than `deadline`.
+    pub(crate) fn within<T: Send + 'static>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let mut worker = locked(&self.0);
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job: Job = Box::new(move || {
             // A receiver that gave up drops what comes late.
             let _ = answer.send(catch_unwind(AssertUnwindSafe(work)));
-        })
-        .map_err(|e| format!("{what}: no thread: {e}"))?;
-    match answered.recv_timeout(deadline) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) => Err(format!("{what}: panic")),
-        Err(_) => Err(format!("{what}: no answer within {} s", deadline.as_secs())),
+        });
+        let jobs = match worker.take() {
+            Some(jobs) => jobs,
+            None => start().map_err(|e| format!("{what}: no thread: {e}"))?,
+        };
+        jobs.send(job)
+            .map_err(|_ended| format!("{what}: the thread has ended"))?;
+        match answered.recv_timeout(deadline) {
+            Ok(outcome) => {
+                *worker = Some(jobs);
+                outcome.map_err(|_panic| format!("{what}: panic"))
+            }
+            Err(_) => Err(format!("{what}: no answer within {} s", deadline.as_secs())),
+        }
     }
+}
+
+fn start() -> io::Result<mpsc::Sender<Job>> {
+    let (jobs, todo) = mpsc::channel::<Job>();
+    let thread = thread::Builder::new().name("store-engine".to_owned());
+    thread.spawn(move || todo.into_iter().for_each(|job| job()))?;
+    Ok(jobs)
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_hangs_or_panics_is_left_behind_and_the_next_is_done() {
+        let worker = Worker::default();
+        let long = Duration::from_secs(60);
+        let hung = worker.within("read", Duration::from_millis(10), thread::park);
+        assert_eq!(hung, Err("read: no answer within 0 s".to_owned()));
+        let panicked = worker.within("read", long, || panic!("on purpose"));
+        assert_eq!(panicked, Err::<(), _>("read: panic".to_owned()));
+        assert_eq!(worker.within("read", long, || 7), Ok(7));
+    }
 }

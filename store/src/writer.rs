@@ -16,7 +16,7 @@ use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
 use crate::open::Shared;
 use crate::retain::{disk_bytes, keep_ballast, make_room};
-use crate::shelf::{IDLE, Newest, locked, within};
+use crate::shelf::{IDLE, Newest, locked};
 
 /// Putting and syncing a batch; beyond it the engine hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(120);
@@ -137,7 +137,8 @@ fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
     let engine = newest.engine.take();
     let work = batch.clone();
     let home = path.clone();
-    let written = within("write", WRITE_DEADLINE, move || {
+    let worker = &shared.shelf.worker;
+    let written = worker.within("write", WRITE_DEADLINE, move || {
         put_all(engine, &home, &work)
     });
     match written.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
