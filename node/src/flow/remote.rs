@@ -115,8 +115,6 @@ impl Remote {
         loop {
             let deadline = self.replica.poll_timeout(Instant::now()).map(|(at, _)| at);
             tokio::select! {
-                // Own rows first: live goes before everything.
-                biased;
                 () = stop.cancelled() => return,
                 Some(own) = inbox.own.recv() => self.handle_own(&own),
                 event = inbox.events.recv() => match event {
@@ -124,7 +122,13 @@ impl Remote {
                     None => return,
                 },
                 Some(note) = inbox.notes.recv() => self.handle_note(note),
-                Some(progress) = inbox.progress.recv() => self.handle_progress(progress),
+                Some(progress) = inbox.progress.recv() => {
+                    // What a request brought is noted before the request ends.
+                    while let Ok(note) = inbox.notes.try_recv() {
+                        self.handle_note(note);
+                    }
+                    self.handle_progress(progress);
+                }
                 Some(inquiry) = inbox.inquiries.recv() => self.handle_inquiry(inquiry),
                 _ = tick.tick() => self.handle_tick(),
                 () = until(deadline) => {}

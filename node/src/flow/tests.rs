@@ -110,8 +110,8 @@ async fn an_earlier_run_goes_over_as_blocks_and_comes_back_to_its_wiped_origin()
     let first = world.start(0, 150).await;
     let second = world.start(1, 0).await;
     let earlier = |node: &Node| -> Option<(LogId, IntervalSet)> {
-        let logs = node.store.held_of(&origin(0)).into_iter();
-        logs.filter(|(_, rows)| rows.len() >= 150).next()
+        let mut logs = node.store.held_of(&origin(0)).into_iter();
+        logs.find(|(_, rows)| rows.len() >= 150)
     };
     until(
         Duration::from_secs(20),

@@ -65,6 +65,7 @@ impl Replica {
                 continue;
             }
             let mut lacks = match known.and_then(|known| known.logs.get(log)) {
+                Some(coverage) if coverage.held == *held => continue,
                 Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
                 None => held.clone(),
             };

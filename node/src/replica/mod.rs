@@ -434,7 +434,8 @@ impl Replica {
 
     fn kept_with(&self, peer: &Origin) -> BTreeSet<Origin> {
         let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.keepers, origin, peer);
-        let mut origins: BTreeSet<_> = self.holdings.origins().filter(theirs).collect();
+        let held: BTreeSet<_> = self.holdings.origins().collect();
+        let mut origins: BTreeSet<_> = held.into_iter().filter(theirs).collect();
         origins.insert(*peer);
         origins
     }
