@@ -143,11 +143,7 @@ impl Overview {
 
     fn tell(&mut self, live: &Live, now: Instant) {
         for followed in self.nodes.values_mut() {
-            let settled = |at: &Instant| now.saturating_duration_since(*at) >= REPAIRS_WAIT;
-            if followed.repaired.filter(settled).is_some() {
-                followed.repaired = None;
-                followed.repairs += 1;
-            }
+            followed.announce(now);
         }
         let nodes = live.list(|node| self.held(live, node));
         let members: BTreeSet<u16> = nodes.iter().map(|node| node.index).collect();
@@ -213,6 +209,15 @@ impl Followed {
         }
         if let Some(schema) = live.flow().store().schema(&row.schema) {
             self.read(&schema, row);
+        }
+    }
+
+    /// Counts repaired rows as one repair once the first of them is `REPAIRS_WAIT` old.
+    fn announce(&mut self, now: Instant) {
+        let waited = |at: &Instant| now.saturating_duration_since(*at) >= REPAIRS_WAIT;
+        if self.repaired.filter(waited).is_some() {
+            self.repaired = None;
+            self.repairs += 1;
         }
     }
 
@@ -286,4 +291,56 @@ fn oldest(store: &Store, node: NodeId) -> Option<i64> {
             Some(*head.wall_ms(head.synced_ms).start())
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_repaired_rows_are_one_repair() {
+        let start = Instant::now();
+        let mut followed = Followed::default();
+        followed.announce(start);
+        assert_eq!(followed.repairs, 0);
+        followed.repaired = Some(start);
+        let after = |millis| start + Duration::from_millis(millis);
+        let counts = [1_999, 2_000, 2_001, 9_000].map(|millis| {
+            followed.announce(after(millis));
+            followed.repairs
+        });
+        assert_eq!(counts, [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn values_end_when_their_node_falls_silent() {
+        let start = Instant::now();
+        let age = Duration::from_millis(500);
+        let columns = [0.5; COLUMNS.len()];
+        let mut followed = Followed {
+            columns,
+            came: Some((start, age)),
+            ..Followed::default()
+        };
+        // Live, but no rate is known yet.
+        assert_eq!(followed.tick(3, start), None);
+        followed.settled = true;
+        let tick = followed.tick(3, start).unwrap();
+        assert_eq!(
+            (tick.index, tick.age_ms, tick.columns),
+            (3, Some(500), columns)
+        );
+        let tick = followed
+            .tick(3, start + Duration::from_millis(2_500))
+            .unwrap();
+        assert_eq!(tick.age_ms, Some(3_000));
+        assert!(tick.columns.iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn a_node_that_never_was_heard_has_no_age() {
+        let tick = Followed::default().tick(0, Instant::now()).unwrap();
+        assert_eq!(tick.age_ms, None);
+        assert!(tick.columns.iter().all(|value| value.is_nan()));
+    }
 }
