@@ -48,7 +48,7 @@ impl Node {
             }
             Verdict::Initiation(key) => self.initiation(from, key, datagram, now),
             Verdict::Session { index, kind } => match self.table.owner(index) {
-                Some(Owner::Peer(id)) => self.open(id, from, kind, datagram, now),
+                Some(Owner::Peer(id)) => self.open(id, from, datagram, now),
                 Some(Owner::Guest(number)) => self.open_guest(number, from, datagram, now),
                 None => self.unknown_session(from, kind, now),
             },
@@ -67,10 +67,10 @@ impl Node {
             return self.drop_one("crossing initiation");
         }
         self.ensure_session(id, now);
-        self.open(id, from, Kind::Data, datagram, now);
+        self.open(id, from, datagram, now);
     }
 
-    fn open(&mut self, id: NodeId, from: SocketAddr, _kind: Kind, datagram: &[u8], now: Now) {
+    fn open(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -235,7 +235,7 @@ impl Node {
                 id.short()
             ),
         );
-        self.open(id, from, Kind::Data, datagram, now);
+        self.open(id, from, datagram, now);
     }
 
     /// Makes the peer's session if it has a key and none; not while the clock reads before 1970,
