@@ -103,7 +103,12 @@ impl Story<'_> {
             "mesh up: every node sees every other, {:.1} s after the start",
             self.began.elapsed().as_secs_f64()
         ))?;
-        self.pause(self.share(TOGETHER, 6), "sampling together")?;
+        self.pause(self.share(TOGETHER, 6), |story, left| {
+            let taken = text::count(story.taken()?);
+            Ok(format!(
+                "sampling together: {left} s to go, {taken} samples taken"
+            ))
+        })?;
         self.cut_and_heal()?;
         let count = self.count()?;
         self.say(&count.line())?;
@@ -116,14 +121,22 @@ impl Story<'_> {
         self.say(&format!(
             "{last} is cut off: every datagram at its socket is dropped, it goes on sampling"
         ))?;
-        let cut = self.share(CUT, 3);
-        self.pause(cut, &format!("{last} cut off"))?;
-        let waiting = self.backlog()?;
+        let (cut, before) = (self.share(CUT, 3), self.taken_by_last()?);
+        let since = |story: &Self| -> Result<u64, Failure> {
+            Ok(story.taken_by_last()?.saturating_sub(before))
+        };
+        self.pause(cut, |story, left| {
+            let own = text::count(since(story)?);
+            Ok(format!(
+                "{last} cut off: {left} s to go, {own} samples that only it has"
+            ))
+        })?;
+        let own = since(self)?;
         self.nodes.last().call(&Request::Isolate { on: false })?;
         self.say(&format!(
-            "{last} is joined again after {} s; {} samples wait to be handed over",
+            "{last} is joined again after {} s, with {} samples that nobody else has",
             cut.as_secs(),
-            text::count(waiting)
+            text::count(own)
         ))?;
         let healing = Instant::now();
         let limit = self.deadline().map_or(HEALING, |end| {
@@ -149,10 +162,7 @@ impl Story<'_> {
                 break;
             }
             self.nodes.check()?;
-            let taken = self
-                .nodes
-                .taken()
-                .map_or(0, |taken| taken.values().map(|log| log.samples).sum());
+            let taken = self.taken()?;
             self.show(&format!("{} samples taken", text::count(taken)))?;
             std::thread::sleep(EVERY);
         }
@@ -195,6 +205,16 @@ impl Story<'_> {
         Ok(true)
     }
 
+    /// Samples taken so far, by the samplers' own count.
+    fn taken(&self) -> Result<u64, Failure> {
+        let taken = self.nodes.taken()?;
+        Ok(taken.values().map(|log| log.samples).sum())
+    }
+
+    fn taken_by_last(&self) -> Result<u64, Failure> {
+        number(&self.nodes.last().call(&Request::Taken)?, "samples")
+    }
+
     /// Samples still to be handed over: for each node those it lacks, by whoever knows of most.
     fn backlog(&self) -> Result<u64, Failure> {
         let mut lacks: BTreeMap<String, u64> = BTreeMap::new();
@@ -220,15 +240,16 @@ impl Story<'_> {
         Some(self.began + self.length?.saturating_sub(RESERVE))
     }
 
-    fn pause(&mut self, length: Duration, what: &str) -> Result<(), Stop> {
+    fn pause(
+        &mut self,
+        length: Duration,
+        line: impl Fn(&Self, u64) -> Result<String, Failure>,
+    ) -> Result<(), Stop> {
         let until = Instant::now() + length;
         while Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now()).as_secs() + 1;
-            let backlog = self.backlog()?;
-            self.show(&format!(
-                "{what}: {left} s to go, {} samples to hand over",
-                text::count(backlog)
-            ))?;
+            let line = line(self, left)?;
+            self.show(&line)?;
             self.breathe()?;
         }
         Ok(())
