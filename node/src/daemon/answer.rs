@@ -20,6 +20,7 @@ use crate::control::{self, Request};
 use crate::failure::Failure;
 use crate::flow::{Arrival, node_of};
 use crate::membership::{self, Keys};
+use crate::when::now_ms;
 use crate::{nodes, text};
 
 /// How often a silent `tail` looks whether its reader is still there.
@@ -281,5 +282,11 @@ fn live_row(
     let name = names(running)
         .remove(&node)
         .unwrap_or_else(|| node.to_string());
-    Some(json!({ "node": name, "at_ms": row.wall_ms(), "seq": row.seq, "samples": samples }))
+    Some(json!({
+        "node": name,
+        "at_ms": row.wall_ms(),
+        "arrived_ms": now_ms(),
+        "seq": row.seq,
+        "samples": samples,
+    }))
 }

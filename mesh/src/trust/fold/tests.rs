@@ -1,3 +1,5 @@
+//! The fold against orders, partitions, copied keys and statements that ought not to count.
+
 use super::*;
 use crate::trust::{
     InviteTerms, Statement, Witness, author_join, kind,

@@ -1,3 +1,5 @@
+//! Both sides of a join, and the sentence for each refusal.
+
 use std::time::Duration;
 
 use super::*;

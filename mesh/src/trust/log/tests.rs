@@ -1,3 +1,5 @@
+//! Logs under any order of arrival, forks, quotas and exchange between two holders.
+
 use proptest::{prelude::*, sample::Index};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every payload there and back, pinned bytes, and garbage.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tokens there and back, and each altered or cut letter refused.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Keys against published vectors, and key files against careless permissions.
+
 use std::os::unix::fs::PermissionsExt;
 
 use data_encoding::HEXLOWER;
