@@ -57,6 +57,8 @@ pub(crate) struct Daemon {
     boot_id: String,
     /// Ends the process when cancelled.
     stop: CancellationToken,
+    /// Cancelled once everything has started that can start without `init` or `join`.
+    begun: CancellationToken,
     /// One `init` or `join` at a time.
     entrance: Mutex<()>,
     running: OnceLock<Running>,
@@ -108,6 +110,7 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
         run_id: random_id(),
         started: Instant::now(),
         stop: CancellationToken::new(),
+        begun: CancellationToken::new(),
         entrance: Mutex::new(()),
         running: OnceLock::new(),
         fatal,
@@ -144,9 +147,11 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
 
 async fn begin(daemon: &Daemon) -> Result<()> {
     if daemon.state.is_member() {
-        return daemon.start().await;
+        daemon.start().await?;
+    } else {
+        tracing::info!(state_dir = %daemon.state.path().display(), "waiting for `outlast init` or `outlast join`");
     }
-    tracing::info!(state_dir = %daemon.state.path().display(), "waiting for `outlast init` or `outlast join`");
+    daemon.begun.cancel();
     Ok(())
 }
 

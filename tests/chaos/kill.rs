@@ -87,11 +87,15 @@ fn the_founder_destroyed_for_good_leaves_a_mesh_that_goes_on_and_grows() {
             }
         },
     );
-    let states = world.node(1).peer_states();
-    assert!(
-        states.contains(&("a".to_owned(), "down".to_owned())),
-        "{states:?}"
-    );
+    wait_for("a being seen down", Duration::from_secs(20), || {
+        let states = world.node(1).peer_states();
+        let is_down = states.contains(&("a".to_owned(), "down".to_owned()));
+        if is_down {
+            Ok(())
+        } else {
+            Err(format!("{states:?}"))
+        }
+    });
 }
 
 #[test]

@@ -23,6 +23,9 @@ use crate::membership::{self, Keys};
 use crate::when::now_ms;
 use crate::{nodes, text};
 
+/// How long a request waits for a node that is starting; after that it is told so.
+const STARTING: Duration = Duration::from_secs(15);
+
 /// How often a silent `tail` looks whether its reader is still there.
 const STILL_THERE: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,9 @@ impl Daemon {
         request: Request,
         answers: &mut Answers,
     ) -> Result<Value, Failure> {
+        if request != Request::Shutdown {
+            self.has_begun().await?;
+        }
         match request {
             Request::Status => Ok(status::status(self).await),
             Request::Members => Ok(status::members(&self.member()?.mesh)),
@@ -52,6 +58,17 @@ impl Daemon {
                 Ok(json!({}))
             }
         }
+    }
+
+    /// Waits while the node starts, so that a member is never told that it belongs to no mesh.
+    async fn has_begun(&self) -> Result<(), Failure> {
+        let begun = tokio::time::timeout(STARTING, self.begun.cancelled()).await;
+        begun.map_err(|_elapsed| {
+            let waited = STARTING.as_secs();
+            Failure::new(format!(
+                "the node is still starting after {waited} s: try again, or look at its log"
+            ))
+        })
     }
 
     fn member(&self) -> Result<&Running, Failure> {
