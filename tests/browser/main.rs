@@ -21,10 +21,10 @@ fn chromium_sees_all_three_then_a_dead_ones_history_and_outlives_its_server() {
     std::thread::sleep(Duration::from_secs(10));
 
     let dashboard = world.node(0).json(&["status"])["node"]["dashboard"][0].clone();
-    let address = dashboard
-        .as_str()
-        .expect("an address")
+    let address = dashboard.as_str().expect("an address");
+    let address = address
         .trim_start_matches("http://")
+        .trim_end_matches('/')
         .to_owned();
     let login = world.node(0).run(&["dashboard", "--print"]);
     let mut page = Page::open(login.trim());
@@ -89,6 +89,7 @@ impl Page {
         let mut driver = Command::new("node")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/browser/page.mjs"))
             .arg(login)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/browser/shots"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
