@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::snapshot::PeerState;
+use crate::spread::sync;
 use crate::trust::{EndpointKind, found};
 use crate::tunnel::session::{MAX_DATAGRAM, Opened, Session};
 use crate::{AdminKey, NodeKey, TunnelKey};
@@ -472,6 +473,35 @@ fn a_connected_peer_s_packets_wait_for_its_session_in_a_bounded_queue() {
         })
         .collect();
     assert_eq!(bodies, (6..70).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_mesh_of_sixty_reaches_a_joiner_who_knows_the_token_s_chain_alone() {
+    let keys: Vec<_> = (1..=60)
+        .map(|number| (NodeKey::from_seed(&[number; 32]), TunnelKey::generate()))
+        .collect();
+    let (whole, _invite) = members(&keys, Now::real());
+    let mut held = Statements::new(whole.mesh());
+    for statement in whole.iter().take(2) {
+        held.insert(statement.clone()).unwrap();
+    }
+
+    let mut questions = 0;
+    while held.root() != whole.root() {
+        questions += 1;
+        assert!(
+            questions <= 20,
+            "{} members known",
+            held.state().members.len()
+        );
+        for summary in sync::Sync::default().summary(&held) {
+            for statement in sync::missing(&whole, &summary) {
+                held.insert(statement).unwrap();
+            }
+        }
+    }
+
+    assert_eq!(held.state().members.len(), 60);
 }
 
 /// Nodes, the wire between them, and the time.

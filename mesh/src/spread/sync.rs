@@ -141,16 +141,15 @@ fn before(author: [u8; 32]) -> [u8; 32] {
     earlier
 }
 
-/// What the sender of `theirs` lacks of what is held here, within its range.
+/// What the sender of `theirs` lacks of what is held here, within its range. A sponsor's statements
+/// come before those of the members it admitted: what cannot count yet leaves the sender's heads as
+/// they are, and the same first statements would go out for ever.
 pub(crate) fn missing(statements: &Statements, theirs: &Summary) -> Vec<Statement> {
     let Some((first, last)) = theirs.range else {
         return Vec::new();
     };
     let mut missing = Vec::new();
-    for ours in statements.summary() {
-        if ours.author < first || ours.author > last {
-            continue;
-        }
+    for ours in statements.heads_by_admission(first, last) {
         let head = theirs
             .heads
             .iter()

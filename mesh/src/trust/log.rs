@@ -85,6 +85,15 @@ impl AuthorHead {
             notes: digest(std::iter::empty()),
         }
     }
+
+    fn of(author: [u8; 32], counted: &Counted) -> Self {
+        Self {
+            author,
+            seq: counted.seq(),
+            log: digest(counted.up_to(u32::MAX)),
+            notes: digest(counted.notes.iter()),
+        }
+    }
 }
 
 impl Statements {
@@ -192,17 +201,25 @@ impl Statements {
     /// What is held of each author that counts, ordered by author.
     #[must_use]
     pub fn summary(&self) -> Vec<AuthorHead> {
-        let heads = self
-            .folded()
-            .counted
+        let counted = self.folded().counted.iter();
+        counted
+            .map(|(author, counted)| AuthorHead::of(*author, counted))
+            .collect()
+    }
+
+    /// The heads between two authors, each after who admitted its author: whoever takes them in
+    /// this order can count each statement as it comes.
+    pub(crate) fn heads_by_admission(
+        &self,
+        first: [u8; 32],
+        last: [u8; 32],
+    ) -> impl Iterator<Item = AuthorHead> {
+        let folded = self.folded();
+        let within = folded
+            .order
             .iter()
-            .map(|(author, counted)| AuthorHead {
-                author: *author,
-                seq: counted.seq(),
-                log: digest(counted.up_to(u32::MAX)),
-                notes: digest(counted.notes.iter()),
-            });
-        heads.collect()
+            .filter(move |author| (first..=last).contains(*author));
+        within.filter_map(|author| Some(AuthorHead::of(*author, folded.counted.get(author)?)))
     }
 
     /// What a holder with this head of an author lacks of what counts here. Nothing of the log when
