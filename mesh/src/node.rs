@@ -118,7 +118,7 @@ pub(crate) struct Node {
     clocks: Now,
     next_tick: Instant,
     next_second: Instant,
-    /// Whether some peer was once seen to hold the same statements.
+    /// Whether some peer was once seen to hold the same statements, or there was none at the start.
     settled: bool,
     endpoints_changed: bool,
 }
@@ -165,6 +165,8 @@ impl Node {
         };
         node.publish_own_info(now);
         node.meet_members(now);
+        // Who starts alone has nobody to hear its own log from, also when members join it later.
+        node.settled = node.peers.is_empty();
         for (id, address) in config.remembered {
             if let Some(peer) = node.peers.get_mut(&id) {
                 peer.candidates.worked(address);

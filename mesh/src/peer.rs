@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     /// Frames that leave with the next datagram.
     pub(crate) payload: Vec<u8>,
     pub(crate) traffic: Traffic,
+    /// Where our last initiation went.
+    pub(crate) initiated_to: Vec<SocketAddr>,
     /// When an unknown session last made us initiate.
     pub(crate) revived: Option<Instant>,
     /// When the session was last rebuilt because of an old stamp.
@@ -96,6 +98,7 @@ impl Peer {
             connected: false,
             payload: Vec::new(),
             traffic: Traffic::default(),
+            initiated_to: Vec::new(),
             revived: None,
             rebuilt: None,
             accepted: None,

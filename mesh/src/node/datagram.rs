@@ -12,7 +12,7 @@ use crate::tunnel::session::{Kind, Opened, Session, Verdict};
 use crate::tunnel::table::Owner;
 use crate::wire::{MESSAGE_PORT, STREAM_PORT, packet};
 
-/// An initiation of ours this fresh wins over a crossing one, if our id is the lower.
+/// An initiation of ours this fresh wins over one from where it went, if our id is the lower.
 const CROSSING: Duration = Duration::from_millis(300);
 
 /// A peer that lost its session is initiated to at most this often because of that.
@@ -61,7 +61,8 @@ impl Node {
         };
         let crossing = self.peers.get(&id).is_some_and(|peer| {
             let last = peer.dial.last();
-            !peer.is_live() && last.is_some_and(|last| now.mono < last + CROSSING)
+            let is_fresh = last.is_some_and(|last| now.mono < last + CROSSING);
+            !peer.is_live() && is_fresh && peer.initiated_to.contains(&from)
         });
         if crossing && self.me < id {
             return self.drop_one("crossing initiation");
@@ -273,6 +274,7 @@ impl Node {
             None => peer.candidates.attempt(now.mono),
         };
         peer.dial.attempted(now.mono, &mut self.random);
+        peer.initiated_to.clone_from(&targets);
         if targets.is_empty() {
             return;
         }

@@ -145,7 +145,7 @@ impl Node {
 
     /// Whether a first statement may be signed: some peer agreed on what we hold, or none answers.
     fn may_sign(&self, now: Now) -> bool {
-        self.settled || self.peers.is_empty() || now.mono >= self.started + LISTEN_FIRST
+        self.settled || now.mono >= self.started + LISTEN_FIRST
     }
 
     fn guest_summary(&mut self, number: u64, theirs: &Summary) {

@@ -306,6 +306,22 @@ fn crossing_initiations_settle_on_one_session() {
 }
 
 #[test]
+fn an_initiation_from_where_ours_did_not_go_is_answered_though_it_crosses() {
+    for (one, other) in [(0, 1), (1, 0)] {
+        let mut world = World::new(2);
+        let ids = [world.nodes[0].me(), world.nodes[1].me()];
+        let now = world.now;
+        world.nodes[one].initiate(ids[other], Some(address(60)), now);
+        world.nodes[other].initiate(ids[one], None, now);
+
+        world.run(200);
+
+        assert_eq!(world.dropped(one, "crossing initiation"), 0);
+        assert_eq!(world.nodes[one].connected().count(), 1);
+    }
+}
+
+#[test]
 fn a_goodbye_says_left_and_an_isolated_node_is_silent() {
     let mut world = World::new(2);
     world.run(2_000);
