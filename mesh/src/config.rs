@@ -30,9 +30,6 @@ pub struct MeshConfig {
     pub advertise: Vec<SocketAddr>,
     /// Where the last good endpoints of peers are remembered.
     pub state_dir: PathBuf,
-    /// Whether members without a path are looked for in the local network. Kept for the release
-    /// that does; addresses of local interfaces are published either way.
-    pub lan: bool,
     /// The software's version, shown to the other members.
     pub version: String,
 }

@@ -35,8 +35,6 @@ pub(crate) struct Config {
     pub(crate) endpoints: Vec<String>,
     /// Where the page is served.
     pub(crate) dashboard: SocketAddr,
-    /// Whether members are looked for in the local network.
-    pub(crate) lan: bool,
     /// How much the store may take. `None` chooses by the size of the file system.
     pub(crate) store_limit_bytes: Option<u64>,
 }
@@ -47,7 +45,6 @@ struct RawConfig {
     listen: Option<SocketAddr>,
     endpoints: Vec<String>,
     dashboard: Option<SocketAddr>,
-    lan: Option<bool>,
     store: RawStore,
 }
 
@@ -90,7 +87,6 @@ impl Config {
             listen: raw.listen,
             endpoints: raw.endpoints,
             dashboard: raw.dashboard.unwrap_or(DEFAULT_DASHBOARD),
-            lan: raw.lan.unwrap_or(true),
             store_limit_bytes: raw.store.limit_bytes,
         })
     }
@@ -186,7 +182,6 @@ mod tests {
                 listen: None,
                 endpoints: vec![],
                 dashboard: "127.0.0.1:5180".parse().unwrap(),
-                lan: true,
                 store_limit_bytes: None,
             }
         );
@@ -195,7 +190,7 @@ mod tests {
     #[test]
     fn every_key_turns_something() {
         let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\n\
-                    dashboard = \"127.0.0.1:0\"\nlan = false\n[store]\nlimit_bytes = 268435456\n";
+                    dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(
             config,
@@ -203,7 +198,6 @@ mod tests {
                 listen: Some("0.0.0.0:7000".parse().unwrap()),
                 endpoints: vec!["home.example.net:7000".to_owned()],
                 dashboard: "127.0.0.1:0".parse().unwrap(),
-                lan: false,
                 store_limit_bytes: Some(256 << 20),
             }
         );
@@ -214,10 +208,10 @@ mod tests {
         let cases = [
             ("lisen = 1\n", "line 1: unknown field `lisen`"),
             (
-                "lan = true\n[store]\nlimit = 1\n",
+                "listen = \"0.0.0.0:1\"\n[store]\nlimit = 1\n",
                 "line 3: unknown field `limit`",
             ),
-            ("\nlan = \"yes\"\n", "line 2: invalid type"),
+            ("\nendpoints = \"yes\"\n", "line 2: invalid type"),
             ("listen = \"51800\"\n", "line 1: invalid socket address"),
             (
                 "endpoints = [\"nowhere\"]\n",

@@ -178,7 +178,6 @@ impl Daemon {
             listen: self.config.listen,
             advertise: self.advertise().await,
             state_dir: self.state.path().to_owned(),
-            lan: self.config.lan,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let (mesh, events) =

@@ -418,7 +418,6 @@ fn config(dir: &Path) -> MeshConfig {
         listen: Some(loopback()),
         advertise: Vec::new(),
         state_dir: dir.to_owned(),
-        lan: false,
         version: "0.1.0".into(),
     }
 }

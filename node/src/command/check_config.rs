@@ -23,7 +23,6 @@ pub(super) fn run(global: &Global, out: &mut Printer) -> Result<(), Failure> {
     out.line(format!("listen = \"{listen}\""))?;
     out.line(format!("endpoints = {:?}", config.endpoints))?;
     out.line(format!("dashboard = \"{}\"", config.dashboard))?;
-    out.line(format!("lan = {}", config.lan))?;
     match config.store_limit_bytes {
         Some(limit) => out.line(format!("store.limit_bytes = {limit}")),
         None => out.line("# store.limit_bytes: 2 GiB, or 5 % of the file system if that is less"),

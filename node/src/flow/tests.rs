@@ -197,7 +197,6 @@ impl World {
             listen: Some(self.addresses[index]),
             advertise: Vec::new(),
             state_dir: dir.path().to_owned(),
-            lan: false,
             version: "0.1.0".to_owned(),
         };
         let statements = gather(&self.statements);

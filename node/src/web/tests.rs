@@ -353,7 +353,6 @@ impl Node {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             advertise: vec![],
             state_dir: dir.path().to_owned(),
-            lan: false,
             version: "test".into(),
         };
         let (mesh, events) = Mesh::start(config, identity, journal, statements)

@@ -200,8 +200,8 @@ impl DemoNode {
             dir.join("outlast.toml"),
         );
         private_dir(&home)?;
-        // A file of its own keeps the machine's out, and its neighbours with it.
-        std::fs::write(&config, "lan = false\n").context("write the demo's configuration")?;
+        // An empty file of its own keeps the machine's out.
+        std::fs::write(&config, "").context("write the demo's configuration")?;
         let log = File::create(dir.join("log")).context("open the demo's log")?;
         let program = std::env::current_exe().context("find this program")?;
         let child = Command::new(program)
