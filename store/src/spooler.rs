@@ -53,15 +53,12 @@ fn beat(
     rest: &mut Vec<Queued>,
     stop: bool,
 ) {
-    let (released, conflicts) = {
+    {
         let mut state = shared.state();
         state.queue_bytes = 0;
-        rest.extend(std::mem::take(&mut state.queue));
-        (
-            std::mem::take(&mut state.released),
-            std::mem::take(&mut state.evidence),
-        )
-    };
+        let queue = std::mem::take(&mut state.queue);
+        rest.extend(queue.into_iter().filter(|row| !state.is_safe(row)));
+    }
     let written = if rest.is_empty() {
         Ok(())
     } else {
@@ -82,6 +79,7 @@ fn beat(
             }
             rest.clear();
         }
+        // What was released and what is evidence waits in the state for a beat that succeeds.
         Err(e) => {
             let why = format!("fresh rows are in memory only: {e}");
             state.ailments.insert("spool", why);
@@ -91,9 +89,11 @@ fn beat(
             return;
         }
     }
+    let released = state.take_released();
+    let conflicts = std::mem::take(&mut state.evidence);
     drop(state);
-    for (log, range) in &released {
-        spool.release(log, range);
+    for (log, range) in released {
+        spool.release(&log, &range);
     }
     carry(shared, spool);
     spool.sweep(stop);

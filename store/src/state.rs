@@ -303,6 +303,33 @@ impl State {
         }
     }
 
+    /// Whether a block on disk covers a queued row already: it was released, and must not be spooled after that.
+    pub(crate) fn is_safe(&self, row: &Queued) -> bool {
+        let block = self
+            .logs
+            .get(&row.log)
+            .and_then(|log| log.block_at(row.seq));
+        block.is_some_and(|(_, meta)| meta.generation != PENDING)
+    }
+
+    /// What the spool may let go of. A row that came again since, because its block was lost, is still needed.
+    pub(crate) fn take_released(&mut self) -> Vec<(LogId, RangeInclusive<Seq>)> {
+        let mut released = Vec::new();
+        for (id, range) in std::mem::take(&mut self.released) {
+            let mut free: IntervalSet = [range.clone()].into_iter().collect();
+            for seq in self
+                .logs
+                .get(&id)
+                .into_iter()
+                .flat_map(|log| log.tail.range(range.clone()))
+            {
+                free.remove(*seq.0..=*seq.0);
+            }
+            released.extend(free.ranges().map(|range| (id, range)));
+        }
+        released
+    }
+
     /// Forgets what a generation held. What `forget` returns is no longer held anywhere here.
     pub(crate) fn forget_generation(&mut self, generation: u32) -> BTreeMap<LogId, IntervalSet> {
         let mut lost: BTreeMap<LogId, IntervalSet> = BTreeMap::new();

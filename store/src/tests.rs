@@ -13,6 +13,7 @@ use crate::given::{sign, verify};
 use crate::open::Tuning;
 use crate::*;
 
+mod faults;
 mod world;
 
 use world::*;
