@@ -2,8 +2,8 @@
 //!
 //! Sets come from memory. Whatever needs rows walks a plan made in one short look at the state: tail rows as they are in
 //! memory, blocks fetched 32 at a time, so that a long query holds neither the lock nor much memory.
-//! A block that is damaged is forgotten (and so asked for again); a generation that fails is set aside; neither fails the
-//! call.
+//! A block that is damaged is forgotten (and so asked for again); a generation that fails is verified and, if it is
+//! damaged, set aside; neither fails the call. Points and counts wait for the generations that are still being opened.
 //! Absent: what the points of a query are (`query`).
 
 use std::collections::BTreeMap;
@@ -329,16 +329,14 @@ impl Store {
         }
         for (generation, places) in on_disk {
             let wanted = places.iter().map(|at| keys[*at]).collect();
-            match self.shared.shelf.read(generation, wanted) {
-                Ok(blocks) => {
-                    for (at, bytes) in places.into_iter().zip(blocks) {
-                        if bytes.is_none() {
-                            self.shared.forget_damaged(&keys[at]);
-                        }
-                        found[at] = bytes.map(Into::into);
-                    }
+            let Some(blocks) = self.shared.read(generation, wanted) else {
+                continue;
+            };
+            for (at, bytes) in places.into_iter().zip(blocks) {
+                if bytes.is_none() {
+                    self.shared.forget_damaged(&keys[at]);
                 }
-                Err(why) => self.shared.set_aside(generation, &why),
+                found[at] = bytes.map(Into::into);
             }
         }
         found
@@ -346,6 +344,24 @@ impl Store {
 }
 
 impl Shared {
+    /// Reads twice; between the two the generation is verified, and given up only if it fails that.
+    fn read(&self, generation: u32, keys: Vec<BlockKey>) -> Option<Vec<Option<Vec<u8>>>> {
+        let why = match self.shelf.read(generation, keys.clone()) {
+            Ok(blocks) => return Some(blocks),
+            Err(why) => why,
+        };
+        tracing::warn!(generation, why, "generation fails a read, verifying it");
+        if let Err(damage) = self.shelf.examine(generation, self.check.as_ref()) {
+            self.set_aside(generation, &format!("{why}; {damage}"));
+            return None;
+        }
+        let again = self.shelf.read(generation, keys);
+        if let Err(why) = &again {
+            tracing::warn!(generation, why, "generation verifies and cannot be read");
+        }
+        again.ok()
+    }
+
     fn forget_damaged(&self, key: &BlockKey) {
         let mut state = self.state();
         state.damaged += 1;

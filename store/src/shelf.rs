@@ -2,8 +2,9 @@
 //!
 //! Directories `gen-NNNNNN`, numbered from 1. The newest one is written, older ones are opened when they are read: two at
 //! most, closed after 30 s without a question. Everything that touches an engine runs on one thread under a
-//! deadline (`Worker`), because a damaged generation may panic or spin: the thread is then left behind with the engine,
-//! and the directory moves to `quarantine/`. What was in it is asked for again by whoever compares `held`.
+//! deadline (`Worker`), because a damaged generation may panic or spin: the thread is then left behind with the engine.
+//! One that fails a read gets a fresh directory and is verified as at open, since a disk that stalls is not damage; one
+//! that fails that moves to `quarantine/`. What was in it is asked for again by whoever compares `held`.
 //! Invariant: a generation number is never used twice while this process runs.
 //! Absent: which block lies where (`state`), when to write (`writer`).
 
@@ -19,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::block::Head;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
 use crate::open::Check;
 use crate::retain::disk_bytes;
@@ -146,7 +147,7 @@ impl Shelf {
 
     /// The blocks under `keys` of one generation, in that order; None: not there or damaged.
     ///
-    /// `Err`: the generation is of no use; the caller sets it aside.
+    /// `Err`: the caller examines the generation.
     pub(crate) fn read(
         &self,
         number: u32,
@@ -174,6 +175,20 @@ impl Shelf {
         Ok(found)
     }
 
+    /// After a read that failed: verifies the generation under a fresh directory, because what hung keeps the old one
+    /// locked. `Err` says why it is no good.
+    pub(crate) fn examine(&self, number: u32, check: Option<&Check>) -> Result<(), String> {
+        // Held throughout, so that nobody begins to write in a directory that is being replaced.
+        let newest = locked(&self.newest);
+        let somebody_reads = (newest.number == number && newest.engine.is_some())
+            || locked(&self.old).contains_key(&number);
+        if somebody_reads {
+            return Ok(());
+        }
+        relink(&self.path(number)).map_err(|e| format!("fresh directory: {e}"))?;
+        self.load(number, check).map(drop)
+    }
+
     #[expect(
         clippy::type_complexity,
         reason = "an engine and what it was asked for"
@@ -187,6 +202,10 @@ impl Shelf {
         let path = self.path(number);
         self.worker
             .within("read", READ_DEADLINE, move || {
+                // Opening makes what is missing: a generation that retention took must not come back empty.
+                if engine.is_none() && !path.exists() {
+                    return Err(EngineError::Failed("it is not there any more".to_owned()));
+                }
                 let mut engine = engine.map_or_else(|| Engine::open(&path), Ok)?;
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {

@@ -1,8 +1,42 @@
 //! Disks that refuse, stall or come back late, and blocks that overlap: nothing good is given up.
 
 use super::*;
+use crate::engine::Engine;
+
+/// Turns to a new generation after every flush.
+fn turning() -> Tuning {
+    Tuning {
+        generation_bytes: 1,
+        ..tuning()
+    }
+}
+
+fn open_turning(dir: &Path) -> Store {
+    let store = Store::open_tuned(config(dir), keys(ME), turning()).unwrap();
+    wait_ready(&store);
+    store
+}
+
 fn spooled(dir: &Path) -> usize {
     fs::read_dir(dir.join("spool")).unwrap().count()
+}
+
+#[test]
+fn a_generation_that_fails_one_read_and_verifies_is_not_given_up() {
+    let dir = TempDir::new().unwrap();
+    let store = open_turning(dir.path());
+    define(&store, PEER);
+    insert_all(&store, &blocks_of(PEER, 3));
+    store.flush().unwrap();
+    // Somebody has it open: what a read left behind that hung.
+    let stuck = Engine::open(&dir.path().join("gen-000001")).unwrap();
+    let tally = store.tally();
+    let stats = store.stats();
+    assert_eq!((tally[0].rows, stats.rows, stats.damaged), (180, 180, 0));
+    assert_eq!(stats.quarantined, []);
+    drop(stuck);
+    store.close().unwrap();
+    assert_eq!(open(dir.path(), ME).tally(), tally);
 }
 
 #[test]
