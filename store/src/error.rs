@@ -86,6 +86,9 @@ pub enum StoreError {
         /// The bound.
         limit: u64,
     },
+    /// Generations are still being opened, so an answer would lack what is in them; ask again.
+    #[error("the store is still opening its generations; ask again in a moment")]
+    Opening,
     /// `append_own` before `begin_epoch`.
     #[error("no epoch was begun in this run")]
     NoEpoch,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) stop: bool,
+    /// Every generation has been read.
+    pub(crate) opened: bool,
     pub(crate) sync_asked: u64,
     pub(crate) sync_done: u64,
     /// So many blocks wait that the next flush should not.
@@ -223,6 +225,21 @@ impl Store {
         self.shared.state().ready
     }
 
+    /// Waits for the generations that are still being opened; says whether all of them were.
+    pub(crate) fn wait_opened(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut orders = locked(&self.shared.orders);
+        while !orders.opened && !orders.stop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.ordered.wait_timeout(orders, left);
+            orders = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        orders.opened
+    }
+
     /// Flushes and syncs everything, then stops the store's threads. `Err`: something is in memory only, and lost.
     pub fn close(self) -> Result<(), StoreError> {
         // Seals first, so that the spool can then let go of what they cover.
@@ -273,10 +290,8 @@ impl Store {
             if left.is_zero() {
                 return;
             }
-            orders = match self.shared.ordered.wait_timeout(orders, left) {
-                Ok((orders, _)) => orders,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            let waited = self.shared.ordered.wait_timeout(orders, left);
+            orders = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::answer::{LogTally, Parcel, Quarantined, Stats};
 use crate::block::Block;
@@ -23,6 +24,8 @@ use crate::sample::{LogId, Origin, Seq};
 use crate::shelf::locked;
 use crate::state::{Log, PENDING};
 
+/// How long questions wait for the generations at start; a hundred of them open in a few seconds.
+const OPENING: Duration = Duration::from_secs(30);
 /// Blocks fetched at once.
 const BATCH: usize = 32;
 
@@ -118,9 +121,13 @@ impl Store {
         Some(row)
     }
 
-    /// Points of the series that match, gaps as gaps.
+    /// Points of the series that match, gaps as gaps. `Err(Opening)`: generations are still being opened after half a
+    /// minute, and an answer would show gaps that are none.
     pub fn query(&self, query: &Query) -> Result<Vec<SeriesPoints>, StoreError> {
         let mut evaluation = Evaluation::new(query)?;
+        if !self.wait_opened(OPENING) {
+            return Err(StoreError::Opening);
+        }
         let reach = query.reach();
         let logs: Vec<LogId> = {
             let state = self.shared.state();
@@ -168,8 +175,10 @@ impl Store {
         Ok(evaluation.finish())
     }
 
-    /// Reads everything and counts it. What cannot be read is not counted, and not held afterwards.
+    /// Reads everything and counts it, as soon as the generations are open. What cannot be read is not counted, and not
+    /// held afterwards.
     pub fn tally(&self) -> Vec<LogTally> {
+        self.wait_opened(OPENING);
         let logs: Vec<LogId> = self.held().into_keys().collect();
         logs.into_iter().map(|log| self.tally_of(log)).collect()
     }

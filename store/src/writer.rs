@@ -30,6 +30,8 @@ pub(crate) fn run(shared: &Shared) {
     load(shared);
     keep_ballast(&shared.dir, shared.limit_bytes);
     shared.state().ready = true;
+    locked(&shared.orders).opened = true;
+    shared.ordered.notify_all();
     let mut idle = true;
     loop {
         let (asked, stop) = wait(shared, idle);

@@ -260,6 +260,7 @@ fn reason(error: &StoreError) -> &'static str {
         StoreError::OverLimit { .. } => "over a limit of its origin",
         StoreError::Busy { .. } => "store: waiting for the disk",
         StoreError::NoEpoch => "store: no epoch",
+        StoreError::Opening => "store: still opening",
         StoreError::Query(_) => "store: not a question",
         StoreError::Io { .. } | StoreError::NotDurable { .. } => "store: input or output failed",
     }

@@ -77,3 +77,31 @@ fn a_row_that_came_again_stays_in_the_spool_though_it_was_released_before() {
     let store = open(dir.path(), ME);
     assert_eq!(store.stats().rows, 1);
 }
+
+#[test]
+fn a_question_waits_for_the_generations_that_are_still_being_opened() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    define(&store, PEER);
+    insert_all(&store, &blocks_of(PEER, 2));
+    let before = store.tally();
+    store.close().unwrap();
+    let mut config = config(dir.path());
+    config.check = Some(Box::new(|_| {
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
+    }));
+    let store = Store::open_tuned(config, keys(ME), tuning()).unwrap();
+    assert!(!store.ready());
+    let query = Query {
+        origins: None,
+        series: "c".to_owned(),
+        from_ms: CLOCK.offset_ms,
+        to_ms: CLOCK.offset_ms + 121_000,
+        step: Step::Raw,
+    };
+    let found = store.query(&query).unwrap();
+    let points = found[0].points.iter().filter(|(_, value)| value.is_some());
+    assert_eq!(points.count(), 120);
+    assert_eq!(store.tally(), before);
+}
