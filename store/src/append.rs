@@ -17,6 +17,7 @@ use crate::block::{Seal, WINDOW, window_of};
 use crate::error::StoreError;
 use crate::ledger;
 use crate::open::{Store, random};
+use crate::retain::make_room;
 use crate::row::{Row, SignedRow};
 use crate::sample::{Clock, Epoch, LogId, Origin, Seq};
 use crate::series::{MAX_EPOCHS, Schema, SchemaDelta, SchemaHash};
@@ -31,22 +32,23 @@ pub(crate) struct Own {
 }
 
 impl Store {
-    /// Starts this run's epoch; its id is on disk when this returns.
+    /// Starts this run's epoch; its id is on disk when this returns. Where the disk refuses even that, the epoch begins all
+    /// the same and the health says so: its random half alone keeps it from being used twice.
     pub fn begin_epoch(&self) -> Result<LogId, StoreError> {
         let mut own = locked(&self.shared.own);
         let log = LogId {
             origin: self.shared.keys.origin,
             store: self.shared.id,
-            epoch: self.next_epoch()?,
+            epoch: self.next_epoch(*own)?,
         };
         *own = Some(Own { log, next: 1 });
         Ok(log)
     }
 
-    fn next_epoch(&self) -> Result<Epoch, StoreError> {
+    fn next_epoch(&self, running: Option<Own>) -> Result<Epoch, StoreError> {
         let path = self.shared.dir.join("epoch");
         let failed = |source: io::Error| StoreError::Io {
-            what: "write",
+            what: "draw a random number for",
             path: path.clone(),
             source,
         };
@@ -56,6 +58,8 @@ impl Store {
             .next()
             .and_then(|word| word.parse::<u32>().ok());
         // An unreadable file must not bring an old counter back; the random half keeps even that from meaning anything.
+        // The running one was perhaps not written either.
+        let running = running.map(|own| own.log.epoch.counter);
         let seen = {
             let state = self.shared.state();
             let own = state.logs_of(&self.shared.keys.origin).map(|(log, _)| log);
@@ -64,11 +68,26 @@ impl Store {
                 .max()
         };
         let epoch = Epoch {
-            counter: written.max(seen).unwrap_or(0).saturating_add(1),
+            counter: written
+                .max(seen)
+                .max(running)
+                .unwrap_or(0)
+                .saturating_add(1),
             nonce: random().map_err(failed)?,
         };
         let line = format!("{} {:016x}\n", epoch.counter, epoch.nonce);
-        ledger::replace(&path, line.as_bytes()).map_err(failed)?;
+        let written = ledger::replace(&path, line.as_bytes()).or_else(|_full| {
+            make_room(&self.shared.dir, 0);
+            ledger::replace(&path, line.as_bytes())
+        });
+        let ailments = &mut self.shared.state().ailments;
+        match written {
+            Ok(()) => drop(ailments.remove("epoch")),
+            Err(e) => {
+                let why = format!("this run's epoch could not be written: {e}");
+                ailments.insert("epoch", why);
+            }
+        }
         Ok(epoch)
     }
 

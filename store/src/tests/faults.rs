@@ -105,3 +105,23 @@ fn a_question_waits_for_the_generations_that_are_still_being_opened() {
     assert_eq!(points.count(), 120);
     assert_eq!(store.tally(), before);
 }
+
+#[test]
+fn an_epoch_begins_though_its_number_cannot_be_written() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    let first = store.begin_epoch().unwrap();
+    store.close().unwrap();
+    fs::create_dir(dir.path().join("epoch.new")).unwrap();
+    let store = open(dir.path(), ME);
+    let second = store.begin_epoch().unwrap();
+    assert!(second > first && second.epoch.nonce != first.epoch.nonce);
+    assert!(
+        store.stats().health.contains("epoch"),
+        "{}",
+        store.stats().health
+    );
+    fs::remove_dir(dir.path().join("epoch.new")).unwrap();
+    assert!(store.begin_epoch().unwrap() > second);
+    assert_eq!(store.stats().health, "");
+}
