@@ -17,6 +17,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::ledger;
+
 type Db = sled::Db<4>;
 
 /// What sled may keep in memory; blocks are read once and in order, so little helps.
@@ -192,6 +194,9 @@ pub(crate) fn relink(path: &Path) -> io::Result<()> {
     link_tree(path, &fresh)?;
     fs::rename(path, &lost)?;
     fs::rename(&fresh, path)?;
+    if let Some(dir) = path.parent() {
+        ledger::sync_dir(dir)?;
+    }
     fs::remove_dir_all(&lost)
 }
 

@@ -188,6 +188,9 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let dir = config.dir;
         fs::create_dir_all(&dir).map_err(at("make the store's directory", &dir))?;
+        if let Err(e) = ledger::sync_parent(&dir) {
+            tracing::warn!(error = %e, "the directory above the store's cannot be synced");
+        }
         check_format(&dir)?;
         let id = store_id(&dir)?;
         let (schemas, bad_schemas) = Schemas::open(&dir).map_err(at("read schemas", &dir))?;

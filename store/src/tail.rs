@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::interval::IntervalSet;
+use crate::ledger;
 use crate::record::{self, Records};
 use crate::row::SignedRow;
 use crate::sample::{LogId, Seq};
@@ -150,7 +151,7 @@ impl Spool {
             .append(true)
             .open(self.path(name))?;
         self.segments.insert(name, Segment::default());
-        File::open(&self.dir)?.sync_all()?;
+        ledger::sync_dir(&self.dir)?;
         Ok((name, file))
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
+use crate::ledger;
 use crate::open::Shared;
 use crate::retain::{disk_bytes, keep_ballast, make_room};
 use crate::shelf::{IDLE, Newest, locked};
@@ -168,11 +169,18 @@ fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
 }
 
 fn put_all(engine: Option<Engine>, home: &Path, batch: &Batch) -> Result<Engine, EngineError> {
+    let fresh = engine.is_none();
     let mut engine = engine.map_or_else(|| Engine::open(home), Ok)?;
     for (key, bytes) in batch {
         engine.put(&key.encode(), bytes)?;
     }
     engine.sync()?;
+    // sled syncs its own directories but not the entry of the generation among its siblings, without which a power cut
+    // could take all of it after the spool has let go.
+    if fresh {
+        let entry = home.parent().map(ledger::sync_dir).transpose();
+        entry.map_err(|e| EngineError::Failed(format!("sync the store's directory: {e}")))?;
+    }
     Ok(engine)
 }
 
