@@ -125,3 +125,41 @@ fn an_epoch_begins_though_its_number_cannot_be_written() {
     assert!(store.begin_epoch().unwrap() > second);
     assert_eq!(store.stats().health, "");
 }
+
+#[test]
+fn generations_turn_and_all_of_them_open_again_in_whatever_order_blocks_came() {
+    let dir = TempDir::new().unwrap();
+    let store = open_turning(dir.path());
+    define(&store, PEER);
+    let blocks = blocks_of(PEER, 12);
+    for block in blocks.iter().rev() {
+        assert_eq!(store.insert_block(block).unwrap(), Appended::New);
+        store.flush().unwrap();
+    }
+    assert_eq!(store.stats().generations, 12);
+    let before = store.tally();
+    assert_eq!(before[0].rows, 720);
+    store.close().unwrap();
+    let store = open_turning(dir.path());
+    assert_eq!(store.tally(), before);
+    insert_all(&store, &[blocks_of(PEER, 13).pop().unwrap()]);
+    store.flush().unwrap();
+    assert_eq!((store.stats().generations, store.stats().rows), (13, 780));
+}
+
+#[test]
+fn a_generation_turns_at_its_age() {
+    let dir = TempDir::new().unwrap();
+    let aged = Tuning {
+        generation_age: Duration::ZERO,
+        ..tuning()
+    };
+    let store = Store::open_tuned(config(dir.path()), keys(ME), aged).unwrap();
+    wait_ready(&store);
+    define(&store, PEER);
+    for block in blocks_of(PEER, 3) {
+        store.insert_block(&block).unwrap();
+        store.flush().unwrap();
+    }
+    assert_eq!((store.stats().generations, store.stats().rows), (3, 180));
+}
