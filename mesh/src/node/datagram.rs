@@ -36,11 +36,9 @@ impl Node {
             return self.drop_one("isolated");
         }
         let from = path::plain(from);
-        let begins = datagram.first() == Some(&1);
-        if begins && !self.limiter.admit(from.ip(), now.mono) {
-            return self.drop_one("source limit");
-        }
-        match self.gate.inspect(from.ip(), datagram) {
+        let limiter = &mut self.limiter;
+        let admit = || limiter.admit(from.ip(), now.mono);
+        match self.gate.inspect(from.ip(), datagram, admit) {
             Verdict::Drop(reason) => self.drop_one(reason),
             Verdict::Cookie(cookie) => {
                 self.drop_one("under load");

@@ -164,6 +164,37 @@ fn a_replayed_initiation_moves_nothing_in_a_fresh_node() {
 }
 
 #[test]
+fn garbage_in_a_member_s_name_does_not_shut_the_member_out() {
+    let mut world = World::new(2);
+    let key = world.nodes[1].identity.tunnel.secret();
+    let public = world.nodes[0].identity.tunnel.public();
+    let mut garbage = vec![7; 148];
+    garbage[..4].copy_from_slice(&[1, 0, 0, 0]);
+    for _ in 0..100 {
+        world.give(0, address(1), &garbage);
+    }
+
+    let initiation = Session::new(&key, public, 9).initiate().unwrap();
+    world.give(0, address(1), &initiation);
+
+    assert_eq!(world.dropped(0, "mac1"), 100);
+    assert!(world.peer(0, 1).accepted.is_some());
+}
+
+#[test]
+fn one_source_begins_a_bounded_number_of_handshakes() {
+    let mut world = World::new(2);
+    let key = TunnelKey::generate().secret();
+    let public = world.nodes[0].identity.tunnel.public();
+    let mut stranger = Session::new(&key, public, 9);
+    for _ in 0..100 {
+        world.give(0, address(50), &stranger.initiate().unwrap());
+    }
+
+    assert_eq!(world.dropped(0, "source limit"), 68);
+}
+
+#[test]
 fn under_load_a_cookie_goes_out_and_nobody_counts_as_alive() {
     let mut world = World::new(2);
     let key = world.nodes[1].identity.tunnel.secret();

@@ -1,6 +1,6 @@
 //! How many handshakes one source may begin.
 //!
-//! A bucket for each source address, in front of the gate's Diffie-Hellman. Bound: `MOST_SOURCES`
+//! A bucket for each source address, between the gate's check of `mac1` and its Diffie-Hellman. Bound: `MOST_SOURCES`
 //! buckets; when they are all in use, sources without one share the last. Absent: the limit over
 //! all sources, which is the gate's and answers with cookies.
 

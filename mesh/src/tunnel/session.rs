@@ -82,8 +82,14 @@ impl Gate {
         }
     }
 
-    /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1`.
-    pub(crate) fn inspect(&self, source: IpAddr, datagram: &[u8]) -> Verdict {
+    /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1`,
+    /// if `admit` allows its source one more: whoever doesn't know our key uses up nobody's share.
+    pub(crate) fn inspect(
+        &self,
+        source: IpAddr,
+        datagram: &[u8],
+        admit: impl FnOnce() -> bool,
+    ) -> Verdict {
         if datagram.len() > MAX_DATAGRAM {
             return Verdict::Drop("oversize");
         }
@@ -98,6 +104,7 @@ impl Gate {
             Err(_) => return Verdict::Drop("not wireguard"),
         };
         match packet {
+            Packet::HandshakeInit(_) if !admit() => Verdict::Drop("source limit"),
             Packet::HandshakeInit(initiation) => {
                 match parse_handshake_anon(&self.secret, &self.public, &initiation) {
                     Ok(half) => Verdict::Initiation(TunnelPublic(half.peer_static_public)),
