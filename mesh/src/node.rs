@@ -241,8 +241,7 @@ impl Node {
 
     /// Takes a statement from this node's owner: stored first, then told to every live peer.
     pub(crate) fn handle_publish(&mut self, statement: Statement, now: Now) -> Result<(), Refusal> {
-        self.take_statements(vec![statement], None, now)
-            .map(|_new| ())
+        self.take_statements(vec![statement], None, now).1
     }
 
     /// Drops every datagram, both ways, while on.

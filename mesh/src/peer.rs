@@ -58,13 +58,15 @@ pub(crate) struct Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Greeting {
     /// The other side's start, from its greeting.
-    pub(crate) run: Option<u64>,
+    run: Option<u64>,
     /// Its greeting was heard in this session.
     pub(crate) heard: bool,
     /// It has heard ours.
     pub(crate) answered: bool,
     /// Our last greeting said that we had heard.
     pub(crate) told: bool,
+    /// When another start was last believed.
+    changed: Option<Instant>,
     due: Option<Instant>,
 }
 
@@ -138,6 +140,20 @@ impl Greeting {
         self.answered = false;
         self.told = false;
         self.due = now;
+    }
+
+    /// Takes the start a greeting names. `Some(true)` if it is another than before, `None` if it
+    /// changed a moment ago: whoever really started again greets again.
+    pub(crate) fn take_run(&mut self, run: u64, now: Instant) -> Option<bool> {
+        let restarted = self.run.is_some_and(|known| known != run);
+        if restarted {
+            if self.changed.is_some_and(|last| now < last + GREET_AGAIN) {
+                return None;
+            }
+            self.changed = Some(now);
+        }
+        self.run = Some(run);
+        Some(restarted)
     }
 
     /// Whether our greeting is due; counts it as sent.

@@ -118,7 +118,8 @@ impl Node {
             Ok(Some(witness)) => vec![join.clone(), witness, info.clone()],
             Err(refusal) => return self.refuse(number, &refusal.to_string()),
         };
-        if let Err(refusal) = self.take_statements(vouched, None, now) {
+        let (_new, taken) = self.take_statements(vouched, None, now);
+        if let Err(refusal) = taken {
             return self.refuse(number, &refusal.to_string());
         }
         if !self

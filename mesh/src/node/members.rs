@@ -134,7 +134,8 @@ impl Node {
         let body = crate::wire::message::encode(&info);
         self.own.said = Some(info);
         let statement = Statement::sign(kind::NODE_INFO, &self.mesh, &self.identity.node, body);
-        if let Err(refusal) = self.take_statements(vec![statement], None, now) {
+        let (_new, taken) = self.take_statements(vec![statement], None, now);
+        if let Err(refusal) = taken {
             tracing::warn!(%refusal, "own addresses not published");
         }
     }

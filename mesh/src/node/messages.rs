@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Node, NodeEvent};
+use super::{MOST_OUTGOING, Node, NodeEvent};
 use crate::id::NodeId;
 use crate::spread::sync;
 use crate::time::Now;
@@ -84,9 +84,10 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let restarted = peer.greeting.run.is_some_and(|run| run != hello.run);
+        let Some(restarted) = peer.greeting.take_run(hello.run, now.mono) else {
+            return self.drop_one("restarts too often");
+        };
         let lost = restarted && peer.connected;
-        peer.greeting.run = Some(hello.run);
         peer.greeting.heard = true;
         peer.greeting.answered = hello.heard;
         let answer = !hello.heard || !peer.greeting.told;
@@ -123,7 +124,9 @@ impl Node {
         self.seen_from_outside(id, pong.observed, now);
     }
 
-    /// The other side says what it holds, and as an offer wants to know what we have more.
+    /// The other side says what it holds, and as an offer wants to know what we have more. Answers
+    /// are bounded, and leave half of the way out to what others wait for; whoever misses one asks
+    /// again.
     fn summary(&mut self, id: NodeId, theirs: &Summary, offer: bool, now: Now) {
         let root = self.statements.root();
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -135,6 +138,12 @@ impl Node {
         }
         if theirs.range.is_none() {
             return self.summarise_if_due(id, now);
+        }
+        if !peer.sync.take_answer(now.mono) {
+            return self.drop_one("asked too often");
+        }
+        if self.outgoing.len() >= MOST_OUTGOING / 2 {
+            return self.drop_one("statements put off");
         }
         for body in message::pack(&sync::missing(&self.statements, theirs)) {
             self.say(id, kind::STATEMENTS, &body, now);
@@ -158,14 +167,11 @@ impl Node {
     }
 
     fn statements_from(&mut self, id: NodeId, statements: Vec<Statement>, now: Now) {
-        let grew = match self.take_statements(statements, Some(id), now) {
-            Ok(new) => new,
-            Err(refusal) => {
-                tracing::debug!(peer = %id.short(), %refusal, "statement refused");
-                self.drop_one("statement refused");
-                true
-            }
-        };
+        let (grew, refused) = self.take_statements(statements, Some(id), now);
+        if let Err(refusal) = refused {
+            tracing::debug!(peer = %id.short(), %refusal, "statement refused");
+            self.drop_one("statement refused");
+        }
         let root = self.statements.root();
         if let Some(peer) = self.peers.get_mut(&id)
             && grew
@@ -175,13 +181,14 @@ impl Node {
     }
 
     /// Takes statements in, stores what is new and passes it on to every connected peer but the
-    /// one it came from. One refused statement costs that one; the last refusal is returned.
+    /// one it came from; says whether anything was new. One refused statement costs that one; the
+    /// last refusal is returned.
     pub(super) fn take_statements(
         &mut self,
         statements: Vec<Statement>,
         from: Option<NodeId>,
         now: Now,
-    ) -> Result<bool, Refusal> {
+    ) -> (bool, Result<(), Refusal>) {
         let mut new = Vec::new();
         let mut refused = Ok(());
         for statement in statements {
@@ -202,7 +209,7 @@ impl Node {
             self.journal.append(&mut new);
             self.meet_members(now);
         }
-        refused.map(|()| grew)
+        (grew, refused)
     }
 
     fn goodbye(&mut self, id: NodeId) {
