@@ -24,7 +24,7 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct MeshConfig {
     /// UDP address to listen on. `None` means `[::]:51800`, dual-stack, `0.0.0.0` where IPv6 is
-    /// off; port 0 takes a free one.
+    /// off; port 0 takes a free one, that of the last run where it can.
     pub listen: Option<SocketAddr>,
     /// Further addresses others may reach this node at, such as a forwarded port.
     pub advertise: Vec<SocketAddr>,

@@ -23,9 +23,10 @@ use super::writer::Writer;
 use super::{COMMANDS, Command, Connected, EVENTS, Event, Mesh, addresses, endpoints, now, seed};
 use crate::config::{Identity, MeshConfig};
 use crate::error::{PublishError, StartError};
+use crate::id::NodeId;
 use crate::node::{Node, NodeConfig, NodeEvent, Transmit};
 use crate::snapshot::Snapshot;
-use crate::trust::{Refusal, Statements};
+use crate::trust::{EndpointKind, Refusal, State, Statements};
 use crate::wire::STREAM_PORT;
 
 /// Commands and stream packets taken for each wake-up.
@@ -60,7 +61,7 @@ pub(super) fn start(
     if started.wall_us < 0 {
         return Err(StartError::Clock);
     }
-    let udp = Udp::bind(config.listen)
+    let udp = bind(config.listen, &statements.state(), me)
         .map_err(|(address, source)| StartError::Listen { address, source })?;
     let writer = Writer::start(journal).map_err(StartError::Journal)?;
     let overlay = crate::id::overlay_address(&mesh, &me);
@@ -122,6 +123,26 @@ pub(super) fn start(
         stopped,
     };
     Ok((handle, event_queue))
+}
+
+/// Binds `listen`. Where the system chooses the port it is the one of the last run, if that is
+/// free: nodes that were all down at once look for each other where they were.
+fn bind(
+    listen: Option<SocketAddr>,
+    state: &State,
+    me: NodeId,
+) -> Result<Udp, (SocketAddr, std::io::Error)> {
+    let last = || {
+        let info = state.members.get(&me)?.info.as_ref()?;
+        let mut endpoints = info.endpoints.iter();
+        let local = endpoints.find(|endpoint| endpoint.kind == EndpointKind::Local)?;
+        Some(SocketAddr::new(listen?.ip(), local.addr.port()))
+    };
+    let free = listen.filter(|address| address.port() == 0);
+    let again = free
+        .and_then(|_any| last())
+        .and_then(|address| Udp::bind(Some(address)).ok());
+    again.map_or_else(|| Udp::bind(listen), Ok)
 }
 
 /// Everything the task owns.

@@ -109,6 +109,23 @@ async fn a_member_comes_back_by_itself_and_its_journal_is_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_on_ports_of_the_system_s_choice_find_each_other_after_all_were_down() {
+    let mut founder = Founder::new("stone");
+    let (mut a, token) = founder.start(1).await;
+    let mut b = joiner(&token, "river").await;
+    a.until_connected(1).await;
+    b.until_connected(1).await;
+
+    a.mesh.clone().shutdown().await;
+    b.mesh.clone().shutdown().await;
+    let mut a = a.again().await;
+    let mut b = b.again().await;
+
+    a.until_connected(1).await;
+    b.until_connected(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_member_sponsors_when_the_founder_is_dead() {
     let mut founder = Founder::new("stone");
     let (mut a, token) = founder.start(2).await;
