@@ -9,7 +9,8 @@
 //!   are reliable while the peer is connected and yield to messages.
 //! - Members are never forgotten because they are silent, and are dialled for ever. A peer is
 //!   `Connected` once a session is up and both sides have said which statements they hold.
-//! - A statement is durable before anybody hears of it, and every member holds it in the end.
+//! - What this node or its owner says is durable before anybody hears of it, and every member
+//!   holds it in the end.
 //! - Every queue has a bound; what is dropped at it is counted by reason in the snapshot.
 //!
 //! How it is made: `node` is a pure state machine that is told the time; `io` owns it in one task

@@ -4,7 +4,7 @@
 //! The shell in `io` owns one `Node`, calls a `handle_…`, then drains `poll_journal`,
 //! `poll_transmit` and `poll_event`. Invariants: no path, liveness or queue moves but by
 //! authenticated data; application frames pass only between both greetings and the loss of the
-//! peer; what `poll_journal` gave is durable before anything polled after it leaves; a member is
+//! peer; what was said here is durable before it leaves (`owes_write`, `poll_journal`); a member is
 //! never forgotten because it is silent. Absent: sockets, clocks, files; streams (`io::quic`)
 //! are datagrams here.
 
@@ -111,6 +111,8 @@ pub(crate) struct Node {
     outgoing: VecDeque<Transmit>,
     events: VecDeque<NodeEvent>,
     journal: Vec<Statement>,
+    /// Whether the journal holds something that was said here.
+    owes_write: bool,
     counters: Counters,
     notices: BTreeMap<String, String>,
     isolated: bool,
@@ -151,6 +153,7 @@ impl Node {
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             journal: Vec::new(),
+            owes_write: false,
             counters: Counters::default(),
             notices: BTreeMap::new(),
             isolated: false,
@@ -278,8 +281,15 @@ impl Node {
         self.events.pop_front()
     }
 
-    /// Statements that must be durable before anything polled from here on leaves.
+    /// Whether `poll_journal` would give something that was said here: it must be durable before
+    /// anything is polled that leaves.
+    pub(crate) fn owes_write(&self) -> bool {
+        self.owes_write
+    }
+
+    /// Statements to keep.
     pub(crate) fn poll_journal(&mut self) -> Vec<Statement> {
+        self.owes_write = false;
         std::mem::take(&mut self.journal)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! It waits for the socket, the handles, the stream layer, the journal's thread and the node's
 //! next deadline; hands what came to the node, then drains it: statements to the journal first,
-//! and while a write is under way no datagram leaves. Bounds: `BATCH` of a kind for each wake-up;
+//! and until what was said here is written no datagram leaves. What others said doesn't wait for
+//! the disk: they hold it, and a slow card must not look like a dead node. Bounds: `BATCH` of a kind for each wake-up;
 //! events nobody takes wait, messages beyond `MOST_PENDING` of them are dropped and counted.
 
 use std::collections::VecDeque;
@@ -222,7 +223,7 @@ impl Shell {
     async fn wait(&mut self) -> Woken {
         let node_due = self.node.poll_timeout().map(|(at, _reason)| at);
         let due = node_due.map_or(self.due.snapshot, |at| at.min(self.due.snapshot));
-        let may_send = self.unsent.is_none() && !self.writer.is_busy();
+        let may_send = self.unsent.is_none() && self.may_leave();
         tokio::select! {
             () = self.stop.cancelled() => Woken::Stop,
             command = self.commands.recv() => command.map_or(Woken::Stop, Woken::Command),
@@ -307,7 +308,7 @@ impl Shell {
     /// Small messages were queued before: streams get what is left.
     fn take_stream_packets(&mut self) {
         for _ in 0..BATCH {
-            if self.unsent.is_some() || self.writer.is_busy() {
+            if self.unsent.is_some() || !self.may_leave() {
                 return;
             }
             match self.socket.take_outward() {
@@ -345,10 +346,11 @@ impl Shell {
         if self.writer.is_busy() {
             return;
         }
+        let ours = self.node.owes_write();
         let statements = self.node.poll_journal();
         self.being_written.append(&mut self.publishing);
         if !statements.is_empty() {
-            self.writer.append(statements);
+            self.writer.append(statements, ours);
         } else if !self.being_written.is_empty() {
             // What was published was known already, so it has long been written.
             self.written(&Ok(()));
@@ -356,7 +358,7 @@ impl Shell {
     }
 
     fn transmit(&mut self) {
-        while !self.writer.is_busy() {
+        while self.may_leave() {
             let now = now();
             let next = self.unsent.take().or_else(|| self.node.poll_transmit(now));
             let Some(transmit) = next else {
@@ -367,6 +369,11 @@ impl Shell {
                 return;
             }
         }
+    }
+
+    /// Whether everything said here is on disk, or was found impossible to write.
+    fn may_leave(&self) -> bool {
+        !self.writer.holds() && !self.node.owes_write()
     }
 
     fn take_events(&mut self) {
@@ -453,7 +460,7 @@ impl Shell {
             let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
             self.node.handle_endpoints(endpoints, now);
             if self.writer.is_behind() && !self.writer.is_busy() {
-                self.writer.append(Vec::new());
+                self.writer.append(Vec::new(), false);
             }
         }
         if now.mono >= self.due.endpoints {

@@ -18,6 +18,7 @@ pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     results: mpsc::Receiver<io::Result<()>>,
     busy: bool,
+    holds: bool,
     unwritten: Vec<Statement>,
     under_way: Vec<Statement>,
 }
@@ -50,14 +51,20 @@ impl Writer {
             jobs: Some(jobs),
             results,
             busy: false,
+            holds: false,
             unwritten: Vec::new(),
             under_way: Vec::new(),
         })
     }
 
-    /// Whether something is being written, so that nothing that rests on it may leave.
+    /// Whether something is being written.
     pub(super) fn is_busy(&self) -> bool {
         self.busy
+    }
+
+    /// Whether what is being written was said here, so that nothing may leave before it is safe.
+    pub(super) fn holds(&self) -> bool {
+        self.busy && self.holds
     }
 
     /// Whether something could not be written.
@@ -65,8 +72,10 @@ impl Writer {
         !self.unwritten.is_empty()
     }
 
-    /// Writes statements and what could not be written before. Only while not busy.
-    pub(super) fn append(&mut self, mut statements: Vec<Statement>) {
+    /// Writes statements, `ours` if some were said here, and what could not be written before. Only
+    /// while not busy.
+    pub(super) fn append(&mut self, mut statements: Vec<Statement>, ours: bool) {
+        self.holds = ours;
         self.under_way = std::mem::take(&mut self.unwritten);
         self.under_way.append(&mut statements);
         if !self.under_way.is_empty() {
@@ -76,6 +85,7 @@ impl Writer {
 
     /// Lets the journal shrink if it has grown a lot. Only while not busy.
     pub(super) fn compact(&mut self, statements: &Statements) {
+        self.holds = false;
         self.begin(Job::Compact(Box::new(statements.clone())));
     }
 
@@ -109,5 +119,32 @@ impl Writer {
         if !sent {
             self.unwritten = std::mem::take(&mut self.under_way);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_was_said_here_holds_the_way_out_while_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _none) = Journal::open(&dir.path().join("statements.log")).unwrap();
+        let mut writer = Writer::start(journal).unwrap();
+        let statement = Statement {
+            kind: 16,
+            author: [1; 32],
+            body: vec![1; 40],
+            signature: [1; 64],
+        };
+
+        writer.append(vec![statement.clone()], false);
+        assert_eq!((writer.is_busy(), writer.holds()), (true, false));
+        writer.finished().await.unwrap();
+        writer.append(vec![statement], true);
+        assert_eq!((writer.is_busy(), writer.holds()), (true, true));
+        writer.finished().await.unwrap();
+
+        assert_eq!((writer.is_busy(), writer.holds()), (false, false));
     }
 }

@@ -207,6 +207,7 @@ impl Node {
                 }
             }
             self.journal.append(&mut new);
+            self.owes_write |= from.is_none();
             self.meet_members(now);
         }
         (grew, refused)
