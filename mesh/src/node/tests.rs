@@ -621,6 +621,33 @@ fn a_refused_statement_is_not_asked_for_again_at_once() {
     assert!(!sync.take_summary_due(now.mono));
 }
 
+#[test]
+fn a_sleep_and_a_clock_step_make_everybody_due_and_renew_what_is_not_live() {
+    let hour = Duration::from_secs(3_600);
+    let hour_us = 3_600_000_000;
+    for (slept, stepped_us) in [
+        (hour, hour_us),
+        (Duration::ZERO, -hour_us),
+        (Duration::ZERO, 0),
+    ] {
+        let mut world = World::new(2);
+        world.cut = true;
+        world.run(600_000);
+        let before = world.peer(0, 1).session.as_ref().unwrap().index();
+        world.now.boot += slept;
+        world.now.wall_us += stepped_us;
+
+        world.run(1_500);
+
+        let jumped = stepped_us != 0;
+        let session = world.peer(0, 1).session.as_ref();
+        assert_eq!(session.unwrap().index() != before, jumped, "{stepped_us}");
+        let last = world.peer(0, 1).dial.last().unwrap();
+        let recent = world.now.mono.saturating_duration_since(last) < Duration::from_millis(1_500);
+        assert_eq!(recent, jumped, "dialled though it was dead for long");
+    }
+}
+
 /// Nodes, the wire between them, and the time.
 struct World {
     nodes: Vec<Node>,
