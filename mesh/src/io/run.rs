@@ -45,7 +45,7 @@ const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
 /// Where peers are is written at most this often.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 
-/// The journal may shrink this often.
+/// The journal may shrink this often, and whenever it has grown by much.
 const COMPACT_EVERY: Duration = Duration::from_secs(3_600);
 
 pub(super) fn start(
@@ -467,7 +467,8 @@ impl Shell {
             self.due.endpoints = now.mono + ENDPOINTS_EVERY;
             self.remember_endpoints();
         }
-        if now.mono >= self.due.compact && !self.writer.is_busy() {
+        let full = now.mono >= self.due.compact || self.writer.has_grown();
+        if full && !self.writer.is_busy() {
             self.due.compact = now.mono + COMPACT_EVERY;
             self.writer.compact(self.node.statements());
         }

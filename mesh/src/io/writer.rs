@@ -12,6 +12,10 @@ use tokio::sync::mpsc;
 use super::journal::Journal;
 use crate::trust::{Statement, Statements};
 
+/// Bytes after whose appending the journal may shrink before its hour: statements that replace or
+/// crowd out each other come as fast as a member sends them.
+const GROWN: usize = 16 << 20;
+
 /// The task's end of the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -19,6 +23,8 @@ pub(super) struct Writer {
     results: mpsc::Receiver<io::Result<()>>,
     busy: bool,
     holds: bool,
+    /// Bytes appended since the journal was last asked to shrink.
+    appended: usize,
     unwritten: Vec<Statement>,
     under_way: Vec<Statement>,
 }
@@ -52,6 +58,7 @@ impl Writer {
             results,
             busy: false,
             holds: false,
+            appended: 0,
             unwritten: Vec::new(),
             under_way: Vec::new(),
         })
@@ -72,12 +79,22 @@ impl Writer {
         !self.unwritten.is_empty()
     }
 
+    /// Whether so much was appended that the journal should shrink out of turn.
+    pub(super) fn has_grown(&self) -> bool {
+        self.appended >= GROWN
+    }
+
     /// Writes statements, `ours` if some were said here, and what could not be written before. Only
     /// while not busy.
     pub(super) fn append(&mut self, mut statements: Vec<Statement>, ours: bool) {
         self.holds = ours;
         self.under_way = std::mem::take(&mut self.unwritten);
         self.under_way.append(&mut statements);
+        self.appended += self
+            .under_way
+            .iter()
+            .map(Statement::encoded_len)
+            .sum::<usize>();
         if !self.under_way.is_empty() {
             self.begin(Job::Append(self.under_way.clone()));
         }
@@ -86,6 +103,7 @@ impl Writer {
     /// Lets the journal shrink if it has grown a lot. Only while not busy.
     pub(super) fn compact(&mut self, statements: &Statements) {
         self.holds = false;
+        self.appended = 0;
         self.begin(Job::Compact(Box::new(statements.clone())));
     }
 
@@ -146,5 +164,31 @@ mod tests {
         writer.finished().await.unwrap();
 
         assert_eq!((writer.is_busy(), writer.holds()), (false, false));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_statements_makes_the_journal_shrink_out_of_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("statements.log");
+        let (journal, _none) = Journal::open(&path).unwrap();
+        let mut writer = Writer::start(journal).unwrap();
+        let statement = Statement {
+            kind: 16,
+            author: [1; 32],
+            body: vec![1; 900],
+            signature: [1; 64],
+        };
+        for _ in 0..17 {
+            assert!(!writer.has_grown());
+            writer.append(vec![statement.clone(); 1_000], false);
+            writer.finished().await.unwrap();
+        }
+        assert!(writer.has_grown());
+
+        writer.compact(&Statements::new(crate::MeshId([1; 32])));
+        writer.finished().await.unwrap();
+
+        assert!(!writer.has_grown());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
     }
 }
