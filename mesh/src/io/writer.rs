@@ -115,7 +115,7 @@ impl Writer {
         let result =
             result.unwrap_or_else(|| Err(io::Error::other("the journal's thread is gone")));
         if result.is_err() {
-            self.unwritten = under_way;
+            self.unwritten.extend(under_way);
         }
         result
     }
@@ -184,6 +184,14 @@ mod tests {
             writer.finished().await.unwrap();
         }
         assert!(writer.has_grown());
+
+        // A rewriting that fails forgets nothing that still waits to be written.
+        std::fs::create_dir(path.with_extension("log.new")).unwrap();
+        writer.unwritten = vec![statement];
+        writer.compact(&Statements::new(crate::MeshId([1; 32])));
+        assert!(writer.finished().await.is_err());
+        assert!(writer.is_behind());
+        std::fs::remove_dir(path.with_extension("log.new")).unwrap();
 
         writer.compact(&Statements::new(crate::MeshId([1; 32])));
         writer.finished().await.unwrap();
