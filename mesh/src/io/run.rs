@@ -397,6 +397,9 @@ impl Shell {
                     self.pending.push_back(Event::Connected(peer));
                 }
                 NodeEvent::Disconnected(peer) => {
+                    // It may have started again; its old connection would swallow what is sent
+                    // until it has been idle for long enough.
+                    self.connections.close(peer);
                     self.set_connected();
                     self.pending.push_back(Event::Disconnected(peer));
                 }

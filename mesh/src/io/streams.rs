@@ -61,11 +61,11 @@ impl Connections {
         stream.map_err(|error| failed(error.to_string()))
     }
 
-    /// Closes the connection to somebody who is no member any more.
+    /// Closes the connection to somebody who is gone.
     pub(crate) fn close(&self, peer: NodeId) {
         let connection = self.lock().remove(&peer);
         if let Some(connection) = connection {
-            connection.close(0_u32.into(), b"no member");
+            connection.close(0_u32.into(), b"disconnected");
         }
         lock(&self.connecting).remove(&peer);
     }

@@ -126,6 +126,31 @@ async fn nodes_on_ports_of_the_system_s_choice_find_each_other_after_all_were_do
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_work_at_once_with_a_peer_that_restarted_without_a_word() {
+    let mut founder = Founder::new("stone");
+    let (mut a, token) = founder.start(1).await;
+    let mut b = joiner(&token, "river").await;
+    a.until_connected(1).await;
+    b.until_connected(1).await;
+    let idb = b.mesh.me();
+    let (mut early, _there) = a.mesh.open_stream(idb).await.unwrap();
+    early.write_all(b"x").await.unwrap();
+    b.next(|event| matches!(event, Event::Stream { .. })).await;
+
+    b.mesh.isolate(true);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    b.mesh.clone().shutdown().await;
+    let mut b = b.again().await;
+    a.next(|event| matches!(event, Event::Connected(id) if *id == idb))
+        .await;
+    b.until_connected(1).await;
+
+    let (mut late, _there) = a.mesh.open_stream(idb).await.unwrap();
+    late.write_all(b"x").await.unwrap();
+    b.next(|event| matches!(event, Event::Stream { .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_member_sponsors_when_the_founder_is_dead() {
     let mut founder = Founder::new("stone");
     let (mut a, token) = founder.start(2).await;
