@@ -100,12 +100,19 @@ async fn a_member_comes_back_by_itself_and_its_journal_is_enough() {
     b.until_connected(1).await;
     a.next(|event| matches!(event, Event::Connected(id) if *id == idb))
         .await;
-    let state = a.mesh.statements().await.state();
-    let incarnation = state.members[&idb]
-        .info
-        .as_ref()
-        .map(|info| info.incarnation);
-    assert_eq!(incarnation, Some(3), "join, first start, second start");
+    // What it says of itself follows its greeting.
+    let third = timeout(PATIENCE, async {
+        loop {
+            let state = a.mesh.statements().await.state();
+            let info = state.members[&idb].info.as_ref();
+            if info.map(|info| info.incarnation) >= Some(3) {
+                return info.map(|info| info.incarnation);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let incarnation = third.await.expect("join, first start, second start");
+    assert_eq!(incarnation, Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
