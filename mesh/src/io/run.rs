@@ -223,7 +223,8 @@ impl Shell {
     async fn wait(&mut self) -> Woken {
         let node_due = self.node.poll_timeout().map(|(at, _reason)| at);
         let due = node_due.map_or(self.due.snapshot, |at| at.min(self.due.snapshot));
-        let may_send = self.unsent.is_none() && self.may_leave();
+        let may_leave = self.may_leave();
+        let may_send = self.unsent.is_none() && may_leave;
         tokio::select! {
             () = self.stop.cancelled() => Woken::Stop,
             command = self.commands.recv() => command.map_or(Woken::Stop, Woken::Command),
@@ -235,7 +236,8 @@ impl Shell {
                 }
                 Woken::EventTaken
             }
-            _ = self.udp.writable(), if self.unsent.is_some() => Woken::Writable,
+            // Not while the way out is held: a writable socket would wake us without end.
+            _ = self.udp.writable(), if self.unsent.is_some() && may_leave => Woken::Writable,
             _ = self.udp.readable() => Woken::Datagrams,
             packet = self.socket.outward(), if may_send => Woken::Stream(packet),
             () = tokio::time::sleep_until(due.into()) => Woken::Time,

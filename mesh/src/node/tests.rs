@@ -622,6 +622,22 @@ fn a_refused_statement_is_not_asked_for_again_at_once() {
 }
 
 #[test]
+fn sessions_are_ticked_each_quarter_of_a_second_and_at_once_after_a_stop() {
+    let mut world = World::new(2);
+    for _ in 0..40 {
+        world.run(90);
+        let (due, _reason) = world.nodes[0].poll_timeout().unwrap();
+        assert!(due <= world.now.mono + Duration::from_millis(250));
+    }
+
+    world.now = world.now.after(Duration::from_secs(20));
+
+    let (due, reason) = world.nodes[0].poll_timeout().unwrap();
+    assert!(due <= world.now.mono);
+    assert_eq!(reason, "tick");
+}
+
+#[test]
 fn a_sleep_and_a_clock_step_make_everybody_due_and_renew_what_is_not_live() {
     let hour = Duration::from_secs(3_600);
     let hour_us = 3_600_000_000;
