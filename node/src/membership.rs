@@ -9,6 +9,7 @@ pub(crate) mod addresses;
 pub(crate) mod admin;
 pub(crate) mod recovery;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
@@ -42,8 +43,16 @@ impl Membership {
             return Ok(None);
         }
         let path = state.join(JOURNAL);
-        let context = || format!("read {}", path.display());
-        let (journal, stored) = Journal::open(&path).with_context(context)?;
+        let context = || {
+            format!(
+                "{} is damaged; move it elsewhere and `outlast join` the mesh again with a new token",
+                path.display()
+            )
+        };
+        let (journal, stored) = Journal::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => anyhow!(error).context(context()),
+            _ => anyhow!(error).context(format!("read {}", path.display())),
+        })?;
         let statements = gather(stored).with_context(context)?;
         Ok(Some(Self {
             journal,
@@ -74,7 +83,7 @@ pub(crate) fn establish(state: &StateDir, statements: &[Statement]) -> Result<()
     let (path, fresh) = (state.join(JOURNAL), state.join("statements.log.new"));
     let context = || format!("write {}", path.display());
     match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).with_context(context);
         }
         _ => {}

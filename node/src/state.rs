@@ -134,9 +134,8 @@ impl StateDir {
 
     /// Whether a mesh was founded or joined here.
     pub(crate) fn is_member(&self) -> bool {
-        self.join("statements.log")
-            .metadata()
-            .is_ok_and(|file| file.len() > 0)
+        // The file appears whole, by a rename: one that is empty was damaged, and never means "not yet".
+        self.join("statements.log").exists()
     }
 
     fn claim(&self) -> Result<()> {

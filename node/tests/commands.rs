@@ -228,6 +228,29 @@ fn a_mesh_is_founded_once() {
 }
 
 #[test]
+fn a_damaged_file_of_statements_is_neither_emptied_nor_founded_over() {
+    let home = Home::new();
+    home.ok("a", &["init"], "");
+    let log = home.state("a").join("statements.log");
+    let whole = std::fs::read(&log).unwrap();
+    let (members, init, up) = (vec!["members"], vec!["init"], vec!["up"]);
+    for damaged in [&whole[..100], &[][..]] {
+        std::fs::write(&log, damaged).unwrap();
+        for command in [&members, &init, &up] {
+            let (code, said) = home.fails("a", command, "");
+            assert_eq!(code, 1, "{command:?}: {said}");
+            let told = said
+                .lines()
+                .last()
+                .is_some_and(|line| line.contains("statements.log is damaged; move it elsewhere"));
+            assert!(told, "{command:?}: {said}");
+            assert_eq!(std::fs::read(&log).unwrap(), damaged, "{command:?}");
+        }
+    }
+    assert_eq!(admin_keys(&home).len(), 1);
+}
+
+#[test]
 fn what_init_leaves_is_for_its_owner_only() {
     let home = Home::new();
     let words = home.path().join("words");

@@ -39,7 +39,8 @@ pub struct Journal {
 
 impl Journal {
     /// Opens or makes the file at `path`; the statements it holds, in the order they were appended.
-    /// An end that was being written when the power failed is cut off.
+    /// An end that was being written when the power failed is cut off. A file that holds bytes and
+    /// no whole record is no file of ours any more: it is an error, and stays as it is.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Statement>)> {
         let fresh = !path.exists();
         let file = OpenOptions::new()
@@ -52,6 +53,12 @@ impl Journal {
         }
         let bytes = fs::read(path)?;
         let (statements, end) = recover(&bytes);
+        if end == 0 && !bytes.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("no whole statement in its {} bytes", bytes.len()),
+            ));
+        }
         if end < bytes.len() {
             file.set_len(end as u64)?;
             file.sync_all()?;
@@ -223,7 +230,7 @@ mod tests {
         let ends: Vec<usize> = (0..=3)
             .map(|count| records(three()[..count].iter()).len())
             .collect();
-        for len in 0..=whole.len() {
+        for len in (0..1).chain(ends[1]..=whole.len()) {
             fs::write(&path, &whole[..len]).unwrap();
             let kept = ends.iter().filter(|end| **end <= len).count() - 1;
             let (mut journal, held) = Journal::open(&path).unwrap();
@@ -232,6 +239,18 @@ mod tests {
             let (_journal, held) = Journal::open(&path).unwrap();
             assert_eq!(held.len(), kept + 1, "cut at {len}");
             assert_eq!(held[kept], statement(vec![9]), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_one_whole_record_is_refused_and_left_as_it_is() {
+        let (_dir, path) = written(&three()[..1]);
+        let whole = fs::read(&path).unwrap();
+        for damaged in [&whole[..1], &whole[..whole.len() - 1], &[0; 4_096]] {
+            fs::write(&path, damaged).unwrap();
+            let error = Journal::open(&path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert_eq!(fs::read(&path).unwrap(), damaged);
         }
     }
 
