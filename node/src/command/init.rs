@@ -27,6 +27,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
     let config = Config::load(global.config.as_deref())?.with_reach(&arguments.reach);
     let state = StateDir::resolve(global)?;
     let home = state::config_home()?;
+    admin::prepare(&home)?;
     let name = arguments.name.clone().unwrap_or_else(membership::host_name);
     let wanted = Wanted {
         name: &name,
@@ -124,14 +125,20 @@ fn on_disk(
     recovery: Option<[u8; 32]>,
 ) -> Result<(), Failure> {
     let keys = Keys::load_or_make(state)?;
-    let founding = Founding::new(wanted, keys.identity.node.id(), recovery)?;
-    if let Err(error) = membership::establish(state, std::slice::from_ref(&founding.genesis)) {
-        let _ = std::fs::remove_file(&founding.admin_key);
-        keys.forget();
-        return Err(error.into());
+    let founded = Founding::new(wanted, keys.identity.node.id(), recovery).and_then(|founding| {
+        founding.establish(state)?;
+        Ok(founding)
+    });
+    match founded {
+        Ok(founding) => {
+            founding.tell();
+            Ok(())
+        }
+        Err(error) => {
+            keys.forget();
+            Err(error)
+        }
     }
-    founding.tell();
-    Ok(())
 }
 
 /// Founds the mesh of a node that waits for it; `demo` does so too.
@@ -164,6 +171,14 @@ impl Founding {
         Ok(Self {
             admin_key: admin::store(wanted.home, &mesh, &key)?,
             genesis,
+        })
+    }
+
+    /// Writes the mesh to the directory of its first node; its key goes when that fails.
+    fn establish(&self, state: &StateDir) -> Result<(), Failure> {
+        membership::establish(state, std::slice::from_ref(&self.genesis)).map_err(|error| {
+            let _ = std::fs::remove_file(&self.admin_key);
+            error.into()
         })
     }
 

@@ -24,22 +24,31 @@ pub(crate) struct Admin {
 
 /// Where the key of a mesh is kept.
 pub(crate) fn path(config_home: &Path, mesh: &MeshId) -> PathBuf {
-    config_home
-        .join("outlast/admin")
-        .join(format!("{mesh}.key"))
+    directory(config_home).join(format!("{mesh}.key"))
+}
+
+/// Makes the keys' directory, so that a place where none can be is told before a mesh is begun.
+pub(crate) fn prepare(config_home: &Path) -> Result<()> {
+    let dir = directory(config_home);
+    let context = || format!("make {} for the admin key", dir.display());
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .with_context(context)?;
+    rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).with_context(context)
 }
 
 /// Keeps the key of a new mesh.
 pub(crate) fn store(config_home: &Path, mesh: &MeshId, key: &AdminKey) -> Result<PathBuf> {
+    prepare(config_home)?;
     let path = path(config_home, mesh);
-    let dir = path.parent().expect("the path was joined of three parts");
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("make {} for the admin key", dir.display()))?;
     key.store(&path)?;
     Ok(path)
+}
+
+fn directory(config_home: &Path) -> PathBuf {
+    config_home.join("outlast/admin")
 }
 
 impl Admin {
