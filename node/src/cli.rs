@@ -198,8 +198,8 @@ pub(crate) struct ReachArgs {
 /// `invite`.
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
-    /// How long the token admits anybody
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = when::duration)]
+    /// How long the token admits anybody, 1s to 365d
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = invite_length)]
     pub(crate) expires: Duration,
     /// How many machines it admits
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -359,6 +359,16 @@ fn node_name(text: &str) -> Result<String, String> {
     }
 }
 
+fn invite_length(text: &str) -> Result<Duration, String> {
+    let length = when::duration(text)?;
+    // A forgotten token is a door: none stands open for more than a year.
+    if (Duration::from_secs(1)..=Duration::from_secs(365 * 86_400)).contains(&length) {
+        Ok(length)
+    } else {
+        Err("a token admits for 1s at least and 365d at most".to_owned())
+    }
+}
+
 fn demo_length(text: &str) -> Result<Duration, String> {
     let length = when::duration(text)?;
     if length < Duration::from_secs(20) {
@@ -376,6 +386,15 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_lasts_from_a_second_to_a_year() {
+        assert_eq!(invite_length("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(invite_length("365d"), Ok(Duration::from_secs(31_536_000)));
+        for text in ["0s", "999ms", "366d", "365d1s", "-1h", "1"] {
+            assert!(invite_length(text).is_err(), "{text}");
+        }
     }
 
     #[test]
