@@ -12,16 +12,20 @@ pub(crate) fn moment(text: &str, now_ms: i64) -> Result<i64, String> {
     if text == "now" {
         return Ok(now_ms);
     }
+    let too_far = || format!("`{text}` is too far from now");
+    let in_calendar = |at_ms: i64| {
+        Timestamp::from_millisecond(at_ms)
+            .map(Timestamp::as_millisecond)
+            .map_err(|_out_of_range| too_far())
+    };
     if let Some(back) = text.strip_prefix('-') {
-        return Ok(now_ms.saturating_sub(millis(back)?));
+        return in_calendar(now_ms.saturating_sub(millis(back)?));
     }
     if let Some(ahead) = text.strip_prefix('+') {
-        return Ok(now_ms.saturating_add(millis(ahead)?));
+        return in_calendar(now_ms.saturating_add(millis(ahead)?));
     }
     if text.bytes().all(|letter| letter.is_ascii_digit()) && !text.is_empty() {
-        return text
-            .parse()
-            .map_err(|_out_of_range| format!("`{text}` is too far from now"));
+        return in_calendar(text.parse().map_err(|_out_of_range| too_far())?);
     }
     text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_unread| {
         format!(
@@ -108,6 +112,10 @@ mod tests {
             "-10x",
             "2023-11-14",
             "2023-11-14T22:13:20",
+            "-99999999d",
+            "+99999999d",
+            "9999999999999999",
+            "99999999999999999999",
         ] {
             let read = moment(text, 0);
             if text == "10" {

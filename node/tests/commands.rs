@@ -251,6 +251,48 @@ fn a_damaged_file_of_statements_is_neither_emptied_nor_founded_over() {
 }
 
 #[test]
+fn without_a_place_for_the_admin_key_nothing_is_begun() {
+    let home = Home::new();
+    std::fs::write(home.path().join(".config"), "a file").unwrap();
+    let words = home.path().join("words");
+    let (code, said) = home.fails(
+        "a",
+        &["init", "--recovery-out", words.to_str().unwrap()],
+        "",
+    );
+    assert_eq!(code, 1);
+    assert!(said.contains("for the admin key"), "{said}");
+    assert!(!words.exists());
+    assert!(!home.state("a").exists());
+}
+
+#[test]
+fn a_query_about_nobody_is_told_so_and_a_glob_may_match_nothing() {
+    let home = Home::new();
+    home.ok("a", &["init", "--name", "attic"], "");
+    let query = |node, shape| ["query", "--series", "*", "--node", node, shape].map(str::to_owned);
+    let fails = |node| {
+        let line = query(node, "--csv");
+        home.fails("a", &line.each_ref().map(String::as_str), "")
+    };
+    for nobody in ["atic", "", "a\u{1b}"] {
+        let (code, said) = fails(nobody);
+        assert_eq!(code, 2, "{nobody:?}: {said}");
+        assert!(said.starts_with("outlast: no node is called "), "{said}");
+    }
+    let (code, said) = fails("[a");
+    assert_eq!(code, 2);
+    assert!(said.starts_with("outlast: --node [a: "), "{said}");
+    for some in ["attic", "at*", "x*"] {
+        let line = query(some, "--csv");
+        assert_eq!(
+            home.ok("a", &line.each_ref().map(String::as_str), ""),
+            "time_ms,time,node,series,unit,value\n"
+        );
+    }
+}
+
+#[test]
 fn what_init_leaves_is_for_its_owner_only() {
     let home = Home::new();
     let words = home.path().join("words");

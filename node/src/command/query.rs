@@ -19,6 +19,9 @@ use crate::when;
 /// How long a store that no node has open may take to read its generations.
 const OPENING: Duration = Duration::from_secs(60);
 
+/// The columns of `--csv`; there even when no row is.
+const CSV_HEADER: &str = "time_ms,time,node,series,unit,value";
+
 pub(super) fn run(
     global: &Global,
     arguments: &QueryArgs,
@@ -28,7 +31,6 @@ pub(super) fn run(
     let config = Config::load(global.config.as_deref())?;
     let state = StateDir::resolve(global)?;
     let mut shape = Shape::of(arguments);
-    shape.begin(out)?;
     match reader(&state)? {
         Doer::Node(mut client) => {
             client.stream(&Request::Query(asked), |part| shape.part(part, out))?;
@@ -92,7 +94,9 @@ fn stored(
 enum Shape {
     /// Everything in one object; parts of one series are put together again.
     Json(Vec<Value>),
-    Csv,
+    Csv {
+        begun: bool,
+    },
     Table {
         shown: usize,
     },
@@ -103,16 +107,9 @@ impl Shape {
         if arguments.json {
             Self::Json(Vec::new())
         } else if arguments.csv {
-            Self::Csv
+            Self::Csv { begun: false }
         } else {
             Self::Table { shown: 0 }
-        }
-    }
-
-    fn begin(&self, out: &mut Printer) -> Result<(), Failure> {
-        match self {
-            Self::Csv => out.line("time_ms,time,node,series,unit,value"),
-            Self::Json(_) | Self::Table { .. } => Ok(()),
         }
     }
 
@@ -122,7 +119,12 @@ impl Shape {
                 put_together(series, part);
                 Ok(())
             }
-            Self::Csv => csv(&part, out),
+            Self::Csv { begun } => {
+                if !std::mem::replace(begun, true) {
+                    out.line(CSV_HEADER)?;
+                }
+                csv(&part, out)
+            }
             Self::Table { shown } => {
                 *shown += 1;
                 table(&part, out)
@@ -139,7 +141,8 @@ impl Shape {
                 );
                 Ok(())
             }
-            Self::Csv | Self::Table { .. } => Ok(()),
+            Self::Csv { begun: false } => out.line(CSV_HEADER),
+            Self::Csv { .. } | Self::Table { .. } => Ok(()),
         }
     }
 }

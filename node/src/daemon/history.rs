@@ -16,12 +16,17 @@ use crate::cli::StepArg;
 use crate::control;
 use crate::failure::Failure;
 use crate::flow::{node_of, origin_of};
+use crate::nodes;
+use crate::text::visible;
 
 /// Points in one part: with 40 bytes each well below the longest line.
 const MOST_POINTS: usize = 16_384;
 
 /// How names and ids are found: names as the mesh shows them.
 pub(crate) type Names = BTreeMap<NodeId, String>;
+
+/// What makes a name a glob; no name or id has any of them.
+const GLOB_LETTERS: [char; 4] = ['*', '?', '[', '{'];
 
 /// One request against one store.
 #[derive(Debug)]
@@ -31,22 +36,20 @@ pub(crate) struct History<'a> {
 }
 
 impl History<'_> {
-    /// The origins that the request's node glob means, each to be asked for itself.
+    /// The origins that the request's node means, each to be asked for itself: all that match a glob, or
+    /// the one that a name or the beginning of an id names.
     pub(crate) fn origins(&self, asked: &control::History) -> Result<Vec<Origin>, Failure> {
-        let glob = node_glob(&asked.node)?;
-        let mut known: Vec<NodeId> = self.names.keys().copied().collect();
+        let mut known = self.names.clone();
         for log in self.store.held().keys() {
             let node = node_of(log.origin);
-            if !known.contains(&node) {
-                known.push(node);
-            }
+            known.entry(node).or_insert_with(|| node.to_string());
         }
-        known.retain(|node| {
-            let id = node.to_string();
-            let name = self.names.get(node).map_or(id.as_str(), String::as_str);
-            glob.is_match(name) || is_prefix_of(&asked.node, &id)
-        });
-        Ok(known.into_iter().map(origin_of).collect())
+        if !asked.node.contains(GLOB_LETTERS) {
+            return Ok(vec![origin_of(nodes::find(&known, &asked.node)?)]);
+        }
+        let glob = node_glob(&asked.node)?;
+        known.retain(|_, name| glob.is_match(&*name));
+        Ok(known.into_keys().map(origin_of).collect())
     }
 
     /// The parts of one origin's answer.
@@ -125,11 +128,5 @@ pub(crate) fn offline(
 fn node_glob(text: &str) -> Result<GlobMatcher, Failure> {
     Glob::new(text)
         .map(|glob| glob.compile_matcher())
-        .map_err(|error| Failure::usage(format!("--node {text}: {}", error.kind())))
-}
-
-/// Whether the text is the beginning of an id, long enough not to be meant as a name.
-fn is_prefix_of(text: &str, id: &str) -> bool {
-    const SHORTEST: usize = 4;
-    text.len() >= SHORTEST && id.starts_with(text)
+        .map_err(|error| Failure::usage(format!("--node {}: {}", visible(text), error.kind())))
 }
