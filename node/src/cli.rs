@@ -59,11 +59,11 @@ pub(crate) struct Global {
     /// Say more in the log; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
-    /// How log lines on stderr are written
-    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t = LogFormat::Text)]
+    /// How log lines on stderr are written: text or json
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub(crate) log_format: LogFormat,
-    /// When to colour output; NO_COLOR is respected
-    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    /// When to colour output: auto, always or never; NO_COLOR is respected
+    #[arg(long, value_name = "WHEN", global = true, value_enum, default_value_t = ColorChoice::Auto, hide_possible_values = true)]
     pub(crate) color: ColorChoice,
 }
 
@@ -106,8 +106,16 @@ Examples:
 Before `init` or `join` it waits for them; SIGTERM or Ctrl-C says goodbye and ends it.")]
     Up(UpArgs),
     /// Show this node, its peers, paths, backlog and store
+    #[command(after_help = "\
+Examples:
+  outlast status --watch             again every second, until Ctrl-C
+  outlast status --json | jq '.peers[] | {name, state, backlog_samples}'")]
     Status(StatusArgs),
     /// List the members of the mesh
+    #[command(after_help = "\
+Examples:
+  outlast members                    who belongs to it, up or not; works without a running node too
+  outlast members --json | jq -r '.[].name'")]
     Members(JsonArgs),
     /// Show live samples as lines
     #[command(after_help = "\
@@ -123,20 +131,39 @@ Examples:
   outlast query --series 'node_*' --from 2026-11-23T10:00:00Z --to now --json")]
     Query(QueryArgs),
     /// Print a one-use link to the dashboard
+    #[command(after_help = "\
+Examples:
+  outlast dashboard                  open the link within ten minutes; the browser stays logged in
+  ssh -L 5180:127.0.0.1:5180 attic outlast dashboard --print")]
     Dashboard(DashboardArgs),
     /// Run a three-node mesh on this machine and show a cut that heals
     #[command(after_help = "\
-Needs no root and leaves nothing behind. Without --for it stays up until Ctrl-C.
-  outlast demo --for 60s")]
+Examples:
+  outlast demo                       stays up until Ctrl-C
+  outlast demo --nodes 5 --for 60s   the whole story within a minute
+Needs no root and leaves nothing behind.")]
     Demo(DemoArgs),
     /// Print a new WireGuard private key
-    #[command(after_help = "  outlast genkey | tee key | outlast pubkey")]
+    #[command(after_help = "\
+Examples:
+  outlast genkey | tee key | outlast pubkey")]
     Genkey,
     /// Print the public key of the private key on stdin
+    #[command(after_help = "\
+Examples:
+  outlast pubkey < key               the same as `wg pubkey`")]
     Pubkey,
     /// Read the configuration and say what is wrong with it
+    #[command(after_help = "\
+Examples:
+  outlast check-config
+  outlast --config new.toml check-config")]
     CheckConfig,
     /// Print shell completions
+    #[command(after_help = "\
+Examples:
+  outlast completions bash > ~/.local/share/bash-completion/completions/outlast
+  outlast completions zsh > ~/.zfunc/_outlast")]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -144,8 +171,8 @@ Needs no root and leaves nothing behind. Without --for it stays up until Ctrl-C.
     /// Drop every datagram at this node's socket, to see how the mesh takes it
     #[command(hide = true)]
     Isolate {
-        /// `on` or `off`
-        #[arg(value_enum)]
+        /// on or off
+        #[arg(value_enum, hide_possible_values = true)]
         switch: Switch,
     },
     /// Verify one generation of the store; run by the daemon in a child process
@@ -300,8 +327,8 @@ pub(crate) struct QueryArgs {
         allow_hyphen_values = true
     )]
     pub(crate) to: String,
-    /// How fine
-    #[arg(long, value_enum, default_value_t = StepArg::Raw)]
+    /// How fine: raw (every row), 10s, 1m or 1h
+    #[arg(long, value_enum, default_value_t = StepArg::Raw, hide_possible_values = true)]
     pub(crate) step: StepArg,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]

@@ -186,13 +186,20 @@ pub(crate) fn already_joined(
     let folded = statements.state();
     if statements.mesh() != token.mesh() {
         return Err(Failure::new(format!(
-            "this node is a member of mesh {} already, and the token is for mesh {}; \
+            "this node is a member of mesh {} ({}) already, and the token is for mesh {} ({}); \
              name an empty directory with --state-dir to join another",
             visible(&folded.name),
-            visible(token.mesh_name())
+            beginning(&statements.mesh()),
+            visible(token.mesh_name()),
+            beginning(&token.mesh())
         )));
     }
     describe(&folded.members, &folded.name, me)
+}
+
+/// Enough of an id to tell two meshes of one name apart.
+fn beginning(mesh: &MeshId) -> String {
+    mesh.to_string().chars().take(8).collect()
 }
 
 fn describe(
