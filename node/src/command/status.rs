@@ -47,10 +47,15 @@ fn show(status: &Value, out: &mut Printer) -> Result<(), Failure> {
         out.line(format!("no mesh yet; waiting (process {})", node["pid"]))?;
     } else {
         out.line(format!(
-            "{} in mesh {}, {} members",
+            "{} in mesh {}, {} {}",
             out.toned(Tone::Strong, &shown(&node["name"])),
             out.toned(Tone::Strong, &shown(&mesh["name"])),
-            mesh["members"]
+            mesh["members"],
+            if mesh["members"] == 1 {
+                "member"
+            } else {
+                "members"
+            }
         ))?;
     }
     facts(status, out)?;

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use outlast_mesh::{Mesh, PeerSnapshot, Snapshot};
+use outlast_mesh::{Mesh, Path, PeerSnapshot, Snapshot};
 use outlast_store::Stats;
 
 use super::{Daemon, Running};
@@ -108,7 +108,8 @@ fn with_backlog(peer: &PeerSnapshot, snapshot: &Snapshot, backlog_samples: u64) 
         "path": peer.path.as_str(),
         "via": via.map(|member| &member.name),
         "endpoint": peer.endpoint,
-        "rtt_ms": peer.rtt_ms,
+        // Of a way that is closed nobody knows the time.
+        "rtt_ms": peer.rtt_ms.filter(|_| peer.path != Path::None),
         "last_heard_ms": peer.last_heard_ms,
         "last_handshake_ms": peer.last_handshake_ms,
         "tx_bytes": peer.tx_bytes,
