@@ -80,7 +80,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the name of a file or directory survive a power cut.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    sync_dir(dir.unwrap_or(Path::new(".")))
+    sync_dir(dir.unwrap_or_else(|| Path::new(".")))
 }
 
 /// Makes the names in a directory survive a power cut.
