@@ -214,8 +214,12 @@ pub(crate) struct InitArgs {
 /// Where a node listens and may be reached; the same for every command that needs it.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ReachArgs {
-    /// UDP address to listen on; port 0 takes a free one [default: [::]:51800]
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// UDP address to listen on.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "UDP address to listen on; port 0 takes a free one [default: [::]:51800]"
+    )]
     pub(crate) listen: Option<SocketAddr>,
     /// A further address others can reach this node at, such as a forwarded port; repeatable
     #[arg(long, value_name = "HOST:PORT", value_parser = crate::config::endpoint)]
