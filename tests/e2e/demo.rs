@@ -1,6 +1,7 @@
 //! `outlast demo`: the story told to its end, and nothing left behind.
 
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use outlast_tests::wait_for;
@@ -43,56 +44,43 @@ fn the_demo_cuts_a_node_off_heals_it_and_counts_nothing_missing() {
 #[test]
 fn ctrl_c_ends_the_demo_and_leaves_nothing_behind() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    let mut demo = Command::new(OUTLAST)
-        .arg("demo")
-        .env("TMPDIR", scratch.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("start the demo");
-    wait_for("three nodes", Duration::from_secs(30), || {
-        let nodes = processes_below(demo.id());
-        if nodes.len() >= 3 {
-            Ok(())
-        } else {
-            Err(format!("children: {nodes:?}"))
-        }
-    });
-    let nodes = processes_below(demo.id());
+    let (mut demo, nodes) = started(scratch.path());
     kill_process(Pid::from_child(&demo), Signal::INT).expect("send Ctrl-C");
     demo.wait().expect("reap the demo");
-    wait_for("the nodes ending", Duration::from_secs(10), || {
-        let left: Vec<_> = nodes.iter().filter(|pid| runs_outlast(**pid)).collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("still running: {left:?}"))
-        }
-    });
+    wait_ended(&nodes);
     assert_eq!(leftovers(scratch.path()), Vec::<String>::new());
 }
 
 #[test]
 fn a_demo_that_is_killed_takes_its_nodes_with_it() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    let mut demo = Command::new(OUTLAST)
+    let (mut demo, nodes) = started(scratch.path());
+    demo.kill().expect("kill the demo");
+    demo.wait().expect("reap the demo");
+    wait_ended(&nodes);
+}
+
+/// A demo without an end, and the processes of its three nodes.
+fn started(scratch: &Path) -> (Child, Vec<u32>) {
+    let demo = Command::new(OUTLAST)
         .arg("demo")
-        .env("TMPDIR", scratch.path())
+        .env("TMPDIR", scratch)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("start the demo");
-    wait_for("three nodes", Duration::from_secs(30), || {
+    let nodes = wait_for("three nodes", Duration::from_secs(30), || {
         let nodes = processes_below(demo.id());
         if nodes.len() >= 3 {
-            Ok(())
+            Ok(nodes)
         } else {
             Err(format!("children: {nodes:?}"))
         }
     });
-    let nodes = processes_below(demo.id());
-    demo.kill().expect("kill the demo");
-    demo.wait().expect("reap the demo");
+    (demo, nodes)
+}
+
+fn wait_ended(nodes: &[u32]) {
     wait_for("the nodes ending", Duration::from_secs(10), || {
         let left: Vec<_> = nodes.iter().filter(|pid| runs_outlast(**pid)).collect();
         if left.is_empty() {
@@ -118,7 +106,7 @@ fn runs_outlast(pid: u32) -> bool {
     stat.contains("outlast") && !stat.contains(") Z ")
 }
 
-fn leftovers(scratch: &std::path::Path) -> Vec<String> {
+fn leftovers(scratch: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(scratch).expect("the scratch directory is there");
     entries
         .flatten()
