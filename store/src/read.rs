@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::answer::{LogTally, Parcel, Quarantined, Stats};
 use crate::block::Block;
@@ -258,6 +258,7 @@ impl Store {
                 .ailments
                 .values()
                 .cloned()
+                .chain(state.hung(Instant::now()))
                 .collect::<Vec<_>>()
                 .join("; "),
             synced: state.synced,

@@ -58,6 +58,7 @@ fn beat(
         state.queue_bytes = 0;
         let queue = std::mem::take(&mut state.queue);
         rest.extend(queue.into_iter().filter(|row| !state.is_safe(row)));
+        state.spooling = Some(Instant::now());
     }
     let written = if rest.is_empty() {
         Ok(())
@@ -65,6 +66,7 @@ fn beat(
         spool.write(rest)
     };
     let mut state = shared.state();
+    state.spooling = None;
     match written {
         Ok(()) => {
             state.ailments.remove("spool");

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::block::{Head, Seal, window_of};
 use crate::interval::IntervalSet;
@@ -28,6 +28,9 @@ pub(crate) const PENDING_BYTES: usize = 8 << 20;
 pub(crate) const FLUSH_BYTES: usize = 512 << 10;
 /// Seals whose rows are not all here. At the bound further ones are forgotten and asked for again later.
 pub(crate) const WAITING_SEALS: usize = 1_024;
+
+/// A sync of the spool that takes longer is named in the health: slow cards take a second or two.
+const HUNG: Duration = Duration::from_secs(10);
 
 /// Where a block lies and which time it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +186,8 @@ pub(crate) struct State {
     pub(crate) damaged: u64,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
+    /// When the spool's write that is on its way began.
+    pub(crate) spooling: Option<Instant>,
     /// What is wrong, one sentence a cause.
     pub(crate) ailments: BTreeMap<&'static str, String>,
 }
@@ -380,6 +385,15 @@ impl State {
         if newer {
             self.latest.insert(new.log.origin, row.clone());
         }
+    }
+
+    /// Says so when the disk has not answered a write of the spool for long: nothing after it is safe.
+    pub(crate) fn hung(&self, now: Instant) -> Option<String> {
+        let since = now.saturating_duration_since(self.spooling?);
+        (since >= HUNG).then(|| {
+            let seconds = since.as_secs();
+            format!("fresh rows are in memory only: the disk has not answered for {seconds} s")
+        })
     }
 
     /// Counts an identity with two signed contents and keeps the loser as evidence.

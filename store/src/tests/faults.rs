@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::Engine;
+use crate::state::State;
 
 /// Turns to a new generation after every flush.
 fn turning() -> Tuning {
@@ -162,4 +163,18 @@ fn a_generation_turns_at_its_age() {
         store.flush().unwrap();
     }
     assert_eq!((store.stats().generations, store.stats().rows), (3, 180));
+}
+
+#[test]
+fn a_disk_that_does_not_answer_the_spool_is_named_after_ten_seconds() {
+    let now = Instant::now();
+    let mut state = State {
+        spooling: Some(now),
+        ..Default::default()
+    };
+    assert_eq!(state.hung(now + Duration::from_secs(9)), None);
+    let named = state.hung(now + Duration::from_secs(12)).unwrap();
+    assert!(named.ends_with("has not answered for 12 s"), "{named}");
+    state.spooling = None;
+    assert_eq!(state.hung(now + Duration::from_secs(99)), None);
 }
