@@ -98,6 +98,8 @@ pub(super) enum Live {
     New,
     Known,
     Unknown(SchemaHash, Box<SignedRow>),
+    /// The store is full or closing: nobody's fault.
+    NotNow,
     Refused,
 }
 
@@ -160,7 +162,11 @@ fn live(store: &Store, shared: &Shared, row: SignedRow) -> Note {
         Err(error) => {
             shared.refuse(reason(&error));
             debug!(%error, seq, "a live row was refused");
-            Live::Refused
+            if is_passing(&error) {
+                Live::NotNow
+            } else {
+                Live::Refused
+            }
         }
     };
     Note::Live { log, seq, outcome }
@@ -186,9 +192,7 @@ fn repair(
             Repair::Stored
         }
         Err(StoreError::UnknownSchema(hash)) => Repair::Unknown(hash),
-        Err(StoreError::Busy { .. } | StoreError::NotDurable { .. } | StoreError::Io { .. }) => {
-            Repair::NotNow
-        }
+        Err(error) if is_passing(&error) => Repair::NotNow,
         Err(error) => {
             shared.refuse(reason(&error));
             warn!(%error, "a repaired piece was refused");
@@ -251,6 +255,14 @@ fn unsealed(store: &Store, me: Origin) -> Vec<(LogId, Seq)> {
         .collect()
 }
 
+/// Whether the same piece may be welcome later: it says nothing against whoever sent it.
+fn is_passing(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Busy { .. } | StoreError::NotDurable { .. } | StoreError::Io { .. }
+    )
+}
+
 /// The reason a refusal is counted under.
 fn reason(error: &StoreError) -> &'static str {
     match error {
@@ -263,5 +275,71 @@ fn reason(error: &StoreError) -> &'static str {
         StoreError::Opening => "store: still opening",
         StoreError::Query(_) => "store: not a question",
         StoreError::Io { .. } | StoreError::NotDurable { .. } => "store: input or output failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_store::{Clock, ClockSource, Epoch, Keys, Kind, Row, Series, StoreConfig, StoreId};
+
+    use super::*;
+
+    /// Each row is about 40 KB, so that few of them fill the tail.
+    const SERIES: usize = 4_000;
+
+    #[test]
+    fn a_live_row_that_finds_the_store_full_is_asked_for_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            dir: dir.path().to_owned(),
+            limit_bytes: 64 << 20,
+            sync_every: Duration::from_secs(1),
+            check: None,
+        };
+        let keys = Keys {
+            origin: Origin([1; 32]),
+            sign: Box::new(|_| [0; 64]),
+            verify: Box::new(|_, _, _| false),
+        };
+        let store = Store::open(config, keys).unwrap();
+        let series =
+            |number: usize| Series::new(format!("s{number}"), [], "", Kind::Gauge, 0).unwrap();
+        let log = LogId {
+            origin: Origin([2; 32]),
+            store: StoreId(1),
+            epoch: Epoch {
+                counter: 1,
+                nonce: 1,
+            },
+        };
+        let appended = (0..SERIES).map(series).collect();
+        let parent = None;
+        let schema = store
+            .define(log.origin, SchemaDelta { parent, appended })
+            .unwrap();
+        let shared = Shared::new(log);
+        let row = |seq: Seq| {
+            let row = Row {
+                log,
+                seq,
+                schema,
+                boot_ms: u64::from(seq) * 1_000,
+                clock: Clock {
+                    offset_ms: 0,
+                    uncertainty_ms: 0,
+                    source: ClockSource::Ntp,
+                },
+                values: vec![Some(i64::MAX); SERIES],
+            };
+            row.sign(&|_| [0; 64])
+        };
+        let outcome = (1..2_000).find_map(|seq| match live(&store, &shared, row(seq)) {
+            Note::Live {
+                outcome: Live::New, ..
+            } => None,
+            Note::Live { outcome, .. } => Some(outcome),
+            _ => panic!("a live row is answered as one"),
+        });
+        assert!(matches!(outcome, Some(Live::NotNow)), "{outcome:?}");
     }
 }

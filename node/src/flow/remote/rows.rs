@@ -73,6 +73,7 @@ impl Remote {
     pub(super) fn handle_stored_live(&mut self, log: LogId, seq: Seq, outcome: Live, now: Instant) {
         match outcome {
             Live::New | Live::Known => self.replica.handle_fresh(log, seq, now),
+            Live::NotNow => self.replica.handle_refused(None, log, seq, seq),
             Live::Refused => self.replica.handle_refused(Some(log.origin), log, seq, seq),
             Live::Unknown(hash, row) => self.park(hash, *row),
         }
