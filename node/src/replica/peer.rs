@@ -143,10 +143,13 @@ impl Peer {
     }
 
     pub(super) fn refuse(&mut self, log: LogId, first: Seq, last: Seq) {
-        self.refused_runs += 1;
-        if self.refused_runs <= MAX_REFUSED {
-            self.refused.entry(log).or_default().insert(first..=last);
+        if self.refused_runs > MAX_REFUSED {
+            return;
         }
+        let runs = self.refused.entry(log).or_default();
+        let before = runs.ranges().len();
+        runs.insert(first..=last);
+        self.refused_runs = self.refused_runs + runs.ranges().len() - before;
     }
 
     /// Whether it can be asked at all.

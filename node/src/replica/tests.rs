@@ -215,6 +215,23 @@ fn a_forged_row_is_not_asked_of_the_same_peer_again() {
     assert_eq!(replica.poll_request(now), None);
 }
 
+#[test]
+fn many_refused_rows_in_a_row_are_one_run_and_leave_the_peer_of_use() {
+    let now = Instant::now();
+    let mut peer = super::Peer::new(now);
+    peer.connected = Some(now);
+    let world = World::new(1, 1);
+    let log = world.nodes[0].running;
+    for seq in 1..=5_000 {
+        peer.refuse(log, seq, seq);
+    }
+    assert!(peer.is_of_use());
+    for seq in (10_000..=14_000).step_by(2) {
+        peer.refuse(log, seq, seq);
+    }
+    assert!(!peer.is_of_use(), "the bound holds");
+}
+
 fn name(index: usize) -> Origin {
     Origin([index as u8 + 1; 32])
 }
