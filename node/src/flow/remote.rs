@@ -325,7 +325,7 @@ impl Remote {
             Note::Live { log, seq, outcome } => self.handle_stored_live(log, seq, outcome, now),
             Note::Stored { log, first, last } => {
                 self.replica.handle_stored(log, first, last);
-                self.earlier_sealed &= log.origin != self.running.origin;
+                self.earlier_sealed &= log.origin != self.running.origin || log == self.running;
             }
             Note::Holdings { held, gone, ready } => {
                 self.ready = ready;

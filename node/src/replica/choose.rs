@@ -113,15 +113,18 @@ impl Replica {
 
     /// What connected peers hold of `log` and we neither have, await nor have evicted.
     pub(super) fn missing(&self, log: &LogId, now: Instant) -> IntervalSet {
-        if Some(*log) == self.running || !self.keeps(&log.origin) {
+        if !self.keeps(&log.origin) {
             return IntervalSet::default();
         }
-        let offered = self
+        let mut offered = self
             .peers
             .values()
             .filter(|peer| peer.is_of_use())
             .map(|peer| peer.offers(log, now))
             .fold(IntervalSet::default(), |all, held| all.union(&held));
+        if Some(*log) == self.running {
+            offered = offered.intersect(&self.holdings.below_top(log));
+        }
         self.asks
             .not_in_flight(log, self.holdings.lacking(log, &offered))
     }

@@ -28,7 +28,8 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    /// Takes the store's sets. The running log may be ahead of them and is kept as it is.
+    /// Takes the store's sets. The running log may be ahead of them: what lies above them is kept, what is missing below
+    /// was lost with a damaged generation.
     pub(super) fn replace(
         &mut self,
         held: BTreeMap<LogId, IntervalSet>,
@@ -41,7 +42,12 @@ impl Holdings {
         if let Some((log, rows)) = ahead {
             let gone = self.gone.get(&log).cloned().unwrap_or_default();
             let known = self.held.entry(log).or_default();
-            *known = known.union(&rows).subtract(&gone);
+            let top = known.last().unwrap_or(0);
+            let ahead = rows.ranges().rev().map_while(|range| {
+                let first = (*range.start()).max(top.saturating_add(1));
+                (first <= *range.end()).then(|| first..=*range.end())
+            });
+            *known = known.union(&ahead.collect()).subtract(&gone);
         }
     }
 
@@ -91,6 +97,12 @@ impl Holdings {
             .range(span(origin))
             .next_back()
             .map(|(log, _)| *log)
+    }
+
+    /// Everything up to the newest row held of a log.
+    pub(super) fn below_top(&self, log: &LogId) -> IntervalSet {
+        let top = self.held.get(log).and_then(IntervalSet::last);
+        top.map(|top| 1..=top).into_iter().collect()
     }
 
     pub(super) fn coverage(&self, log: &LogId) -> Coverage {

@@ -100,7 +100,7 @@ impl Replica {
         self.keepers.insert(self.me);
     }
 
-    /// The log this run writes to: complete by definition, never asked for.
+    /// The log this run writes to: only what was lost below its newest row is asked for.
     pub fn handle_started(&mut self, log: LogId) {
         self.running = Some(log);
         self.open.insert(log.origin, log);
@@ -335,8 +335,8 @@ impl Replica {
     /// windows can be sealed.
     #[must_use]
     pub fn own_runs_recovered(&self, now: Instant) -> bool {
-        let compared = self.own_compared && !self.own_missing(now);
-        self.ready && (compared || now.duration_since(self.started) >= ALONE)
+        let asked = self.own_compared || now.duration_since(self.started) >= ALONE;
+        self.ready && asked && !self.own_missing(now)
     }
 
     fn own_missing(&self, now: Instant) -> bool {
@@ -345,7 +345,10 @@ impl Replica {
             .iter()
             .filter(earlier)
             .any(|log| !self.missing(log, now).is_empty())
-            || self.asks.logs().any(|log| log.origin == self.me)
+            || self
+                .asks
+                .logs()
+                .any(|log| log.origin == self.me && Some(log) != self.running)
             || self
                 .holdings
                 .pending_logs()

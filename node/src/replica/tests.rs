@@ -216,6 +216,19 @@ fn a_forged_row_is_not_asked_of_the_same_peer_again() {
 }
 
 #[test]
+fn what_a_running_node_lost_of_its_own_run_comes_back_from_a_peer() {
+    let mut world = World::new(11, 2);
+    world.quiet(Duration::from_secs(130));
+    world.lose(0, 1..=60);
+    world.quiet(Duration::from_secs(25));
+    let log = world.nodes[0].running;
+    assert!(world.nodes[0].held[&log].covers(1..=60));
+    let asked = world.requests;
+    world.quiet(Duration::from_secs(30));
+    assert_eq!(world.requests, asked);
+}
+
+#[test]
 fn many_refused_rows_in_a_row_are_one_run_and_leave_the_peer_of_use() {
     let now = Instant::now();
     let mut peer = super::Peer::new(now);
@@ -414,6 +427,14 @@ impl World {
         }
         self.note(format!("crash {index}"));
         self.relink(index);
+    }
+
+    /// A generation of this node's store is damaged while it runs.
+    fn lose(&mut self, index: usize, rows: std::ops::RangeInclusive<Seq>) {
+        let node = &mut self.nodes[index];
+        node.held.get_mut(&node.running).unwrap().remove(rows);
+        node.replica
+            .handle_store(node.held.clone(), node.gone.clone(), true);
     }
 
     fn cut(&mut self, index: usize, cut: bool) {
