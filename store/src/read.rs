@@ -189,7 +189,13 @@ impl Store {
         let plan = self.plan(&log, |held| {
             (held.blocks.keys().copied().collect(), 1..=Seq::MAX)
         });
+        let mut done = 0;
         let mut count = |row: &crate::row::Row| {
+            // Blocks may share rows.
+            if row.seq <= done {
+                return;
+            }
+            done = row.seq;
             rows += 1;
             samples += row.samples() as u64;
             hasher.update(&row.canonical());

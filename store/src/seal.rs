@@ -2,11 +2,12 @@
 //!
 //! A block takes the place of the tail rows it covers, at once in memory, on disk when sled has synced it. Of two blocks
 //! that overlap the one whose rows include the other's stays (an origin may have sealed a short run before it got the
-//! rest back from its keepers); of two contents for the same rows the lower content hash stays, the other's seal is kept
+//! rest back from its keepers); two that share some rows only, equal ones, are both held; of two contents for the same rows the lower content hash stays, the other's seal is kept
 //! as evidence. A tail row that differs from what its origin sealed is evidence, too.
 //! Bounds: blocks that wait for the disk and seals that wait for rows, see `state`.
 //! Absent: asking for seals and blocks.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +30,8 @@ enum Place {
     Taken,
     /// The same rows are sealed: compare contents.
     Same,
-    /// They share some rows only.
-    Across,
+    /// Some share rows with it and have others: all that are there, by first seq.
+    Across(Vec<Seq>),
 }
 
 impl Store {
@@ -150,9 +151,20 @@ impl Store {
         let replaced = match state.place_for(head) {
             Place::Free(replaced) => replaced,
             Place::Taken => return Ok(Appended::Known),
-            Place::Across => {
-                state.conflict(block.seal().encode());
-                return Ok(Appended::Conflict);
+            Place::Across(there) => {
+                drop(state);
+                let agree = there
+                    .into_iter()
+                    .all(|first| self.agrees(block, BlockKey { first, ..key }));
+                state = self.shared.state();
+                if !agree {
+                    state.conflict(block.seal().encode());
+                    return Ok(Appended::Conflict);
+                }
+                match state.beside(head) {
+                    Some(replaced) => replaced,
+                    None => return Ok(Appended::Known),
+                }
             }
             Place::Same => {
                 drop(state);
@@ -193,6 +205,19 @@ impl Store {
         } else {
             Appended::New
         })
+    }
+
+    /// Whether the rows that a block shares with one held here are the same. One that cannot be read does not disagree.
+    fn agrees(&self, block: &Block, other: BlockKey) -> bool {
+        let bytes = self.fetch(&[other]).pop().flatten();
+        let Some(held) = bytes.and_then(|bytes| Block::read(&bytes).ok()) else {
+            return true;
+        };
+        let held: BTreeMap<Seq, Row> = held.rows().into_iter().map(|row| (row.seq, row)).collect();
+        block
+            .rows()
+            .iter()
+            .all(|row| held.get(&row.seq).is_none_or(|other| other == row))
     }
 
     /// Room among the blocks that wait for the disk: others' are refused, of our own the oldest is given up.
@@ -348,7 +373,23 @@ impl State {
         if there.iter().all(inside) {
             Place::Free(there.into_iter().map(|(first, _)| first).collect())
         } else {
-            Place::Across
+            Place::Across(there.into_iter().map(|(first, _)| first).collect())
+        }
+    }
+
+    /// What leaves for a block that may share rows with others. None: one with all of its rows came meanwhile.
+    fn beside(&self, head: &Head) -> Option<Vec<Seq>> {
+        match self.place_for(head) {
+            Place::Free(replaced) => Some(replaced),
+            Place::Taken | Place::Same => None,
+            Place::Across(there) => {
+                let log = self.logs.get(&head.log)?;
+                let inside = |first: &Seq| {
+                    let end = log.blocks.get(first).map(|meta| last(*first, meta));
+                    *first >= head.first && end.is_some_and(|end| end <= head.last())
+                };
+                Some(there.into_iter().filter(inside).collect())
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Rows come in through `insert_row`, blocks through `install` (new), `scanned` (read back at open). Per block the index
 //! keeps where it lies and which time it covers (about 60 B), per tail row its encoded bytes; nothing is decoded.
-//! Invariant: `held` is exactly the rows of `blocks` and of `tail`, and the two never overlap.
+//! Invariant: `held` is exactly the rows of `blocks` and of `tail`, and the two never overlap. Two blocks may share rows
+//! where their origin sealed twice what it had lost between; neither has all rows of the other.
 //! Absent: disks, clocks, signatures. The threads in `spooler` and `writer` take from here what they make durable.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -79,7 +80,7 @@ pub(crate) struct Log {
     pub(crate) held: IntervalSet,
     /// Rows that went by retention.
     pub(crate) gone: IntervalSet,
-    /// Sealed runs by first seq; they don't overlap.
+    /// Sealed runs by first seq; none has all rows of another, so their ends ascend too.
     pub(crate) blocks: BTreeMap<Seq, Meta>,
     /// Encoded `SignedRow`s.
     pub(crate) tail: BTreeMap<Seq, Arc<[u8]>>,
@@ -116,6 +117,18 @@ impl Log {
             .find_map(|(first, meta)| Some((*first, meta.synced()?)));
         let row = self.tail_synced.iter().next().map(|(seq, at)| (*seq, *at));
         [block, row].into_iter().flatten().min().map(|(_, at)| at)
+    }
+
+    /// Takes a block out of the index; rows that a block overlapping it has too stay held.
+    fn uncover(&mut self, first: Seq) -> Option<IntervalSet> {
+        let meta = self.blocks.remove(&first)?;
+        let mut lost: IntervalSet = [first..=last(first, &meta)].into_iter().collect();
+        let window = window_of(first);
+        for (other, meta) in self.blocks.range(window) {
+            lost.remove(*other..=last(*other, meta));
+        }
+        self.held = self.held.subtract(&lost);
+        Some(lost)
     }
 
     fn take_row(&mut self, seq: Seq) -> Option<Arc<[u8]>> {
@@ -254,11 +267,18 @@ impl State {
         self.pending_since.get_or_insert(at);
     }
 
-    /// Takes over a block read back from a generation. Of two that overlap the longer stays, then the younger.
+    /// Takes over a block read back from a generation. Of two one of which has the other's rows the longer stays, then the
+    /// younger.
     pub(crate) fn scanned(&mut self, head: &Head, generation: u32) {
         let range = head.first..=head.last();
         let log = self.logs.entry(head.log).or_default();
-        let older = log.blocks_in(&range);
+        let mut older = log.blocks_in(&range);
+        // Two that share some rows only are both held.
+        older.retain(|(first, meta)| {
+            let end = last(*first, meta);
+            (*first <= head.first && end >= head.last())
+                || (*first >= head.first && end <= head.last())
+        });
         let wins = older.iter().all(|(first, meta)| {
             let inside = *first >= head.first && last(*first, meta) <= head.last();
             let younger = meta.generation != PENDING && meta.generation < generation;
@@ -339,24 +359,21 @@ impl State {
     pub(crate) fn forget_generation(&mut self, generation: u32) -> BTreeMap<LogId, IntervalSet> {
         let mut lost: BTreeMap<LogId, IntervalSet> = BTreeMap::new();
         for (id, log) in &mut self.logs {
-            log.blocks.retain(|first, meta| {
-                if meta.generation == generation {
-                    let range = *first..=last(*first, meta);
-                    log.held.remove(range.clone());
-                    lost.entry(*id).or_default().insert(range);
-                }
-                meta.generation != generation
-            });
+            let there = log.blocks.iter();
+            let gone = there.filter(|(_, meta)| meta.generation == generation);
+            let gone: Vec<Seq> = gone.map(|(first, _)| *first).collect();
+            for rows in gone.into_iter().filter_map(|first| log.uncover(first)) {
+                let set = lost.entry(*id).or_default();
+                rows.ranges().for_each(|range| set.insert(range));
+            }
         }
         lost
     }
 
     /// Forgets one block, so that it is asked for again.
     pub(crate) fn forget_block(&mut self, key: &BlockKey) {
-        if let Some(log) = self.logs.get_mut(&key.log)
-            && let Some(meta) = log.blocks.remove(&key.first)
-        {
-            log.held.remove(key.first..=last(key.first, &meta));
+        if let Some(log) = self.logs.get_mut(&key.log) {
+            log.uncover(key.first);
         }
         if let Some(bytes) = self.pending.remove(key) {
             self.pending_bytes -= bytes.len();

@@ -178,3 +178,50 @@ fn a_disk_that_does_not_answer_the_spool_is_named_after_ten_seconds() {
     state.spooling = None;
     assert_eq!(state.hung(now + Duration::from_secs(99)), None);
 }
+
+/// An origin that lost a sealed run and got other rows back seals a run that overlaps it.
+#[test]
+fn two_runs_that_share_rows_are_both_held_whichever_came_first() {
+    let rows: Vec<Row> = (1..=60).map(|seq| row(PEER, seq, 5).row).collect();
+    let block = |run: &[Row]| Draft::build(run).unwrap().seal(&sign(PEER)).encode();
+    let (low, high) = (block(&rows[..10]), block(&rows[4..20]));
+    let mut digests = Vec::new();
+    for pair in [[&low, &high], [&high, &low]] {
+        let dir = TempDir::new().unwrap();
+        let store = open_turning(dir.path());
+        define(&store, PEER);
+        for bytes in pair {
+            assert_eq!(store.insert_block(bytes).unwrap(), Appended::New);
+            store.flush().unwrap();
+        }
+        assert_eq!(store.insert_block(pair[0]).unwrap(), Appended::Known);
+        let tally = store.tally();
+        assert_eq!((tally[0].rows, store.stats().conflicts), (20, 0));
+        assert!(store.held()[&rows[0].log].covers(1..=20));
+        store.close().unwrap();
+        let store = open_turning(dir.path());
+        assert_eq!(store.tally(), tally);
+        digests.push(tally[0].digest);
+        // One of the two goes: what only it had goes with it.
+        store.shared.set_aside(2, "for the test");
+        let left = if pair[0] == &low { 10 } else { 16 };
+        assert_eq!(store.stats().rows, left);
+        let whole = block(&rows);
+        assert_eq!(store.insert_block(&whole).unwrap(), Appended::New);
+        assert_eq!(store.tally()[0].rows, 60);
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn two_runs_that_disagree_on_a_shared_row_are_evidence_and_the_first_stays() {
+    let rows = |salt| -> Vec<Row> { (1..=20).map(|seq| row(PEER, seq, salt).row).collect() };
+    let block = |run: &[Row]| Draft::build(run).unwrap().seal(&sign(PEER)).encode();
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    define(&store, PEER);
+    insert_all(&store, &[block(&rows(5)[..10])]);
+    let other = block(&rows(6)[4..]);
+    assert_eq!(store.insert_block(&other).unwrap(), Appended::Conflict);
+    assert_eq!((store.stats().rows, store.stats().conflicts), (10, 1));
+}
