@@ -146,6 +146,8 @@ pub(crate) struct Joined {
     pub(crate) mesh_name: String,
     pub(crate) name: String,
     pub(crate) members: Vec<String>,
+    /// It was a member before it was given this token, which is unused.
+    pub(crate) before: bool,
 }
 
 /// Joins the mesh of a token and stores it; the caller holds the lock.
@@ -194,7 +196,11 @@ pub(crate) fn already_joined(
             beginning(&token.mesh())
         )));
     }
-    describe(&folded.members, &folded.name, me)
+    let joined = describe(&folded.members, &folded.name, me)?;
+    Ok(Joined {
+        before: true,
+        ..joined
+    })
 }
 
 /// Enough of an id to tell two meshes of one name apart.
@@ -214,6 +220,7 @@ fn describe(
         mesh_name: mesh_name.to_owned(),
         name: myself.name.clone(),
         members: members.values().map(|member| member.name.clone()).collect(),
+        before: false,
     })
 }
 

@@ -43,7 +43,12 @@ pub(super) fn run(global: &Global, arguments: &JoinArgs, out: &mut Printer) -> R
         .map(|member| visible(member))
         .collect();
     out.line(format!(
-        "joined mesh {} as {}; members: {}",
+        "{} mesh {} as {}; members: {}",
+        if joined.before {
+            "nothing to do, this node is in"
+        } else {
+            "joined"
+        },
         visible(&joined.mesh_name),
         visible(&joined.name),
         members.join(", ")
@@ -78,6 +83,7 @@ fn read_answer(answer: &Value) -> Joined {
             .flatten()
             .map(text)
             .collect(),
+        before: answer["before"].as_bool() == Some(true),
     }
 }
 

@@ -138,7 +138,12 @@ impl Daemon {
             self.enter().await?;
             joined
         };
-        Ok(json!({ "mesh": joined.mesh_name, "name": joined.name, "members": joined.members }))
+        Ok(json!({
+            "mesh": joined.mesh_name,
+            "name": joined.name,
+            "members": joined.members,
+            "before": joined.before,
+        }))
     }
 
     /// Starts what a member runs; when that fails the node ends, for a half-started one helps nobody.
