@@ -20,6 +20,7 @@ mod tail;
 mod up;
 
 use crate::cli::{Cli, Command};
+use crate::config::Config;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::state::{Lock, LockError, StateDir};
@@ -28,6 +29,10 @@ use crate::text::Printer;
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
+    if global.config.is_some() {
+        // One that was named must be there and right, also for a command that reads nothing of it.
+        Config::load(global.config.as_deref())?;
+    }
     let mut out = Printer::new(global.color);
     let out = &mut out;
     match cli.command {

@@ -293,6 +293,41 @@ fn a_query_about_nobody_is_told_so_and_a_glob_may_match_nothing() {
 }
 
 #[test]
+fn a_named_configuration_must_exist_whatever_the_command() {
+    let home = Home::new();
+    for command in ["status", "members", "genkey", "dashboard"] {
+        let (code, said) = home.fails("a", &["--config", "/nowhere/outlast.toml", command], "");
+        assert_eq!(code, 1, "{command}: {said}");
+        assert!(
+            said.starts_with("outlast: read configuration /nowhere/outlast.toml: "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_member_given_a_token_of_its_own_mesh_has_nothing_to_do() {
+    let home = Home::new();
+    let token = home.ok(
+        "a",
+        &[
+            "init",
+            "--name",
+            "attic",
+            "--invite",
+            "1",
+            "--listen",
+            "192.0.2.1:7000",
+        ],
+        "",
+    );
+    assert_eq!(
+        home.ok("a", &["join", "--name", "other"], &token),
+        "nothing to do, this node is in mesh home as attic; members: attic\n"
+    );
+}
+
+#[test]
 fn what_init_leaves_is_for_its_owner_only() {
     let home = Home::new();
     let words = home.path().join("words");
