@@ -122,6 +122,12 @@ impl StateDir {
             .with_context(|| format!("make the state directory {shown}"))?;
         match std::fs::read_to_string(self.join("FORMAT")) {
             Ok(format) if format == FORMAT => Ok(()),
+            // The power failed while the very first file was being made.
+            Ok(format) if format.is_empty() => {
+                std::fs::remove_file(self.join("FORMAT"))
+                    .with_context(|| format!("remove the empty {shown}/FORMAT"))?;
+                self.claim()
+            }
             Ok(format) => bail!(
                 "the state directory {shown} has format {:?}, this release knows {:?}; upgrade outlast, nothing was changed",
                 crate::text::visible(format.trim()),
@@ -284,6 +290,16 @@ mod tests {
             said.contains("\"outlast 2\"") && said.contains("upgrade"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_format_file_that_a_power_cut_left_empty_is_written_anew() {
+        let (_dir, state) = scratch();
+        state.prepare().unwrap();
+        std::fs::write(state.join("FORMAT"), "").unwrap();
+        state.prepare().unwrap();
+        let format = std::fs::read_to_string(state.join("FORMAT")).unwrap();
+        assert_eq!(format, "outlast 1\n");
     }
 
     #[test]

@@ -12,10 +12,8 @@ use crate::text::{self, Printer, Tone, aside, series_name, visible};
 pub(super) fn run(global: &Global, arguments: TailArgs, out: &mut Printer) -> Result<(), Failure> {
     let state = StateDir::resolve(global)?;
     let mut client = Client::require(state.socket_dir())?;
-    let request = Request::Tail {
-        node: arguments.node,
-        series: arguments.series,
-    };
+    let (node, series) = meant(arguments.node, arguments.series);
+    let request = Request::Tail { node, series };
     let as_json = arguments.json;
     client.stream(&request, |part| {
         if let Some(rows) = part["skipped_rows"].as_u64() {
@@ -35,6 +33,15 @@ pub(super) fn run(global: &Global, arguments: TailArgs, out: &mut Printer) -> Re
         out.flush()
     })?;
     Ok(())
+}
+
+/// Node and series as they were meant: one argument alone that can't be a name or an id is a series.
+fn meant(node: Option<String>, series: Option<String>) -> (Option<String>, Option<String>) {
+    let is_series = |text: &String| text.contains(['*', '?', '_', ':', '{']);
+    match (node, series) {
+        (Some(only), None) if is_series(&only) => (None, Some(only)),
+        both => both,
+    }
 }
 
 fn lines(part: &Value, out: &mut Printer) -> Result<(), Failure> {
@@ -59,4 +66,19 @@ pub(super) fn series_of(sample: &Value) -> String {
         .flatten()
         .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
     series_name(sample["name"].as_str().unwrap_or("-"), labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_alone_is_not_taken_for_a_node() {
+        let text = |text: &str| Some(text.to_owned());
+        let alone = text("node_load*");
+        assert_eq!(meant(alone.clone(), None), (None, alone.clone()));
+        assert_eq!(meant(text("attic-2"), None), (text("attic-2"), None));
+        assert_eq!(meant(text("a"), alone.clone()), (text("a"), alone));
+        assert_eq!(meant(None, None), (None, None));
+    }
 }
