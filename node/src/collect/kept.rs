@@ -1,8 +1,8 @@
 //! Kernel files that stay open and are read again and again.
 //!
 //! Reading from offset 0 of an open descriptor makes the kernel write the text anew and saves the
-//! path walk, which is half of what a read costs. A file that can't be read is tried again at the
-//! next tick and logged once until it works.
+//! path walk, which is half of what a read costs. A file that can't be read, or makes no sense to
+//! who parses it whole, is tried again at the next tick and logged once until it works.
 //! Bound: `MAX_BYTES` of text; a longer file counts as unreadable.
 
 use std::fs::File;
@@ -47,12 +47,31 @@ impl Kept {
 
     /// The whole text as it is at this moment. `None` where it can't be read.
     pub(super) fn read<'a>(&mut self, buffer: &'a mut Buffer) -> Option<&'a [u8]> {
-        match self.try_read(&mut buffer.0) {
-            Ok(len) => {
+        let read = self.try_read(&mut buffer.0);
+        self.heed(read).map(|len| &buffer.0[..len])
+    }
+
+    /// What `parse` makes of the whole text. `None` where it can't be read, or `parse` says so.
+    pub(super) fn read_as<T>(
+        &mut self,
+        buffer: &mut Buffer,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let read = self.try_read(&mut buffer.0).and_then(|len| {
+            let parsed = parse(&buffer.0[..len]);
+            parsed.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        });
+        self.heed(read)
+    }
+
+    /// Logs the first failure after a success, and the first success after a failure.
+    fn heed<T>(&mut self, read: io::Result<T>) -> Option<T> {
+        match read {
+            Ok(found) => {
                 if std::mem::take(&mut self.failing) {
                     info!(path = %self.path.display(), "a source can be read again");
                 }
-                Some(&buffer.0[..len])
+                Some(found)
             }
             Err(error) => {
                 self.file = None;
@@ -113,6 +132,21 @@ mod tests {
         assert_eq!(kept.read(&mut buffer), None);
         std::fs::write(dir.path().join("text"), "one").unwrap();
         assert_eq!(kept.read(&mut buffer), Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn a_text_that_makes_no_sense_is_absent_until_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        let (mut kept, mut buffer) = (Kept::new(dir.path(), "text"), Buffer::new());
+        let mut number = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let parse = |text: &[u8]| str::from_utf8(text).ok()?.parse().ok();
+            (kept.read_as::<u8>(&mut buffer, parse), kept.failing)
+        };
+        assert_eq!(number("7"), (Some(7), false));
+        assert_eq!(number("x"), (None, true));
+        assert_eq!(number("8"), (Some(8), false));
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! How busy the machine is: load averages, and how many threads and processes there are.
 //!
 //! Reads `/proc/loadavg`, and the names in `/proc`: one number for all processes, none of their
-//! files. Threads that run or are blocked come from `/proc/stat`, which `cpu` has read.
+//! files. Crate `procfs` parses the first. Threads that run or are blocked come from `/proc/stat`, which `cpu` has read.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use procfs::{FromRead as _, LoadAverage};
 use rustix::fs::{RawDir, SeekFrom, seek};
 
 use super::cpu::Stat;
 use super::kept::{Buffer, Kept};
-use super::scan::{hundredths, number, words};
+use super::scan::{number, to_hundredths};
 use super::sheet::{Family, Sheet, Spec};
 
 const SPECS: [Spec; 7] = [
@@ -57,7 +58,8 @@ impl Load {
     }
 
     pub(super) fn tick(&mut self, sheet: &mut Sheet, buffer: &mut Buffer, stat: &Stat) {
-        let [one, five, fifteen, threads] = parse(self.file.read(buffer).unwrap_or_default());
+        let load = self.file.read_as(buffer, parse);
+        let [one, five, fifteen, threads] = load.unwrap_or_default();
         let Some(slots) = self.family.only(sheet) else {
             return;
         };
@@ -101,16 +103,12 @@ impl Processes {
     }
 }
 
-/// Three load averages in hundredths, and the number of threads. `None` = it isn't said.
-fn parse(text: &[u8]) -> [Option<u64>; 4] {
-    let mut words = words(text);
-    let mut load = || words.next().and_then(hundredths);
-    let (one, five, fifteen) = (load(), load(), load());
-    let threads = words.next().and_then(|word| {
-        let slash = word.iter().position(|byte| *byte == b'/')?;
-        number(&word[slash + 1..])
-    });
-    [one, five, fifteen, threads]
+/// Three load averages in hundredths, and the number of threads.
+fn parse(text: &[u8]) -> Option<[Option<u64>; 4]> {
+    let load = LoadAverage::from_read(text).ok()?;
+    // 32 bits hold the two decimals that the kernel writes of any load below 83,886.
+    let [one, five, fifteen] = [load.one, load.five, load.fifteen].map(to_hundredths);
+    Some([one, five, fifteen, Some(load.max.into())])
 }
 
 #[cfg(test)]
@@ -122,9 +120,11 @@ mod tests {
     #[test]
     fn a_recorded_text_is_read() {
         let found = parse(include_bytes!("../../fixtures/here/proc/loadavg"));
-        assert_eq!(found, [Some(39), Some(74), Some(64), Some(99)]);
-        assert_eq!(parse(b""), [None; 4]);
-        assert_eq!(parse(b"0.10 x 0.30 7"), [Some(10), None, Some(30), None]);
+        assert_eq!(found, Some([Some(39), Some(74), Some(64), Some(99)]));
+        assert_eq!(parse(b""), None);
+        assert_eq!(parse(b"0.10 x 0.30 7"), None);
+        let odd = parse(b"0.00 -0.10 nan 0/0 0");
+        assert_eq!(odd, Some([Some(0), None, None, Some(0)]));
     }
 
     #[test]
@@ -151,6 +151,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn loads_keep_their_hundredths(load in 0_u64..8_388_608) {
+            let text = format!("{}.{:02} 0.00 0.00 1/2 3\n", load / 100, load % 100);
+            prop_assert_eq!(parse(text.as_bytes()).unwrap()[0], Some(load));
+        }
+
         #[test]
         fn any_bytes_are_taken(text: Vec<u8>) {
             parse(&text);

@@ -36,6 +36,13 @@ pub(super) fn hundredths(word: &[u8]) -> Option<u64> {
         .checked_add(number(fraction)?)
 }
 
+/// A number that was written with two decimals, in hundredths. `None` where it isn't one or is
+/// below zero.
+pub(super) fn to_hundredths(value: impl Into<f64>) -> Option<u64> {
+    let hundredths = (value.into() * 100.0).round();
+    (hundredths >= 0.0).then_some(hundredths as u64)
+}
+
 /// Finds words in a list that stands in the order in which the words come, mostly: looks first
 /// where the last find left off.
 #[derive(Debug, Default)]
@@ -95,6 +102,15 @@ mod tests {
         ] {
             assert_eq!(hundredths(word.as_bytes()), None, "{word}");
         }
+    }
+
+    #[test]
+    fn hundredths_are_rounded_and_never_invented() {
+        assert_eq!(to_hundredths(0.39_f32), Some(39));
+        assert_eq!(to_hundredths(1304.71), Some(130_471));
+        assert_eq!(to_hundredths(f64::INFINITY), Some(u64::MAX));
+        assert_eq!(to_hundredths(f64::NAN), None);
+        assert_eq!(to_hundredths(-0.01), None);
     }
 
     #[test]
