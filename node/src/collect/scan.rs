@@ -24,18 +24,6 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
     })
 }
 
-/// A number with two decimals, as `/proc/loadavg` and `/proc/uptime` write them, in hundredths.
-pub(super) fn hundredths(word: &[u8]) -> Option<u64> {
-    let dot = word.iter().position(|byte| *byte == b'.')?;
-    let (whole, fraction) = (&word[..dot], &word[dot + 1..]);
-    if fraction.len() != 2 {
-        return None;
-    }
-    number(whole)?
-        .checked_mul(100)?
-        .checked_add(number(fraction)?)
-}
-
 /// A number that was written with two decimals, in hundredths. `None` where it isn't one or is
 /// below zero.
 pub(super) fn to_hundredths(value: impl Into<f64>) -> Option<u64> {
@@ -86,25 +74,6 @@ mod tests {
     }
 
     #[test]
-    fn hundredths_need_two_decimals() {
-        assert_eq!(hundredths(b"0.39"), Some(39));
-        assert_eq!(hundredths(b"1304.71"), Some(130_471));
-        for word in [
-            "",
-            ".",
-            "1",
-            "1.",
-            ".71",
-            "1.7",
-            "1.711",
-            "1.-7",
-            "184467440737095517.00",
-        ] {
-            assert_eq!(hundredths(word.as_bytes()), None, "{word}");
-        }
-    }
-
-    #[test]
     fn hundredths_are_rounded_and_never_invented() {
         assert_eq!(to_hundredths(0.39_f32), Some(39));
         assert_eq!(to_hundredths(1304.71), Some(130_471));
@@ -129,7 +98,7 @@ mod tests {
         #[test]
         fn any_bytes_are_taken(text: Vec<u8>) {
             for word in lines(&text).flat_map(words) {
-                let _ = (number(word), hundredths(word));
+                number(word);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Since when the machine is up, and for how long, whatever its wall clock says.
 //!
-//! Reads `/proc/uptime`; the boot time comes from `/proc/stat`, which `cpu` has read.
+//! Reads `/proc/uptime`, which crate `procfs` parses; the boot time comes from `/proc/stat`, which `cpu` has read.
 
 use std::path::Path;
 
+use procfs::FromRead as _;
+
 use super::cpu::Stat;
 use super::kept::{Buffer, Kept};
-use super::scan::{hundredths, words};
+use super::scan::to_hundredths;
 use super::sheet::{Family, Sheet, Spec};
 
 const SPECS: [Spec; 2] = [
@@ -33,13 +35,13 @@ impl Uptime {
             return;
         };
         sheet.set_some(boot_time, stat.boot_time);
-        sheet.set_some(uptime, parse(self.file.read(buffer).unwrap_or_default()));
+        sheet.set_some(uptime, self.file.read_as(buffer, parse));
     }
 }
 
 /// Hundredths of a second.
 fn parse(text: &[u8]) -> Option<u64> {
-    words(text).next().and_then(hundredths)
+    to_hundredths(procfs::Uptime::from_read(text).ok()?.uptime)
 }
 
 #[cfg(test)]
