@@ -1,19 +1,19 @@
 //! What each whole disk has read, written and waited for, from `/proc/diskstats`.
 //!
+//! Crate `procfs` parses each line; one that makes no sense to it costs that disk alone.
 //! Partitions are left out, their traffic is their disk's; so are loop devices and memory disks.
 //! Absent: how full a disk is (`filesystem`).
 
 use std::path::Path;
 
+use procfs::DiskStat;
+
 use super::kept::{Buffer, Kept};
-use super::scan::{lines, number, words};
+use super::scan::lines;
 use super::sheet::{Family, Sheet, Spec};
 
-/// Number columns after the name: 11 up to Linux 4.17, 15 with discards, 17 with flushes from 5.5.
+/// Numbers of a disk: 11 up to Linux 4.17, 15 with discards, 17 with flushes from 5.5.
 const COLUMNS: usize = 17;
-
-/// Fewer mean a partition of Linux 2.6, which has columns of other meanings.
-const LEAST_COLUMNS: usize = 11;
 
 /// Bytes of what the kernel calls a sector, whatever the disk calls one.
 const SECTOR_BYTES: u64 = 512;
@@ -38,9 +38,6 @@ const SPECS: [Spec; COLUMNS] = [
     Spec::counter("node_disk_flush_requests_time_seconds_total", "seconds", -3),
 ];
 
-/// The columns that count sectors.
-const SECTORS: [usize; 3] = [2, 6, 13];
-
 #[derive(Debug)]
 pub(super) struct Disk {
     file: Kept,
@@ -56,36 +53,49 @@ impl Disk {
     }
 
     pub(super) fn tick(&mut self, sheet: &mut Sheet, buffer: &mut Buffer) {
-        for (disk, values) in parse(self.file.read(buffer).unwrap_or_default()) {
-            let Some(slots) = self.family.slots(sheet, disk, &[("device", disk)]) else {
+        for disk in parse(self.file.read(buffer).unwrap_or_default()) {
+            let labels = [("device", disk.name.as_str())];
+            let Some(slots) = self.family.slots(sheet, &disk.name, &labels) else {
                 continue;
             };
             slots
                 .into_iter()
-                .zip(values)
+                .zip(values(&disk))
                 .for_each(|(slot, value)| sheet.set_some(slot, value));
         }
     }
 }
 
-/// Each whole disk and its values, in the order of `SPECS`.
-fn parse(text: &[u8]) -> impl Iterator<Item = (&str, [Option<u64>; COLUMNS])> {
-    lines(text).filter_map(|line| {
-        let mut words = words(line).skip(2);
-        let name = str::from_utf8(words.next()?)
-            .ok()
-            .filter(|name| is_whole_disk(name))?;
-        let mut values = [None; COLUMNS];
-        let mut count = 0;
-        for (value, word) in values.iter_mut().zip(words) {
-            *value = number(word);
-            count += 1;
-        }
-        for column in SECTORS {
-            values[column] = values[column].and_then(|sectors| sectors.checked_mul(SECTOR_BYTES));
-        }
-        (count >= LEAST_COLUMNS).then_some((name, values))
-    })
+/// The whole disks, in the order of their lines.
+fn parse(text: &[u8]) -> impl Iterator<Item = DiskStat> {
+    // A line with fewer than 11 numbers is no disk: a partition of Linux 2.6 has four.
+    lines(text)
+        .filter_map(|line| DiskStat::from_line(str::from_utf8(line).ok()?).ok())
+        .filter(|disk| is_whole_disk(&disk.name))
+}
+
+/// In the order of `SPECS`.
+fn values(disk: &DiskStat) -> [Option<u64>; COLUMNS] {
+    let bytes = |sectors: u64| sectors.checked_mul(SECTOR_BYTES);
+    [
+        Some(disk.reads),
+        Some(disk.merged),
+        bytes(disk.sectors_read),
+        Some(disk.time_reading),
+        Some(disk.writes),
+        Some(disk.writes_merged),
+        bytes(disk.sectors_written),
+        Some(disk.time_writing),
+        Some(disk.in_progress),
+        Some(disk.time_in_progress),
+        Some(disk.weighted_time_in_progress),
+        disk.discards,
+        disk.discards_merged,
+        disk.sectors_discarded.and_then(bytes),
+        disk.time_discarding,
+        disk.flushes,
+        disk.time_flushing,
+    ]
 }
 
 fn is_whole_disk(name: &str) -> bool {
@@ -129,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_recorded_text_is_read() {
-        let found: Vec<_> = parse(include_bytes!("../../fixtures/here/proc/diskstats")).collect();
+        let found = read(include_bytes!("../../fixtures/here/proc/diskstats"));
         let values = [
             59_786,
             9_818,
@@ -149,13 +159,13 @@ mod tests {
             4_321,
             178,
         ];
-        assert_eq!(found, [("vda", values.map(Some))]);
+        assert_eq!(found, [("vda".to_owned(), values.map(Some))]);
     }
 
     #[test]
     fn an_old_kernel_counts_no_discards() {
-        let found: Vec<_> = parse(include_bytes!("../../fixtures/odd/diskstats-14")).collect();
-        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+        let found = read(include_bytes!("../../fixtures/odd/diskstats-14"));
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["sda", "dm-0"]);
         assert_eq!(found[0].1[10], Some(39_240));
         assert_eq!(found[0].1[11..], [None; 6]);
@@ -163,8 +173,8 @@ mod tests {
 
     #[test]
     fn discards_without_flushes_are_read() {
-        let found: Vec<_> = parse(include_bytes!("../../fixtures/odd/diskstats-18")).collect();
-        let names: Vec<_> = found.iter().map(|(name, _)| *name).collect();
+        let found = read(include_bytes!("../../fixtures/odd/diskstats-18"));
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["nvme0n1", "mmcblk0", "md0"]);
         assert_eq!(
             found[0].1[13..],
@@ -174,10 +184,19 @@ mod tests {
 
     #[test]
     fn columns_keep_their_order() {
-        let found: Vec<_> = parse(include_bytes!("../../fixtures/odd/diskstats-20")).collect();
+        let found = read(include_bytes!("../../fixtures/odd/diskstats-20"));
         let mut values: [u64; COLUMNS] = std::array::from_fn(|at| at as u64 + 1);
-        SECTORS.iter().for_each(|column| values[*column] *= 512);
-        assert_eq!(found, [("sdb", values.map(Some))]);
+        for column in [2, 6, 13] {
+            values[column] *= 512;
+        }
+        assert_eq!(found, [("sdb".to_owned(), values.map(Some))]);
+    }
+
+    #[test]
+    fn a_line_without_sense_costs_no_other() {
+        let text = b"8 0 sda 1 2 3 x\n\xff\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n8 1 sdc 1 2 3 4\n";
+        let names: Vec<_> = parse(text).map(|disk| disk.name).collect();
+        assert_eq!(names, ["sdb"]);
     }
 
     #[test]
@@ -206,12 +225,18 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_taken(text: Vec<u8>) {
-            parse(&text).for_each(drop);
+            read(&text);
         }
 
         #[test]
         fn any_words_are_taken(text in "([ 0-9]{0,6}(sda|nvme0n1p|p|boot)[ 0-9\n]{0,60}){0,4}") {
-            parse(text.as_bytes()).for_each(drop);
+            read(text.as_bytes());
         }
+    }
+
+    fn read(text: &[u8]) -> Vec<(String, [Option<u64>; COLUMNS])> {
+        parse(text)
+            .map(|disk| (disk.name.clone(), values(&disk)))
+            .collect()
     }
 }
