@@ -1,6 +1,8 @@
 //! What each core did with its time, and how often the kernel switched, forked and was interrupted.
 //!
-//! Reads `/proc/stat`, whose other lines `load` and `uptime` take from here.
+//! Reads `/proc/stat`, whose other lines `load` and `uptime` take from here. The parser is ours: that
+//! of crate `procfs` doesn't say which core a line is of, so the ones after an offline core would
+//! take each other's place, and leaves out the interrupts.
 
 use std::path::Path;
 

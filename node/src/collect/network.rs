@@ -3,6 +3,8 @@
 //!
 //! The second is slow: measured every 10 s, and the measurement stands for its own
 //! 10 s. A measurement that fails makes the value absent at once.
+//! The parser of `/proc/net/dev` is ours: that of crate `procfs` finds no interface at all where
+//! one line is short or has no space after its colon, and loses their order.
 //! Absent: `veth` interfaces. Each container has one under a random name, and its traffic is
 //! its bridge's; their names alone would use up the numbers of a machine that runs many.
 
