@@ -23,17 +23,21 @@ pub(crate) fn measure() {
     let took = began.elapsed().as_secs_f64();
     store.close().expect("close the store");
 
-    let (bytes, ballast) = (on_disk(dir.path()), on_disk_of(&dir.path().join("ballast")));
+    let parts = on_disk(dir.path());
+    let counted = |(name, _): &&(String, u64)| name != "ballast";
+    let bytes: u64 = parts.iter().filter(counted).map(|(_, bytes)| bytes).sum();
     let series = ticks.last().map_or(0, |tick| tick.values.len());
     println!(
         "\ndisk: {} rows of {series} series, {samples} samples, in {took:.1} s",
         ticks.len()
     );
     println!(
-        "{:.3} B/sample ({} B in all; beside it {ballast} B of ballast, a constant)",
-        (bytes - ballast) as f64 / samples as f64,
-        bytes - ballast,
+        "{:.3} B/sample, {bytes} B in all; the ballast, a constant, isn't counted",
+        bytes as f64 / samples as f64,
     );
+    for (name, bytes) in parts {
+        println!("  {bytes:>9} B  {name}");
+    }
 }
 
 fn open(dir: &Path) -> Store {
@@ -86,23 +90,24 @@ fn play(store: &Store, ticks: &[Tick]) -> usize {
     samples
 }
 
-/// Bytes the files below a directory occupy, as `du` counts them.
-fn on_disk(dir: &Path) -> u64 {
+/// What each entry of a directory occupies with all that is below it, as `du` counts.
+fn on_disk(dir: &Path) -> Vec<(String, u64)> {
     let entries = std::fs::read_dir(dir)
         .expect("the store's directory")
         .flatten();
-    entries
+    let mut parts: Vec<_> = entries
         .map(|entry| {
-            if entry.path().is_dir() {
-                on_disk(&entry.path())
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let bytes = if entry.path().is_dir() {
+                on_disk(&entry.path()).iter().map(|(_, bytes)| bytes).sum()
             } else {
-                on_disk_of(&entry.path())
-            }
+                entry
+                    .metadata()
+                    .map_or(0, |metadata| metadata.blocks() * 512)
+            };
+            (name, bytes)
         })
-        .sum()
-}
-
-fn on_disk_of(file: &Path) -> u64 {
-    file.metadata()
-        .map_or(0, |metadata| metadata.blocks() * 512)
+        .collect();
+    parts.sort();
+    parts
 }
