@@ -377,7 +377,7 @@ pub(crate) struct DemoArgs {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=16))]
     pub(crate) nodes: u8,
-    /// End after this long, the whole story told [at least 20s]
+    /// End after this long, the whole story told [at least 5s; a short one may end a few seconds late]
     #[arg(long = "for", value_name = "DURATION", value_parser = demo_length)]
     pub(crate) length: Option<Duration>,
 }
@@ -402,8 +402,8 @@ fn invite_length(text: &str) -> Result<Duration, String> {
 
 fn demo_length(text: &str) -> Result<Duration, String> {
     let length = when::duration(text)?;
-    if length < Duration::from_secs(20) {
-        return Err("the story takes 20s at least".to_owned());
+    if length < Duration::from_secs(5) {
+        return Err("the story takes 5s at least".to_owned());
     }
     Ok(length)
 }

@@ -42,6 +42,21 @@ fn the_demo_cuts_a_node_off_heals_it_and_counts_nothing_missing() {
 }
 
 #[test]
+fn a_short_demo_of_two_nodes_tells_the_whole_story_too() {
+    let output = Command::new(OUTLAST)
+        .args(["demo", "--nodes", "2", "--for", "8s"])
+        .output()
+        .expect("run the demo");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    for part in ["b is cut off", "b is joined again", "backlog zero"] {
+        assert!(said.contains(part), "no {part:?} in: {said}");
+    }
+    assert!(said.trim_end().ends_with(", 0 missing"), "{said}");
+}
+
+#[test]
 fn ctrl_c_ends_the_demo_and_leaves_nothing_behind() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let (mut demo, nodes) = started(scratch.path());

@@ -31,6 +31,9 @@ const CUT: Duration = Duration::from_secs(20);
 const STARTING: Duration = Duration::from_secs(30);
 const HEALING: Duration = Duration::from_secs(60);
 
+/// What healing may take though `--for` is over: a short demo ends late rather than in a false alarm.
+const HEALING_LEAST: Duration = Duration::from_secs(15);
+
 /// What is kept back of `--for`, to count and to leave.
 const RESERVE: Duration = Duration::from_secs(4);
 
@@ -140,7 +143,8 @@ impl Story<'_> {
         ))?;
         let healing = Instant::now();
         let limit = self.deadline().map_or(HEALING, |end| {
-            end.saturating_duration_since(Instant::now()).min(HEALING)
+            let left = end.saturating_duration_since(Instant::now());
+            left.clamp(HEALING_LEAST, HEALING)
         });
         self.wait("the backlog to run to zero", limit, |story| {
             Ok(story.mesh_is_up()? && story.backlog()? == 0)
