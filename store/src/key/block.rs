@@ -2,8 +2,9 @@
 //!
 //! Key: log 52, first seq 4. Value: an encoded `Block`, whose own CRC32C is its checksum.
 
+use super::{LOG_AND_SEQ, log_and_seq, read_log_and_seq};
 use crate::sample::{LogId, Seq};
-use crate::varint::{FormatError, Reader};
+use crate::varint::FormatError;
 
 /// Names a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,25 +17,17 @@ pub struct BlockKey {
 
 impl BlockKey {
     /// How many bytes a key has.
-    pub const LEN: usize = LogId::LEN + 4;
+    pub const LEN: usize = LOG_AND_SEQ;
 
     /// The bytes of the key.
     pub fn encode(&self) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        out[..LogId::LEN].copy_from_slice(&self.log.to_bytes());
-        out[LogId::LEN..].copy_from_slice(&self.first.to_be_bytes());
-        out
+        log_and_seq(&self.log, self.first)
     }
 
     /// The inverse of `encode`.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(bytes, "the key of a block");
-        let key = Self {
-            log: LogId::read(&mut reader)?,
-            first: reader.u32_be()?,
-        };
-        reader.finish()?;
-        Ok(key)
+        let (log, first) = read_log_and_seq(bytes, "the key of a block")?;
+        Ok(Self { log, first })
     }
 }
 

@@ -1,8 +1,8 @@
-//! Tree `gone`: what this node held, or never wrote, and can no longer give.
+//! File `gone`: what this node held, or never wrote, and can no longer give.
 //!
 //! Key: log 52, first seq 4. Value: `1` version, last seq 4, reason 1, CRC32C 4. It speaks for this node's copy alone.
 
-use super::{with_checksum, without_checksum};
+use super::{LOG_AND_SEQ, log_and_seq, read_log_and_seq, with_checksum, without_checksum};
 use crate::sample::{LogId, Seq};
 use crate::varint::{FormatError, Reader};
 
@@ -39,25 +39,17 @@ pub enum Reason {
 
 impl GoneKey {
     /// How many bytes a key has.
-    pub const LEN: usize = LogId::LEN + 4;
+    pub const LEN: usize = LOG_AND_SEQ;
 
     /// The bytes of the key.
     pub fn encode(&self) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        out[..LogId::LEN].copy_from_slice(&self.log.to_bytes());
-        out[LogId::LEN..].copy_from_slice(&self.first.to_be_bytes());
-        out
+        log_and_seq(&self.log, self.first)
     }
 
     /// The inverse of `encode`.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(bytes, "the key of a range that is gone");
-        let key = Self {
-            log: LogId::read(&mut reader)?,
-            first: reader.u32_be()?,
-        };
-        reader.finish()?;
-        Ok(key)
+        let (log, first) = read_log_and_seq(bytes, "the key of a range that is gone")?;
+        Ok(Self { log, first })
     }
 }
 

@@ -1,5 +1,6 @@
-//! The trees that are kept in sled: one file each for its keys and its values.
+//! What is kept under a key: one file a kind, for its keys and its values.
 //!
+//! Blocks lie in sled; schemas and ranges that are gone in a small file of records each, key before value.
 //! Keys are big-endian, so that their order as bytes is their order as values: all blocks of a log lie together, by seq.
 //! Every value carries a checksum of its own, since the engine may give back what it didn't get.
 //! Absent: the engine.
@@ -8,7 +9,27 @@ pub mod block;
 pub mod gone;
 pub mod schema;
 
-use crate::varint::FormatError;
+use crate::sample::{LogId, Seq};
+use crate::varint::{FormatError, Reader};
+
+/// How many bytes a log and a seq in it have as a key.
+const LOG_AND_SEQ: usize = LogId::LEN + 4;
+
+/// A log and a seq in it, as a key.
+fn log_and_seq(log: &LogId, seq: Seq) -> [u8; LOG_AND_SEQ] {
+    let mut out = [0; LOG_AND_SEQ];
+    out[..LogId::LEN].copy_from_slice(&log.to_bytes());
+    out[LogId::LEN..].copy_from_slice(&seq.to_be_bytes());
+    out
+}
+
+/// The inverse of `log_and_seq`, for a key of `what`.
+fn read_log_and_seq(bytes: &[u8], what: &'static str) -> Result<(LogId, Seq), FormatError> {
+    let mut reader = Reader::new(bytes, what);
+    let key = (LogId::read(&mut reader)?, reader.u32_be()?);
+    reader.finish()?;
+    Ok(key)
+}
 
 /// `body` and its CRC32C, 4 bytes big-endian.
 fn with_checksum(mut body: Vec<u8>) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Tree `schema`: what the origins' numbers mean.
+//! File `schemas`: what the origins' numbers mean.
 //!
 //! Key: origin 32, schema hash 32; two origins may have the same schema. Value: an encoded `SchemaDelta`, CRC32C 4.
 
