@@ -37,17 +37,22 @@ pub(super) async fn file(
     headers: HeaderMap,
 ) -> Response {
     if !shared.admits(&headers) {
-        return (
-            StatusCode::UNAUTHORIZED,
-            "log in first: outlast dashboard\n",
-        )
-            .into_response();
+        return log_in_first();
     }
     let asset = uri.path().strip_prefix('/').and_then(outlast_ui::asset);
     asset.map_or_else(
         || (StatusCode::NOT_FOUND, "no such file\n").into_response(),
         |asset| answer(asset, &headers),
     )
+}
+
+/// Refuses a request without a session that no person reads.
+pub(super) fn log_in_first() -> Response {
+    (
+        StatusCode::UNAUTHORIZED,
+        "log in first: outlast dashboard\n",
+    )
+        .into_response()
 }
 
 /// Says how to log in, after `why`; nothing about the node or its mesh.

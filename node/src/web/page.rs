@@ -28,7 +28,7 @@ use super::history::Range;
 use super::live::{Live, Place};
 use super::roster::Board;
 use super::watched::Watched;
-use super::{Shared, gauge, now_ms};
+use super::{Shared, assets, gauge, now_ms};
 use crate::flow::Arrival;
 
 const PROTOCOL: &str = "outlast.v1";
@@ -58,11 +58,7 @@ pub(super) async fn upgrade(
     socket: WebSocketUpgrade,
 ) -> Response {
     if !shared.admits(&headers) {
-        return (
-            StatusCode::UNAUTHORIZED,
-            "log in first: outlast dashboard\n",
-        )
-            .into_response();
+        return assets::log_in_first();
     }
     let socket = socket
         .protocols([PROTOCOL])
