@@ -1,0 +1,211 @@
+//! Members over a wire in memory, with time that is told. boringtun reads its own clock, so no
+//! test here waits for a timer of its.
+//!
+//! `World` holds the nodes and carries their datagrams; the files beside this one hold the tests.
+
+mod duties;
+mod meeting;
+mod members;
+mod statements;
+mod strangers;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::snapshot::PeerState;
+use crate::spread::sync;
+use crate::trust::{EndpointKind, found};
+use crate::tunnel::session::{MAX_DATAGRAM, Opened, Session};
+use crate::{AdminKey, NodeKey, TunnelKey};
+
+/// Nodes, the wire between them, and the time.
+struct World {
+    nodes: Vec<Node>,
+    keys: Vec<(NodeKey, TunnelKey)>,
+    first: Statements,
+    invite: crate::trust::InviteSeed,
+    seen: BTreeMap<usize, Vec<NodeEvent>>,
+    now: Now,
+    cut: bool,
+}
+
+impl World {
+    /// Members of one mesh: node 0 founded it and vouched for the others.
+    fn new(count: u8) -> Self {
+        let now = Now::real();
+        let keys: Vec<_> = (1..=count)
+            .map(|number| (NodeKey::from_seed(&[number; 32]), TunnelKey::generate()))
+            .collect();
+        let (first, invite) = members(&keys, now);
+        let mut world = Self {
+            nodes: Vec::new(),
+            first,
+            invite,
+            keys,
+            seen: BTreeMap::new(),
+            now,
+            cut: false,
+        };
+        for at in 0..usize::from(count) {
+            let node = world.node(at, u64::from(count));
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    fn node(&self, at: usize, seed: u64) -> Node {
+        let (node, tunnel) = self.keys[at].clone();
+        let mut bytes = [at as u8; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let config = NodeConfig {
+            identity: Identity { node, tunnel },
+            statements: self.first.clone(),
+            endpoints: vec![Endpoint {
+                kind: EndpointKind::Local,
+                addr: address(at),
+            }],
+            udp_port: address(at).port(),
+            version: "0.1.0".into(),
+            remembered: Vec::new(),
+            seed: bytes,
+        };
+        Node::new(config, self.now)
+    }
+
+    /// The node stops without a word and starts with its first disk.
+    fn restart(&mut self, at: usize) {
+        let seed = self.now.wall_us.unsigned_abs();
+        self.nodes[at] = self.node(at, seed);
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now.after(Duration::from_millis(ms));
+        loop {
+            self.deliver();
+            let due = self
+                .nodes
+                .iter()
+                .filter_map(|node| node.poll_timeout())
+                .map(|(at, _)| at)
+                .min();
+            let due = due.expect("a node always has a deadline");
+            if due > end.mono {
+                break;
+            }
+            self.now = self.now.after(due.saturating_duration_since(self.now.mono));
+            for node in &mut self.nodes {
+                node.handle_timeout(self.now);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self) {
+        loop {
+            let mut quiet = true;
+            for at in 0..self.nodes.len() {
+                self.nodes[at].poll_journal();
+                while let Some(transmit) = self.nodes[at].poll_transmit(self.now) {
+                    quiet = false;
+                    let to = usize::from(transmit.to.port()) - 1_000;
+                    if !self.cut && to < self.nodes.len() {
+                        self.give(to, address(at), &transmit.bytes);
+                    }
+                }
+                self.collect(at);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn give(&mut self, at: usize, from: SocketAddr, bytes: &[u8]) {
+        self.nodes[at].handle_datagram(from, bytes, self.now);
+        self.collect(at);
+    }
+
+    fn collect(&mut self, at: usize) {
+        let events = std::iter::from_fn(|| self.nodes[at].poll_event());
+        self.seen.entry(at).or_default().extend(events);
+    }
+
+    fn events(&self, at: usize, wanted: impl Fn(&NodeEvent) -> bool) -> usize {
+        self.seen
+            .get(&at)
+            .into_iter()
+            .flatten()
+            .filter(|event| wanted(event))
+            .count()
+    }
+
+    fn peer(&self, at: usize, of: usize) -> &Peer {
+        &self.nodes[at].peers[&self.nodes[of].me()]
+    }
+
+    fn state(&self, at: usize, of: usize) -> PeerState {
+        self.peer(at, of).liveness.state(self.now.mono)
+    }
+
+    fn dropped(&self, at: usize, reason: &str) -> u64 {
+        self.nodes[at]
+            .counters
+            .dropped
+            .get(reason)
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
+fn address(at: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 1_000 + at as u16))
+}
+
+/// Statements that make all of these members, with their keys and addresses.
+fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> (Statements, crate::trust::InviteSeed) {
+    use crate::trust::{self, InviteTerms, NodeInfo, Token};
+    let (admin, at_ms) = (AdminKey::generate(), now.wall_ms() - 60_000);
+    let (mesh, genesis) = found(&admin, keys[0].0.id(), "n0", "home", None, at_ms);
+    let mut statements = Statements::new(mesh);
+    statements.insert(genesis).unwrap();
+    let terms = InviteTerms {
+        name: None,
+        lasts: Duration::from_secs(3_600),
+        uses: 100,
+        needs_approval: false,
+    };
+    let (seed, invite) = trust::issue_invite(&admin, &statements, terms, at_ms).unwrap();
+    statements.insert(invite.clone()).unwrap();
+    let sponsor = trust::Bootstrap {
+        node: keys[0].0.id(),
+        tunnel: keys[0].1.public(),
+        addrs: vec![address(0)],
+    };
+    let token = Token::new(seed.clone(), invite, &statements, vec![sponsor]).unwrap();
+    for (at, (node, tunnel)) in keys.iter().enumerate() {
+        if at > 0 {
+            let join = trust::author_join(node, &token, &format!("n{at}")).unwrap();
+            let witness = trust::witness(&keys[0].0, &statements, &join, now.wall_ms()).unwrap();
+            statements.insert(join).unwrap();
+            statements.insert(witness.unwrap()).unwrap();
+        }
+        let info = NodeInfo {
+            incarnation: 1,
+            seq: 1,
+            tunnel: tunnel.public(),
+            tunnel_previous: None,
+            endpoints: vec![Endpoint {
+                kind: EndpointKind::Local,
+                addr: address(at),
+            }],
+            version: String::new(),
+            wire_min: 1,
+            wire_max: 1,
+            store_format: 1,
+        };
+        let body = message::encode(&info);
+        let info = Statement::sign(trust::kind::NODE_INFO, &mesh, node, body);
+        statements.insert(info).unwrap();
+    }
+    (statements, seed)
+}
