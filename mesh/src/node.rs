@@ -3,7 +3,8 @@
 //!
 //! The shell in `io` owns one `Node`, calls a `handle_…`, then drains `poll_journal`,
 //! `poll_transmit` and `poll_event`. Invariants: no path, liveness or queue moves but by
-//! authenticated data; application frames pass only between both greetings and the loss of the
+//! authenticated data; what a datagram of an unconfirmed source brings about is one answer to it,
+//! no longer than itself; application frames pass only between both greetings and the loss of the
 //! peer; what was said here is durable before it leaves (`owes_write`, `poll_journal`); a member is
 //! never forgotten because it is silent. Absent: sockets, clocks, files; streams (`io::quic`)
 //! are datagrams here.
@@ -50,6 +51,10 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Datagrams ready to leave; a full queue drops the newest, counted.
 const MOST_OUTGOING: usize = 2_048;
+
+/// Cookies wait for the way out only in front of a queue this short: they never displace what
+/// members are owed.
+const MOST_BEFORE_COOKIE: usize = 256;
 
 /// Events nobody has fetched; a full queue drops messages and stream packets, counted, but never
 /// a change of members or connections.
@@ -173,6 +178,7 @@ impl Node {
         for (id, address) in config.remembered {
             if let Some(peer) = node.peers.get_mut(&id) {
                 peer.candidates.worked(address);
+                node.table.settle(address, id);
             }
         }
         node
@@ -368,6 +374,15 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Answers a datagram whose source may be made up: never with more than it brought, so nobody
+    /// is worth pointing at a victim.
+    fn reply(&mut self, to: SocketAddr, brought: &[u8], bytes: Vec<u8>) {
+        if bytes.len() > brought.len() {
+            return self.drop_one("answer longer than its cause");
+        }
+        self.transmit(to, bytes);
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {

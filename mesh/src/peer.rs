@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::id::NodeId;
 use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
+use crate::snapshot::PeerState;
 use crate::spread::liveness::Liveness;
 use crate::spread::sync::Sync;
 use crate::tunnel::keys::TunnelPublic;
@@ -111,6 +112,18 @@ impl Peer {
     /// Whether something sealed would be understood.
     pub(crate) fn is_live(&self) -> bool {
         self.session.as_ref().is_some_and(Session::is_live)
+    }
+
+    /// Whether it is live and was heard a moment ago.
+    pub(crate) fn is_heard(&self, now: Instant) -> bool {
+        self.is_live() && self.liveness.state(now) == PeerState::Alive
+    }
+
+    /// Whether authenticated data of it came from this address.
+    pub(crate) fn lives_at(&self, address: SocketAddr) -> bool {
+        self.candidates
+            .worked_addresses()
+            .any(|worked| worked == address)
     }
 
     /// Keeps an inner packet until the session is renewed. True if another was dropped for it.

@@ -138,7 +138,7 @@ impl Joiner {
     /// Takes one datagram from the socket.
     pub(crate) fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Now) {
         let from = path::plain(from);
-        let Verdict::Session { index, .. } = self.gate.inspect(from.ip(), datagram, || false)
+        let Verdict::Session { index, .. } = self.gate.inspect(from.ip(), datagram, |_proof| false)
         else {
             return;
         };

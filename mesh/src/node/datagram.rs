@@ -1,11 +1,20 @@
 //! What arrives from the network: from the gate to the session it belongs to.
+//!
+//! Invariant: an address is confirmed when data decrypted from there, under keys whose making
+//! took an answer sent there or a member's own. Towards any other, what is sent because of a
+//! datagram from there is one message and no longer: a cookie (64 bytes) or an answer (92) for an
+//! initiation (148), or for one with an old stamp an initiation of ours (148) and no answer. What
+//! we send to the addresses in members' signed statements is our own dialling, with its own
+//! bounds (`path`); an accepted initiation may bring the next attempt forward, not aim it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Node, NodeEvent};
+use super::{MOST_BEFORE_COOKIE, Node, NodeEvent};
 use crate::id::NodeId;
 use crate::path;
+use crate::path::candidates::MOST_OF_A_KIND;
+use crate::peer::Peer;
 use crate::time::Now;
 use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Kind, Opened, Session, Verdict};
@@ -36,13 +45,16 @@ impl Node {
             return self.drop_one("isolated");
         }
         let from = path::plain(from);
-        let limiter = &mut self.limiter;
-        let admit = || limiter.admit(from.ip(), now.mono);
+        let (limiter, table) = (&mut self.limiter, &self.table);
+        let is_home = |host| table.is_home(host);
+        let admit = |proof| limiter.admit(from.ip(), proof, is_home, now.mono);
         match self.gate.inspect(from.ip(), datagram, admit) {
             Verdict::Drop(reason) => self.drop_one(reason),
             Verdict::Cookie(cookie) => {
                 self.drop_one("under load");
-                self.transmit(from, cookie);
+                if self.outgoing.len() < MOST_BEFORE_COOKIE {
+                    self.reply(from, datagram, cookie);
+                }
             }
             Verdict::Initiation(key) => self.initiation(from, key, datagram, now),
             Verdict::Session { index, kind } => match self.table.owner(index) {
@@ -87,13 +99,12 @@ impl Node {
             Opened::Answer(answer) => {
                 peer.accepted = Some(now.mono);
                 if !peer.is_live() {
-                    peer.candidates.hint(from);
                     peer.dial.hurry(PROOF, now.mono, &mut self.random);
                 }
-                self.transmit(from, answer);
+                self.reply(from, datagram, answer);
             }
             Opened::Established(keepalive) => {
-                self.transmit(from, keepalive);
+                self.reply(from, datagram, keepalive);
                 self.heard(id, from, true, now);
             }
             Opened::Inner { packet, fresh } => {
@@ -121,7 +132,13 @@ impl Node {
         peer.liveness.heard(now);
         peer.dial.heard(now.mono);
         peer.endpoint = Some(from);
-        self.endpoints_changed |= peer.candidates.worked(from);
+        if peer.candidates.worked(from) {
+            self.endpoints_changed = true;
+            self.settle(id, from);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if fresh {
             peer.liveness.returned();
             peer.liveness.begin_session();
@@ -139,7 +156,7 @@ impl Node {
     }
 
     fn send_waiting(&mut self, id: NodeId, now: Now) {
-        let waiting = self.peers.get_mut(&id).map(crate::peer::Peer::take_waiting);
+        let waiting = self.peers.get_mut(&id).map(Peer::take_waiting);
         for packet in waiting.into_iter().flatten() {
             self.seal_and_send(id, packet, now);
         }
@@ -170,44 +187,51 @@ impl Node {
         }
     }
 
+    /// Notes where a member lives; forgets homes that were left, now and then.
+    fn settle(&mut self, id: NodeId, home: SocketAddr) {
+        self.table.settle(home, id);
+        let peers = &self.peers;
+        let limit = 2 * MOST_OF_A_KIND * peers.len();
+        self.table.clear_homes(limit, |peer, home| {
+            peers.get(&peer).is_some_and(|peer| peer.lives_at(home))
+        });
+    }
+
     /// Data for a session we do not know: if it comes from where a peer lives, we have restarted
     /// and the peer has not noticed.
     fn unknown_session(&mut self, from: SocketAddr, kind: Kind, now: Now) {
         self.drop_one("unknown session");
-        if kind != Kind::Data {
-            return;
-        }
-        let at_home = self.peers.values().find(|peer| {
-            peer.candidates
-                .worked_addresses()
-                .any(|address| address == from)
-        });
-        if let Some(id) = at_home.map(|peer| peer.id) {
+        if let (Kind::Data, Some(id)) = (kind, self.table.by_home(from)) {
             self.revive(id, from, now);
         }
     }
 
-    /// Initiates to a peer that still uses a session we have lost.
+    /// Initiates to a peer that still uses a session we have lost, where it lives. One that is
+    /// heard uses a session we have, so somebody else borrows its address.
     fn revive(&mut self, id: NodeId, from: SocketAddr, now: Now) {
+        let lives_there = |peer: &Peer| peer.lives_at(from) && !peer.is_heard(now.mono);
+        if self.peers.get(&id).is_some_and(lives_there) {
+            self.initiate_back(id, from, now);
+        }
+    }
+
+    /// Sends one initiation to where a datagram of the peer seems to have come from.
+    fn initiate_back(&mut self, id: NodeId, from: SocketAddr, now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let known = peer
-            .candidates
-            .worked_addresses()
-            .any(|address| address == from);
         let rested = peer
             .revived
             .is_none_or(|revived| now.mono >= revived + REVIVE_PAUSE);
-        if !known || !rested {
-            return;
+        if rested {
+            peer.revived = Some(now.mono);
+            self.initiate(id, Some(from), now);
         }
-        peer.revived = Some(now.mono);
-        self.initiate(id, Some(from), now);
     }
 
     /// A true initiation with a stamp we have passed: a duplicate, a replay, or a clock that went
-    /// back. Where no session is live the stamp may be forgotten, once a minute.
+    /// back. Where no session is live the stamp may be forgotten, once a minute; otherwise ours,
+    /// which is as long, is what its sender can answer.
     fn old_stamp(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
         self.drop_one("old stamp");
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -216,15 +240,16 @@ impl Node {
         let duplicate = peer
             .accepted
             .is_some_and(|accepted| now.mono < accepted + DUPLICATE);
+        if peer.is_heard(now.mono) || duplicate {
+            return;
+        }
         let rested = peer
             .rebuilt
             .is_none_or(|rebuilt| now.mono >= rebuilt + REBUILD_PAUSE);
-        if peer.is_live() || duplicate || !rested {
-            return;
+        if peer.is_live() || !rested {
+            return self.initiate_back(id, from, now);
         }
         peer.rebuilt = Some(now.mono);
-        peer.candidates.hint(from);
-        peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
         self.drop_session(id);
         self.ensure_session(id, now);
         self.notice(
@@ -261,17 +286,21 @@ impl Node {
         }
     }
 
-    /// Sends an initiation to one address, or to every candidate that is due.
+    /// Sends an initiation to one address, or to every candidate that is due. One to an address
+    /// neither replaces nor puts off the regular attempts, or whoever repeats an old datagram
+    /// could keep us from dialling where the peer is.
     pub(super) fn initiate(&mut self, id: NodeId, only: Option<SocketAddr>, now: Now) {
         self.ensure_session(id, now);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let targets = match only {
-            Some(address) => vec![address],
-            None => peer.candidates.attempt(now.mono),
+        let targets = if let Some(address) = only {
+            peer.dial.knocked(now.mono);
+            vec![address]
+        } else {
+            peer.dial.attempted(now.mono, &mut self.random);
+            peer.candidates.attempt(now.mono)
         };
-        peer.dial.attempted(now.mono, &mut self.random);
         peer.initiated_to.clone_from(&targets);
         if targets.is_empty() {
             return;

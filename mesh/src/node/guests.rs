@@ -60,12 +60,15 @@ impl Node {
         let Some(guest) = self.desk.guest(number) else {
             return;
         };
+        // Its keys took the answer that was sent to its source, so data confirms that one alone.
+        if from != guest.source {
+            return self.drop_one("guest from elsewhere");
+        }
         match guest.session.open(from.ip(), datagram) {
-            Opened::Answer(answer) => self.transmit(from, answer),
+            Opened::Answer(answer) => self.reply(from, datagram, answer),
             Opened::Keepalive { .. } => guest.proved(),
             Opened::Inner { packet, .. } => {
                 guest.proved();
-                guest.source = from;
                 self.guest_packet(number, &packet, now);
             }
             _ => self.drop_one("not authentic"),

@@ -21,7 +21,6 @@ impl Node {
     pub(crate) fn handle_timeout(&mut self, now: Now) {
         if now.mono >= self.next_second {
             self.next_second = now.mono + Duration::from_secs(1);
-            self.gate.begin_second();
             self.limiter.begin_second(now.mono);
             self.watch_clocks(now);
             self.expire_guests(now);

@@ -30,8 +30,6 @@ pub(crate) enum Origin {
     Local,
     /// Its other peers see it there.
     Observed,
-    /// An initiation came from there that nothing has confirmed yet.
-    Hint,
 }
 
 #[derive(Debug)]
@@ -52,7 +50,7 @@ impl Candidates {
     /// Takes what the peer publishes instead of what it published before.
     pub(crate) fn publish(&mut self, endpoints: &[Endpoint]) {
         let stays = |candidate: &Candidate| {
-            matches!(candidate.origin, Origin::Worked | Origin::Hint)
+            candidate.origin == Origin::Worked
                 || endpoints.iter().any(|endpoint| {
                     endpoint.addr == candidate.address && origin(endpoint.kind) == candidate.origin
                 })
@@ -69,19 +67,10 @@ impl Candidates {
         if latest == Some(address) {
             return false;
         }
-        self.all.retain(|candidate| {
-            candidate.address != address
-                || !matches!(candidate.origin, Origin::Worked | Origin::Hint)
-        });
+        self.all
+            .retain(|candidate| candidate.address != address || candidate.origin != Origin::Worked);
         self.add(address, Origin::Worked);
         true
-    }
-
-    /// Notes that an unconfirmed initiation came from there.
-    pub(crate) fn hint(&mut self, address: SocketAddr) {
-        self.all
-            .retain(|candidate| candidate.origin != Origin::Hint);
-        self.add(address, Origin::Hint);
     }
 
     /// The addresses that ever worked, the latest last.
@@ -105,9 +94,6 @@ impl Candidates {
                 addresses.push(candidate.address);
             }
         }
-        // A hint is worth one attempt: whoever sent it may have made up its source.
-        self.all
-            .retain(|candidate| candidate.origin != Origin::Hint);
         addresses
     }
 
@@ -214,12 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_worth_one_attempt_and_nonsense_none() {
+    fn nonsense_is_not_tried() {
         #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
         let start = Instant::now();
         let mut candidates = Candidates::default();
-        candidates.hint(address(9));
-        candidates.hint(address(8));
         candidates.publish(&[
             Endpoint {
                 kind: EndpointKind::Local,
@@ -231,7 +215,6 @@ mod tests {
             },
         ]);
 
-        assert_eq!(candidates.attempt(start), [address(8)]);
         assert!(candidates.attempt(start).is_empty());
     }
 }

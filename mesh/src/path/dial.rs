@@ -60,6 +60,11 @@ impl Dial {
         self.at = now + pause.mul_f64(random.random_range(0.7..=1.0));
     }
 
+    /// An attempt outside the order was made: the next one is due when it was.
+    pub(crate) fn knocked(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+
     /// The peer was heard: its silence begins anew.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.quiet_since = now;

@@ -1,28 +1,65 @@
-//! How many handshakes one source may begin.
+//! How many handshakes others may begin.
 //!
-//! A bucket for each source address, between the gate's check of `mac1` and its Diffie-Hellman. Bound: `MOST_SOURCES`
-//! buckets; when they are all in use, sources without one share the last. Absent: the limit over
-//! all sources, which is the gate's and answers with cookies.
+//! Asked between the gate's check of `mac1` and its Diffie-Hellman. Bounds, each a bucket:
+//! `UNPROVED` for all initiations whose source nothing proves, beyond which the gate asks for
+//! cookies; for a source proved by its cookie `SOURCE`, and where no member was ever heard there
+//! `STRANGERS` for all such sources together, with `MOST_SOURCES` told apart.
+//! Invariant: an initiation with a made-up source takes nothing from anybody with a cookie, so
+//! no flood keeps a member out that can reach us from where it was heard before; whoever comes
+//! from a new place shares with the strangers.
+//! Absent: cookies, which are the gate's.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Handshakes a source may begin at once. Wide enough for sixteen members behind one address
-/// that all come back together.
-const BURST: u32 = 32;
+/// Handshakes by sources that prove nothing: a mesh of two hundred that starts all at once
+/// needs no cookie, and a flood costs one core in a hundred.
+const UNPROVED: Rate = Rate {
+    burst: 200,
+    pause: Duration::from_millis(5),
+};
 
-/// What a source gets back each second.
-const PER_SECOND: u32 = 20;
+/// Handshakes by one proved source. Wide enough for sixteen members behind one address that all
+/// come back together.
+const SOURCE: Rate = Rate {
+    burst: 32,
+    pause: Duration::from_millis(50),
+};
 
-/// Sources told apart at a time.
+/// Handshakes by proved sources where no member was ever heard: many hosts, or one host with a
+/// large share of the IPv6 addresses, may have a cookie for each.
+const STRANGERS: Rate = Rate {
+    burst: 200,
+    pause: Duration::from_millis(5),
+};
+
+/// Proved sources told apart; one beyond that is refused. Only so many have an unpaid handshake
+/// at a time, since `STRANGERS` bounds those of strangers.
 const MOST_SOURCES: usize = 1_024;
+
+/// What is known of an initiation's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing: it may be made up.
+    None,
+    /// It holds the cookie that was sent there.
+    Cookie,
+}
 
 /// The buckets.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    buckets: BTreeMap<IpAddr, Bucket>,
-    shared: Bucket,
+    unproved: Bucket,
+    strangers: Bucket,
+    sources: BTreeMap<IpAddr, Bucket>,
+}
+
+/// How much fits into a bucket, and how long until one more does.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    burst: u32,
+    pause: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -32,44 +69,76 @@ struct Bucket {
 }
 
 impl Limiter {
-    /// Whether this source may begin one more handshake.
-    pub(crate) fn admit(&mut self, source: IpAddr, now: Instant) -> bool {
-        let known = self.buckets.contains_key(&prefix(source));
-        if !known && self.buckets.len() >= MOST_SOURCES {
-            return self.shared.take(now);
+    /// Whether one more handshake is afforded. `is_home` says whether a member was heard at an
+    /// address, and is asked for a proved one.
+    pub(crate) fn admit(
+        &mut self,
+        source: IpAddr,
+        proof: Proof,
+        is_home: impl FnOnce(IpAddr) -> bool,
+        now: Instant,
+    ) -> bool {
+        match proof {
+            Proof::None => self.unproved.take(UNPROVED, now),
+            Proof::Cookie => self.admit_proved(source, is_home(source), now),
         }
-        self.buckets.entry(prefix(source)).or_default().take(now)
+    }
+
+    fn admit_proved(&mut self, source: IpAddr, is_home: bool, now: Instant) -> bool {
+        let source = prefix(source);
+        let has_room = is_home || self.sources.len() < MOST_SOURCES;
+        let own = match self.sources.get_mut(&source) {
+            Some(bucket) => bucket.has(SOURCE, now),
+            None => has_room,
+        };
+        if !own || !(is_home || self.strangers.take(STRANGERS, now)) {
+            return false;
+        }
+        self.sources.entry(source).or_default().take(SOURCE, now)
     }
 
     /// Forgets the sources whose buckets are full again.
     pub(crate) fn begin_second(&mut self, now: Instant) {
-        self.buckets.retain(|_, bucket| {
-            bucket.refill(now);
+        self.sources.retain(|_, bucket| {
+            bucket.refill(SOURCE, now);
             bucket.used > 0
         });
+    }
+
+    /// How many sources are told apart.
+    #[cfg(test)]
+    pub(crate) fn sources(&self) -> usize {
+        self.sources.len()
     }
 }
 
 impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        self.refill(now);
-        if self.used >= BURST {
-            return false;
-        }
-        self.used += 1;
-        true
+    fn has(&mut self, rate: Rate, now: Instant) -> bool {
+        self.refill(rate, now);
+        self.used < rate.burst
     }
 
-    fn refill(&mut self, now: Instant) {
+    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let has = self.has(rate, now);
+        self.used += u32::from(has);
+        has
+    }
+
+    fn refill(&mut self, rate: Rate, now: Instant) {
         let since = *self.since.get_or_insert(now);
-        let back =
-            (now.saturating_duration_since(since).as_millis() * u128::from(PER_SECOND)) / 1_000;
-        let back = u32::try_from(back).unwrap_or(u32::MAX);
-        if back > 0 {
-            self.used = self.used.saturating_sub(back);
-            self.since = Some(
-                since + Duration::from_millis(1_000 / u64::from(PER_SECOND)) * back.min(1_000_000),
-            );
+        let passed = now.saturating_duration_since(since);
+        let back = passed.as_nanos() / rate.pause.as_nanos();
+        match u32::try_from(back) {
+            Ok(back) if back < self.used => {
+                self.used -= back;
+                self.since = Some(since + rate.pause * back);
+            }
+            _ => {
+                *self = Self {
+                    used: 0,
+                    since: Some(now),
+                }
+            }
         }
     }
 }
@@ -90,33 +159,68 @@ fn prefix(source: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
     #[test]
-    fn a_flooding_source_is_held_back_and_another_is_not() {
-        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
-        let start = Instant::now();
-        let mut limiter = Limiter::default();
-        let (loud, quiet) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+    fn unproved_sources_share_one_rate_however_many_they_are() {
+        let (mut limiter, start) = (Limiter::default(), start());
 
-        let admitted = (0..1_000).filter(|_| limiter.admit(loud, start)).count();
+        let admitted = |limiter: &mut Limiter, at| {
+            let sources = (0..100_000_u32).map(|number| IpAddr::from(number.to_be_bytes()));
+            sources
+                .filter(|source| limiter.admit(*source, Proof::None, is_home, at))
+                .count()
+        };
 
-        assert_eq!(admitted, BURST as usize);
-        assert!(limiter.admit(quiet, start));
-        assert!(limiter.admit(loud, start + Duration::from_millis(51)));
-        assert!(!limiter.admit(loud, start + Duration::from_millis(51)));
+        assert_eq!(admitted(&mut limiter, start), 200);
+        assert_eq!(
+            admitted(&mut limiter, start + Duration::from_millis(500)),
+            100
+        );
+        assert_eq!(limiter.sources(), 0, "nothing is kept of them");
     }
 
     #[test]
-    fn the_sources_are_bounded_and_forgotten_when_they_rest() {
-        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
-        let start = Instant::now();
-        let mut limiter = Limiter::default();
-        for number in 0..5_000_u32 {
-            limiter.admit(IpAddr::from(number.to_be_bytes()), start);
+    fn a_proved_source_has_its_own_share_whatever_claims_its_address() {
+        let (mut limiter, start) = (Limiter::default(), start());
+        for _ in 0..100_000 {
+            limiter.admit(HOME, Proof::None, is_home, start);
         }
-        assert_eq!(limiter.buckets.len(), MOST_SOURCES);
 
-        limiter.begin_second(start + Duration::from_secs(1));
+        let proved = (0..100).filter(|_| limiter.admit(HOME, Proof::Cookie, is_home, start));
 
-        assert_eq!(limiter.buckets.len(), 0);
+        assert_eq!(proved.count(), 32);
+        let later = start + Duration::from_millis(51);
+        assert!(limiter.admit(HOME, Proof::Cookie, is_home, later));
+        assert!(!limiter.admit(HOME, Proof::Cookie, is_home, later));
+    }
+
+    #[test]
+    fn ever_so_many_proved_strangers_leave_a_member_its_share_and_the_table_small() {
+        let (mut limiter, start) = (Limiter::default(), start());
+        for second in 0..20 {
+            let now = start + Duration::from_secs(second);
+            limiter.begin_second(now);
+            for network in 0..50_000_u64 {
+                let address = u128::from(0x2001_0db8_0000_0000 + network) << 64 | 7;
+                let source = IpAddr::from(address.to_be_bytes());
+                limiter.admit(source, Proof::Cookie, is_home, now);
+            }
+            assert!(limiter.sources() <= 401, "{} sources", limiter.sources());
+            assert!(limiter.admit(HOME, Proof::Cookie, is_home, now));
+        }
+
+        limiter.begin_second(start + Duration::from_secs(60));
+
+        assert_eq!(limiter.sources(), 0);
+    }
+
+    fn is_home(source: IpAddr) -> bool {
+        source == HOME
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+    fn start() -> Instant {
+        Instant::now()
     }
 }

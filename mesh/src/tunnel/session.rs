@@ -1,7 +1,8 @@
 //! WireGuard with one peer, and the gate every datagram passes first. The only file that names
 //! boringtun; everything the crate leaves to its caller is done here or decided by `node`.
 //!
-//! `Gate::inspect` looks at a datagram before any session does: length, `mac1`, the load limit.
+//! `Gate::inspect` looks at a datagram before any session does: length, `mac1`, whether its source
+//! is proved by a cookie, and whether one more handshake is afforded.
 //! `Session` seals inner packets, opens datagrams, begins handshakes, keeps the timers running.
 //! Invariants: nothing longer than `MAX_DATAGRAM` reaches boringtun (it would panic); `seal` pads,
 //! and calls it only with a session the other side has proved (its own queue reorders and sends
@@ -19,10 +20,11 @@ use std::sync::Arc;
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Packet, Tunn, TunnResult};
+use boringtun::noise::{HandshakeInit, Packet, Tunn, TunnResult};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::keys::TunnelPublic;
+use super::limiter::Proof;
 
 /// The longest datagram read from the network; anything longer is dropped unread. The longest we
 /// send is 1,280 bytes.
@@ -40,12 +42,14 @@ const PADDING: usize = 16;
 /// Sessions a boringtun tunnel remembers, as a ring by index.
 const RING: u32 = 8;
 
-/// Handshakes a second before cookies are demanded, for all sources together.
-const HANDSHAKES_BEFORE_COOKIES: u64 = 200;
+/// boringtun's limiter counts what claims any source, so a flood in a member's name would use up
+/// the member's share. With a limit of none it asks everybody for a cookie, which tells who is
+/// where it says; the counting is `limiter`'s.
+const ALWAYS_ASK: u64 = 0;
 
 /// The front door: tells what a datagram is, and keeps floods off the sessions.
 pub(crate) struct Gate {
-    limiter: RateLimiter,
+    cookies: RateLimiter,
     secret: StaticSecret,
     public: PublicKey,
 }
@@ -62,7 +66,8 @@ pub(crate) enum Verdict {
         /// What it brings.
         kind: Kind,
     },
-    /// Too many handshakes: this cookie goes back to the source, and nothing else happens.
+    /// Too many handshakes: this cookie goes back to the source, 64 bytes for 148, and nothing
+    /// else happens.
     Cookie(Vec<u8>),
     /// Not for us; the reason is counted.
     Drop(&'static str),
@@ -84,39 +89,47 @@ impl Gate {
     pub(crate) fn new(secret: &StaticSecret) -> Self {
         let public = PublicKey::from(secret);
         Self {
-            limiter: RateLimiter::new(&public, HANDSHAKES_BEFORE_COOKIES),
+            cookies: RateLimiter::new(&public, ALWAYS_ASK),
             secret: secret.clone(),
             public,
         }
     }
 
-    /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1`,
-    /// if `admit` allows its source one more: whoever doesn't know our key uses up nobody's share.
+    /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1` that
+    /// `admit` affords; whoever doesn't know our key uses up nobody's share. One that isn't
+    /// afforded and proves no source gets a cookie to prove it with. An answer to us is never asked
+    /// for a cookie: it costs nothing unless it names a handshake of ours under way.
     pub(crate) fn inspect(
         &self,
         source: IpAddr,
         datagram: &[u8],
-        admit: impl FnOnce() -> bool,
+        admit: impl FnOnce(Proof) -> bool,
     ) -> Verdict {
         if datagram.len() > MAX_DATAGRAM {
             return Verdict::Drop("oversize");
         }
-        let mut cookie = [0; SHORTEST_BUFFER];
-        let packet = match self
-            .limiter
-            .verify_packet(Some(source), datagram, &mut cookie)
-        {
-            Ok(packet) => packet,
-            Err(TunnResult::WriteToNetwork(cookie)) => return Verdict::Cookie(cookie.to_vec()),
+        let mut buffer = [0; SHORTEST_BUFFER];
+        let checked = self
+            .cookies
+            .verify_packet(Some(source), datagram, &mut buffer);
+        let (packet, cookie) = match checked {
+            Ok(packet) => (packet, None),
+            Err(TunnResult::WriteToNetwork(cookie)) => {
+                match Tunn::parse_incoming_packet(datagram) {
+                    Ok(packet) => (packet, Some(cookie)),
+                    Err(_) => return Verdict::Drop("not wireguard"),
+                }
+            }
             Err(TunnResult::Err(WireGuardError::InvalidMac)) => return Verdict::Drop("mac1"),
             Err(_) => return Verdict::Drop("not wireguard"),
         };
         match packet {
-            Packet::HandshakeInit(_) if !admit() => Verdict::Drop("source limit"),
             Packet::HandshakeInit(initiation) => {
-                match parse_handshake_anon(&self.secret, &self.public, &initiation) {
-                    Ok(half) => Verdict::Initiation(TunnelPublic(half.peer_static_public)),
-                    Err(_) => Verdict::Drop("undecipherable initiation"),
+                let proof = cookie.as_ref().map_or(Proof::Cookie, |_| Proof::None);
+                match (admit(proof), cookie) {
+                    (true, _) => self.identify(&initiation),
+                    (false, Some(cookie)) => Verdict::Cookie(cookie.to_vec()),
+                    (false, None) => Verdict::Drop("source limit"),
                 }
             }
             Packet::HandshakeResponse(response) => Verdict::Session {
@@ -134,9 +147,11 @@ impl Gate {
         }
     }
 
-    /// Begins a new second for the load limit.
-    pub(crate) fn begin_second(&self) {
-        self.limiter.reset_count();
+    fn identify(&self, initiation: &HandshakeInit<'_>) -> Verdict {
+        match parse_handshake_anon(&self.secret, &self.public, initiation) {
+            Ok(half) => Verdict::Initiation(TunnelPublic(half.peer_static_public)),
+            Err(_) => Verdict::Drop("undecipherable initiation"),
+        }
     }
 }
 

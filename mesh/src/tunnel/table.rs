@@ -1,11 +1,12 @@
-//! Whose a datagram is: by tunnel key, by session index, by overlay address.
+//! Whose a datagram is: by tunnel key, by session index, by overlay address, by where it came from.
 //!
-//! Three maps kept in step. Invariant: an index or an address leads to at most one owner, so a
+//! Four maps kept in step. Invariant: an index or an address leads to at most one owner, so a
 //! peer cannot use another's address. Indices are random, which says nothing about how many there
-//! are. Absent: the sessions themselves.
+//! are. Homes, the addresses where members were authentically heard, are a hint and may be
+//! shared. Absent: the sessions themselves.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +29,7 @@ pub(crate) struct Table {
     indices: BTreeMap<u32, Owner>,
     keys: BTreeMap<TunnelPublic, NodeId>,
     addresses: BTreeMap<Ipv6Addr, NodeId>,
+    homes: BTreeMap<SocketAddr, NodeId>,
 }
 
 impl Table {
@@ -82,6 +84,40 @@ impl Table {
     pub(crate) fn by_address(&self, address: Ipv6Addr) -> Option<NodeId> {
         self.addresses.get(&address).copied()
     }
+
+    /// Notes where a member was heard; the last one heard there is the one found.
+    pub(crate) fn settle(&mut self, home: SocketAddr, peer: NodeId) {
+        self.homes.insert(home, peer);
+    }
+
+    /// Forgets the homes nobody lives at, once there are more than `limit`.
+    pub(crate) fn clear_homes(
+        &mut self,
+        limit: usize,
+        lives_there: impl Fn(NodeId, SocketAddr) -> bool,
+    ) {
+        if self.homes.len() > limit {
+            self.homes.retain(|home, peer| lives_there(*peer, *home));
+        }
+    }
+
+    /// How many indices, keys, addresses and homes there are.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> [usize; 4] {
+        let (indices, keys) = (self.indices.len(), self.keys.len());
+        [indices, keys, self.addresses.len(), self.homes.len()]
+    }
+
+    /// The member last heard there.
+    pub(crate) fn by_home(&self, home: SocketAddr) -> Option<NodeId> {
+        self.homes.get(&home).copied()
+    }
+
+    /// Whether a member was heard at this address, from whichever port.
+    pub(crate) fn is_home(&self, host: IpAddr) -> bool {
+        let ports = SocketAddr::new(host, 0)..=SocketAddr::new(host, u16::MAX);
+        self.homes.range(ports).next().is_some()
+    }
 }
 
 #[cfg(test)]
@@ -101,6 +137,26 @@ mod tests {
             assert!(seen.insert(index));
             assert_eq!(table.owner(index), Some(Owner::Guest(number)));
         }
+    }
+
+    #[test]
+    fn a_home_is_found_by_address_and_its_host_by_any_port() {
+        let mut table = Table::default();
+        let home = |text: &str| text.parse::<SocketAddr>().unwrap();
+        table.settle(home("192.0.2.1:51800"), NodeId([1; 32]));
+        table.settle(home("[2001:db8::1]:65535"), NodeId([2; 32]));
+
+        assert_eq!(
+            table.by_home(home("192.0.2.1:51800")),
+            Some(NodeId([1; 32]))
+        );
+        assert_eq!(table.by_home(home("192.0.2.1:51801")), None);
+        assert!(table.is_home(home("192.0.2.1:9").ip()));
+        assert!(table.is_home(home("[2001:db8::1]:9").ip()));
+        assert!(!table.is_home(home("192.0.2.2:9").ip()));
+
+        table.clear_homes(1, |peer, _home| peer == NodeId([2; 32]));
+        assert!(!table.is_home(home("192.0.2.1:9").ip()));
     }
 
     #[test]

@@ -27,6 +27,10 @@ struct World {
     seen: BTreeMap<usize, Vec<NodeEvent>>,
     now: Now,
     cut: bool,
+    /// What was sent to addresses where nobody is.
+    strayed: Vec<Transmit>,
+    /// What was said to node 0, while somebody listens in.
+    overheard: Option<Vec<Vec<u8>>>,
 }
 
 impl World {
@@ -45,6 +49,8 @@ impl World {
             seen: BTreeMap::new(),
             now,
             cut: false,
+            strayed: Vec::new(),
+            overheard: None,
         };
         for at in 0..usize::from(count) {
             let node = world.node(at, u64::from(count));
@@ -108,7 +114,10 @@ impl World {
                 while let Some(transmit) = self.nodes[at].poll_transmit(self.now) {
                     quiet = false;
                     let to = usize::from(transmit.to.port()) - 1_000;
-                    if !self.cut && to < self.nodes.len() {
+                    if to >= self.nodes.len() {
+                        self.strayed.push(transmit);
+                    } else if !self.cut {
+                        self.overhear(to, &transmit.bytes);
                         self.give(to, address(at), &transmit.bytes);
                     }
                 }
@@ -117,6 +126,12 @@ impl World {
             if quiet {
                 return;
             }
+        }
+    }
+
+    fn overhear(&mut self, to: usize, bytes: &[u8]) {
+        if let (Some(overheard), 0) = (&mut self.overheard, to) {
+            overheard.push(bytes.to_vec());
         }
     }
 
