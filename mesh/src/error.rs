@@ -85,6 +85,29 @@ pub enum StreamError {
     Closed,
 }
 
+/// Why a peer was not pinged, or did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PingError {
+    /// The id is this node's own.
+    #[error("this is the node itself")]
+    Ourselves,
+    /// The id is not a member's.
+    #[error("{0} is not a member")]
+    NotAMember(NodeId),
+    /// The peer has no live session.
+    #[error("{0} is not connected")]
+    NotConnected(NodeId),
+    /// Too many pings are out already.
+    #[error("too many pings are out already; wait for some to be answered")]
+    Busy,
+    /// Nothing came back in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silence(Duration),
+    /// The mesh has been shut down.
+    #[error("the mesh is shut down")]
+    Closed,
+}
+
 /// Why a statement was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {

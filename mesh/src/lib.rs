@@ -39,7 +39,7 @@ mod time;
 pub mod io;
 
 pub use config::{Identity, MeshConfig};
-pub use error::{JoinError, PublishError, SendError, StartError, StreamError};
+pub use error::{JoinError, PingError, PublishError, SendError, StartError, StreamError};
 pub use id::{MeshId, NodeId, StatementId, overlay_address};
 pub use io::journal::Journal;
 pub use io::{Event, Mesh, join};

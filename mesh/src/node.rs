@@ -13,6 +13,7 @@ mod datagram;
 mod guests;
 pub(crate) mod members;
 mod messages;
+mod ping;
 mod timers;
 mod view;
 
@@ -86,10 +87,22 @@ pub(crate) struct Transmit {
 pub(crate) enum NodeEvent {
     Connected(NodeId),
     Disconnected(NodeId),
-    Message { from: NodeId, kind: u8, body: Bytes },
-    StreamPacket { from: Ipv6Addr, bytes: Bytes },
+    Message {
+        from: NodeId,
+        kind: u8,
+        body: Bytes,
+    },
+    StreamPacket {
+        from: Ipv6Addr,
+        bytes: Bytes,
+    },
     MembersChanged,
     Removed(NodeId),
+    /// An answer to `handle_ping`.
+    Pong {
+        number: u32,
+        took: Duration,
+    },
 }
 
 /// The state machine.
@@ -111,6 +124,7 @@ pub(crate) struct Node {
     own: members::OwnInfo,
     peers: BTreeMap<NodeId, Peer>,
     desk: Desk,
+    asked: ping::Asked,
     /// Peers with frames that wait for their datagram.
     filled: BTreeSet<NodeId>,
     outgoing: VecDeque<Transmit>,
@@ -154,6 +168,7 @@ impl Node {
             state,
             peers: BTreeMap::new(),
             desk: Desk::default(),
+            asked: ping::Asked::default(),
             filled: BTreeSet::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
@@ -397,7 +412,7 @@ impl Node {
     fn emit(&mut self, event: NodeEvent) {
         let lossy = matches!(
             event,
-            NodeEvent::Message { .. } | NodeEvent::StreamPacket { .. }
+            NodeEvent::Message { .. } | NodeEvent::StreamPacket { .. } | NodeEvent::Pong { .. }
         );
         if lossy && self.events.len() >= MOST_EVENTS {
             self.drop_one("event queue full");

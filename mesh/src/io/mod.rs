@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
 use crate::config::{Identity, MeshConfig};
-use crate::error::{PublishError, SendError, StartError, StreamError};
+use crate::error::{PingError, PublishError, SendError, StartError, StreamError};
 use crate::id::NodeId;
 use crate::snapshot::Snapshot;
 use crate::time::Now;
@@ -112,6 +112,10 @@ enum Command {
     Statements {
         copy: oneshot::Sender<Statements>,
     },
+    Ping {
+        to: NodeId,
+        took: oneshot::Sender<Result<Duration, PingError>>,
+    },
 }
 
 impl Mesh {
@@ -185,6 +189,24 @@ impl Mesh {
             return Err(PublishError::Closed);
         }
         published.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Measures one round trip to a connected peer through its tunnel, waiting at most `patience`.
+    pub async fn ping(&self, to: NodeId, patience: Duration) -> Result<Duration, PingError> {
+        let (took, answer) = oneshot::channel();
+        if self
+            .commands
+            .send(Command::Ping { to, took })
+            .await
+            .is_err()
+        {
+            return Err(PingError::Closed);
+        }
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_closed)) => Err(PingError::Closed),
+            Err(_elapsed) => Err(PingError::Silence(patience)),
+        }
     }
 
     /// A copy of every statement this node holds; an empty set after the shutdown.

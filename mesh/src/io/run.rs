@@ -6,7 +6,7 @@
 //! the disk: they hold it, and a slow card must not look like a dead node. Bounds: `BATCH` of a kind for each wake-up;
 //! events nobody takes wait, messages beyond `MOST_PENDING` of them are dropped and counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -23,7 +23,7 @@ use super::udp::Udp;
 use super::writer::Writer;
 use super::{COMMANDS, Command, Connected, EVENTS, Event, Mesh, addresses, endpoints, now, seed};
 use crate::config::{Identity, MeshConfig};
-use crate::error::{PublishError, StartError};
+use crate::error::{PingError, PublishError, StartError};
 use crate::id::NodeId;
 use crate::node::{Node, NodeConfig, NodeEvent, Transmit};
 use crate::snapshot::Snapshot;
@@ -106,6 +106,7 @@ pub(super) fn start(
         unsent: None,
         publishing: Vec::new(),
         being_written: Vec::new(),
+        pings: BTreeMap::new(),
         advertise: config.advertise,
         endpoints_file,
         stop: stop.clone(),
@@ -164,6 +165,8 @@ struct Shell {
     publishing: Vec<oneshot::Sender<Result<(), PublishError>>>,
     /// Who waits for the write under way.
     being_written: Vec<oneshot::Sender<Result<(), PublishError>>>,
+    /// Who waits for an answer to a ping, by its number; the node bounds them.
+    pings: BTreeMap<u32, oneshot::Sender<Result<Duration, PingError>>>,
     advertise: Vec<SocketAddr>,
     endpoints_file: PathBuf,
     stop: CancellationToken,
@@ -289,6 +292,20 @@ impl Shell {
             Command::Statements { copy } => {
                 let _gone = copy.send(self.node.statements().clone());
             }
+            Command::Ping { to, took } => self.ping(to, took),
+        }
+    }
+
+    fn ping(&mut self, to: NodeId, took: oneshot::Sender<Result<Duration, PingError>>) {
+        // Who gave up waiting has let go of the other end.
+        self.pings.retain(|_, waiting| !waiting.is_closed());
+        match self.node.handle_ping(to, now()) {
+            Ok(number) => {
+                self.pings.insert(number, took);
+            }
+            Err(error) => {
+                let _gone = took.send(Err(error));
+            }
         }
     }
 
@@ -387,6 +404,11 @@ impl Shell {
                     let _taken = self.socket.deliver(from, bytes);
                 }
                 NodeEvent::Removed(peer) => self.connections.close(peer),
+                NodeEvent::Pong { number, took } => {
+                    if let Some(waiting) = self.pings.remove(&number) {
+                        let _gone = waiting.send(Ok(took));
+                    }
+                }
                 NodeEvent::Message { from, kind, body } => {
                     if self.pending.len() >= MOST_PENDING {
                         self.node.count_drop("application too slow");

@@ -121,6 +121,7 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.liveness.answered(&pong, now);
         }
+        self.answered_ping(id, pong.number, now);
         self.seen_from_outside(id, pong.observed, now);
     }
 

@@ -6,6 +6,7 @@
 mod duties;
 mod meeting;
 mod members;
+mod ping;
 mod statements;
 mod strangers;
 
