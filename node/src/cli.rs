@@ -90,7 +90,8 @@ Examples:
 Examples:
   outlast invite                     one machine, within an hour
   outlast invite --uses 5 --expires 2d > token
-  outlast invite | ssh b outlast join")]
+  outlast invite | ssh b outlast join
+  outlast invite --qr                also as a QR code, to scan from another screen")]
     Invite(InviteArgs),
     /// Join the mesh that a token names; waits until admitted
     #[command(after_help = "\
@@ -117,6 +118,21 @@ Examples:
   outlast members                    who belongs to it, up or not; works without a running node too
   outlast members --json | jq -r '.[].name'")]
     Members(JsonArgs),
+    /// Measure the round trip to a node through its tunnel
+    #[command(after_help = "\
+Examples:
+  outlast ping attic                 once a second until Ctrl-C, then the summary
+  outlast ping attic -c 5 --json     five times, one JSON object each
+Exits 0 if anything came back, 1 if nothing did.")]
+    Ping(PingArgs),
+    /// Say what is wrong with this node and its machine, and how to mend it
+    #[command(after_help = "\
+Examples:
+  outlast doctor                     permissions, disk, clock, ports, kernel, peers
+  sudo outlast doctor                where the node is another user's
+  outlast doctor --json | jq '.findings[] | select(.verdict != \"ok\")'
+Changes nothing and asks nobody but this machine. Exits 1 if something has to be mended.")]
+    Doctor(JsonArgs),
     /// Show live samples as lines
     #[command(after_help = "\
 Examples:
@@ -130,11 +146,13 @@ Examples:
   outlast query --series 'node_cpu_seconds_total{mode=\"idle\"}' --node attic --step 1m --csv
   outlast query --series 'node_*' --from 2026-11-23T10:00:00Z --to now --json")]
     Query(QueryArgs),
-    /// Print a one-use link to the dashboard
+    /// Open the dashboard with a one-use login link
     #[command(after_help = "\
 Examples:
-  outlast dashboard                  open the link within ten minutes; the browser stays logged in
-  ssh -L 5180:127.0.0.1:5180 attic outlast dashboard --print")]
+  outlast dashboard                  on a desktop in its browser; elsewhere the link is printed
+  outlast dashboard --qr             for a phone that reaches this address
+  ssh -L 5180:127.0.0.1:5180 attic outlast dashboard --print
+The link works once, within ten minutes; the browser stays logged in.")]
     Dashboard(DashboardArgs),
     /// Run a three-node mesh on this machine and show a cut that heals
     #[command(after_help = "\
@@ -157,8 +175,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   outlast check-config
-  outlast --config new.toml check-config")]
-    CheckConfig,
+  outlast --config new.toml check-config
+  outlast check-config --json | jq .store.limit_bytes")]
+    CheckConfig(JsonArgs),
     /// Print shell completions
     #[command(after_help = "\
 Examples:
@@ -168,6 +187,13 @@ Examples:
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Print the manual page of the program or of one command
+    #[command(after_help = "\
+Examples:
+  outlast man | man -l -             read it
+  outlast man query | man -l -
+  outlast man --out /usr/local/share/man/man1")]
+    Man(ManArgs),
     /// Drop every datagram at this node's socket, to see how the mesh takes it
     #[command(hide = true)]
     Isolate {

@@ -8,12 +8,16 @@ mod check_config;
 mod completions;
 mod dashboard;
 mod demo;
+mod doctor;
 mod init;
 mod invite;
 mod isolate;
 mod join;
 mod keys;
+mod man;
 mod members;
+mod ping;
+mod qr;
 mod query;
 mod status;
 mod tail;
@@ -29,8 +33,9 @@ use crate::text::Printer;
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let global = cli.global;
-    if global.config.is_some() {
+    if global.config.is_some() && !matches!(cli.command, Command::Doctor(_)) {
         // One that was named must be there and right, also for a command that reads nothing of it.
+        // What is wrong with it, `doctor` says among the rest.
         Config::load(global.config.as_deref())?;
     }
     let mut out = Printer::new(global.color);
@@ -42,14 +47,17 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Status(arguments) => status::run(&global, &arguments, out),
         Command::Members(arguments) => members::run(&global, &arguments, out),
+        Command::Ping(arguments) => ping::run(&global, &arguments, out),
+        Command::Doctor(arguments) => doctor::run(&global, &arguments, out),
         Command::Tail(arguments) => tail::run(&global, arguments, out),
         Command::Query(arguments) => query::run(&global, &arguments, out),
         Command::Dashboard(arguments) => dashboard::run(&global, &arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Genkey => keys::genkey(out),
         Command::Pubkey => keys::pubkey(out),
-        Command::CheckConfig => check_config::run(&global, out),
+        Command::CheckConfig(arguments) => check_config::run(&global, &arguments, out),
         Command::Completions { shell } => completions::run(shell, out),
+        Command::Man(arguments) => man::run(&arguments, out),
         Command::Isolate { switch } => isolate::run(&global, switch, out),
         Command::StoreCheck { dir } => Ok(crate::daemon::store_check(&dir)?),
     }?;

@@ -5,7 +5,7 @@
 //! Absent: reading it again; changes need a restart.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,11 @@ use crate::cli::{ReachArgs, UpArgs};
 
 /// Read when no file is named.
 pub(crate) const DEFAULT_FILE: &str = "/etc/outlast/outlast.toml";
+
+/// Where a node listens unless told otherwise.
+pub(crate) fn default_listen() -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, outlast_mesh::config::DEFAULT_PORT))
+}
 
 /// Where the page is served unless told otherwise.
 const DEFAULT_DASHBOARD: SocketAddr =
@@ -123,7 +128,9 @@ impl Config {
     /// How much the store below `dir` may take.
     pub(crate) fn store_limit(&self, dir: &Path) -> u64 {
         self.store_limit_bytes.unwrap_or_else(|| {
-            let Ok(system) = rustix::fs::statvfs(dir) else {
+            // Of a directory that is yet to be made, the one it will be made in tells.
+            let existing = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
+            let Ok(system) = rustix::fs::statvfs(existing) else {
                 return DEFAULT_STORE_BYTES;
             };
             let twentieth = system.f_blocks.saturating_mul(system.f_frsize) / 20;
@@ -160,13 +167,42 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
 /// A TOML error as one line with its place; the picture of the line that comes with it is left out.
 fn one_line(text: &str, error: &toml::de::Error) -> anyhow::Error {
     let message = error.message().replace('\n', " ");
+    let message = unknown_key(&message).unwrap_or(message);
     match error.span() {
         Some(span) => {
-            let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
-            anyhow::anyhow!("line {line}: {message}")
+            let before = text.get(..span.start).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+            anyhow::anyhow!("line {line}, column {column}: {message}")
         }
         None => anyhow::anyhow!("{message}"),
     }
+}
+
+/// A key that isn't known, with the one that was probably meant, or all that could be.
+fn unknown_key(message: &str) -> Option<String> {
+    /// Half of the letters in their places, as clap asks of a mistyped flag.
+    const ALIKE: f64 = 0.8;
+    let mut quoted = message
+        .strip_prefix("unknown field ")?
+        .split('`')
+        .skip(1)
+        .step_by(2);
+    let typed = quoted.next()?;
+    let known: Vec<&str> = quoted.collect();
+    let near = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(typed, known), known))
+        .filter(|(alike, _)| *alike > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let typed = crate::text::visible(typed);
+    Some(match near {
+        Some((_, meant)) => format!("unknown key `{typed}`; did you mean `{meant}`?"),
+        None => format!(
+            "unknown key `{typed}`; what can be set here: {}",
+            known.join(", ")
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -206,13 +242,23 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_line() {
         let cases = [
-            ("lisen = 1\n", "line 1: unknown field `lisen`"),
+            (
+                "lisen = 1\n",
+                "line 1, column 1: unknown key `lisen`; did you mean `listen`?",
+            ),
+            (
+                "colour = 1\n",
+                "line 1, column 1: unknown key `colour`; what can be set here: listen, endpoints, dashboard, store",
+            ),
             (
                 "listen = \"0.0.0.0:1\"\n[store]\nlimit = 1\n",
-                "line 3: unknown field `limit`",
+                "line 3, column 1: unknown key `limit`; did you mean `limit_bytes`?",
             ),
-            ("\nendpoints = \"yes\"\n", "line 2: invalid type"),
-            ("listen = \"51800\"\n", "line 1: invalid socket address"),
+            ("\nendpoints = \"yes\"\n", "line 2, column 13: invalid type"),
+            (
+                "listen = \"51800\"\n",
+                "line 1, column 10: invalid socket address",
+            ),
             (
                 "endpoints = [\"nowhere\"]\n",
                 "endpoints: `nowhere` is no HOST:PORT",

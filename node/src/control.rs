@@ -55,6 +55,11 @@ pub(crate) enum Request {
     Query(History),
     /// A one-use login link.
     Ticket,
+    /// One round trip to a member.
+    Ping {
+        /// A name or the beginning of an id.
+        node: String,
+    },
     /// Drops every datagram, or stops doing so.
     Isolate {
         /// Drop.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod history;
+mod ping;
 mod status;
 mod store;
 mod tally;

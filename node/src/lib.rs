@@ -17,6 +17,7 @@ mod command;
 mod config;
 mod control;
 mod daemon;
+mod doctor;
 mod failure;
 mod interrupt;
 mod membership;

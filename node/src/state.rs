@@ -17,7 +17,7 @@ use crate::cli::Global;
 use crate::control;
 
 /// What FORMAT says in a directory this release reads and writes.
-const FORMAT: &str = "outlast 1\n";
+pub(crate) const FORMAT: &str = "outlast 1\n";
 
 /// Where a node run as a service shows its socket.
 const RUN_DIR: &str = "/run/outlast";

@@ -147,7 +147,7 @@ fn an_unknown_key_in_the_configuration_stops_everything() {
         assert_eq!(code, 1);
         assert!(
             said.starts_with(&format!(
-                "outlast: configuration {file}: line 2: unknown field `listen_on`"
+                "outlast: configuration {file}: line 2, column 1: unknown key `listen_on`; did you mean `listen`?"
             )),
             "{said}"
         );

@@ -68,8 +68,11 @@ pub(crate) struct InviteArgs {
     #[arg(long, value_name = "NODE", value_parser = node_name)]
     pub(crate) name: Option<String>,
     /// Print token, expiry and uses as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "qr")]
     pub(crate) json: bool,
+    /// Draw the token as a QR code on standard error as well
+    #[arg(long)]
+    pub(crate) qr: bool,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
 }
@@ -198,6 +201,36 @@ pub(crate) struct DashboardArgs {
     /// Print the link and nothing else
     #[arg(long)]
     pub(crate) print: bool,
+    /// Draw the link as a QR code on standard error as well
+    #[arg(long)]
+    pub(crate) qr: bool,
+}
+
+/// `ping`.
+#[derive(Debug, Args)]
+pub(crate) struct PingArgs {
+    /// Which node: a name or the beginning of an id
+    pub(crate) node: String,
+    /// Stop after this many pings [default: at Ctrl-C]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: Option<u32>,
+    /// How long between two pings, 100ms to 1h
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = ping_interval)]
+    pub(crate) interval: Duration,
+    /// One JSON object a ping
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The page of this command [default: that of the program]
+    #[arg(conflicts_with = "out")]
+    pub(crate) command: Option<String>,
+    /// Write the page of the program and of every command into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// `demo`.
@@ -226,6 +259,15 @@ fn invite_length(text: &str) -> Result<Duration, String> {
         Ok(length)
     } else {
         Err("a token admits for 1s at least and 365d at most".to_owned())
+    }
+}
+
+fn ping_interval(text: &str) -> Result<Duration, String> {
+    let interval = when::duration(text)?;
+    if (Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("between two pings go 100ms at least and 1h at most".to_owned())
     }
 }
 

@@ -1,30 +1,47 @@
 //! `check-config`: whether the configuration can be read, and what it comes to.
+//!
+//! In: the file that is named, or the default one. Out: every key with the value in force.
+//! Absent: whether ports are free and names resolve; `doctor` and `up` say that.
 
-use crate::cli::Global;
-use crate::config::{Config, DEFAULT_FILE};
+use serde_json::{Value, json};
+
+use crate::cli::{Global, JsonArgs};
+use crate::config::{Config, DEFAULT_FILE, default_listen};
 use crate::failure::Failure;
+use crate::state::StateDir;
 use crate::text::Printer;
 
-pub(super) fn run(global: &Global, out: &mut Printer) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?;
     let file = global
         .config
         .as_deref()
         .unwrap_or_else(|| DEFAULT_FILE.as_ref());
+    let listen = config.listen.unwrap_or_else(default_listen);
+    let limit = config.store_limit(StateDir::resolve(global)?.path());
+    if arguments.json {
+        return out.json(&json!({
+            "file": if file.exists() { json!(file.to_string_lossy()) } else { Value::Null },
+            "listen": listen,
+            "endpoints": config.endpoints,
+            "dashboard": config.dashboard,
+            "store": { "limit_bytes": limit },
+        }));
+    }
     let seen = if file.exists() {
         "fine"
     } else {
         "absent, these are the defaults"
     };
-    out.line(format!("{}: {seen}", file.display()))?;
-    let listen = config
-        .listen
-        .map_or_else(|| "[::]:51800".to_owned(), |address| address.to_string());
+    out.line(format!("# {}: {seen}", file.display()))?;
     out.line(format!("listen = \"{listen}\""))?;
     out.line(format!("endpoints = {:?}", config.endpoints))?;
     out.line(format!("dashboard = \"{}\"", config.dashboard))?;
+    out.line("[store]")?;
     match config.store_limit_bytes {
-        Some(limit) => out.line(format!("store.limit_bytes = {limit}")),
-        None => out.line("# store.limit_bytes: 2 GiB, or 5 % of the file system if that is less"),
+        Some(limit) => out.line(format!("limit_bytes = {limit}")),
+        None => out.line(format!(
+            "limit_bytes = {limit} # 2 GiB, or 5 % of the file system if that is less"
+        )),
     }
 }

@@ -41,7 +41,11 @@ pub(super) fn run(
         Doer::Node(mut client) => through_node(&mut client, &home, terms)?,
         Doer::Ourselves(_lock) => on_disk(&state, &config, &home, terms)?,
     };
-    show(&invited, arguments.json, out)
+    show(&invited, arguments.json, out)?;
+    if arguments.qr {
+        super::qr::show(&invited.text())?;
+    }
+    Ok(())
 }
 
 /// A token and what was agreed about it.
@@ -116,15 +120,21 @@ pub(super) fn on_disk(
 pub(super) fn show(invited: &Invited, as_json: bool, out: &mut Printer) -> Result<(), Failure> {
     let invite = invited.token.invite();
     let until_ms = i64::try_from(invite.not_after_ms).unwrap_or(i64::MAX);
-    if as_json {
-        return out.json(&json!({
+    let printed = if as_json {
+        out.json(&json!({
             "token": invited.text(),
             "expires_ms": until_ms,
             "uses": invite.uses,
-        }));
+        }))
+    } else {
+        out.line(invited.text())
+    };
+    printed
+        .and_then(|()| out.flush())
+        .map_err(|failure| unheard(invited, until_ms, &failure))?;
+    if as_json {
+        return Ok(());
     }
-    out.line(invited.text())?;
-    out.flush()?;
     let machines = match invite.uses {
         1 => "one machine".to_owned(),
         uses => format!("{uses} machines"),
@@ -137,6 +147,25 @@ pub(super) fn show(invited: &Invited, as_json: bool, out: &mut Printer) -> Resul
     aside("on each new machine: outlast join < token, then: outlast up");
     aside("every member can read everything that the others measure");
     Ok(())
+}
+
+/// The invite is in the mesh and its token reached nobody: that is told, whoever went away.
+fn unheard(invited: &Invited, until_ms: i64, failure: &Failure) -> Failure {
+    let why = match failure.message.as_str() {
+        "" => "its reader went away",
+        message => message,
+    };
+    let id: String = invited
+        .token
+        .invite_id()
+        .to_string()
+        .chars()
+        .take(8)
+        .collect();
+    Failure::new(format!(
+        "the token of invite {id} was not written: {why}; it admits nobody and expires at {}, make another with `outlast invite`",
+        text::moment(until_ms)
+    ))
 }
 
 struct Mesh {

@@ -49,6 +49,7 @@ impl Daemon {
             Request::Join { token, name } => self.join(&token, &name).await,
             Request::Query(asked) => self.query(asked, answers).await,
             Request::Ticket => self.ticket(),
+            Request::Ping { node } => super::ping::ping(self.member()?, &node).await,
             Request::Isolate { on } => self.isolate(on),
             Request::Tally { cuts } => self.tally(cuts).await,
             Request::Taken => self.taken(),
@@ -257,7 +258,7 @@ impl Daemon {
     }
 }
 
-fn names(running: &Running) -> Names {
+pub(super) fn names(running: &Running) -> Names {
     let snapshot = running.mesh.snapshot();
     snapshot
         .members

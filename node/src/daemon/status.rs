@@ -97,16 +97,13 @@ fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {
 }
 
 fn with_backlog(peer: &PeerSnapshot, snapshot: &Snapshot, backlog_samples: u64) -> Value {
-    let via = peer
-        .via
-        .and_then(|via| snapshot.members.iter().find(|member| member.id == via));
     json!({
         "id": peer.id.to_string(),
         "name": peer.name,
         "address": peer.address,
         "state": peer.state.as_str(),
         "path": peer.path.as_str(),
-        "via": via.map(|member| &member.name),
+        "via": super::ping::via(peer, snapshot),
         "endpoint": peer.endpoint,
         // Of a way that is closed nobody knows the time.
         "rtt_ms": peer.rtt_ms.filter(|_| peer.path != Path::None),

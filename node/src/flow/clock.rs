@@ -71,9 +71,15 @@ pub(super) fn measured(offset_ms: i64, believed: bool, peers: &mut [i64]) -> Clo
 
 /// Whether a system clock that reads `wall_ms` is to be believed.
 pub(super) fn is_believed(run: &Path, wall_ms: i64) -> bool {
+    wall_ms >= RELEASED_MS && is_synchronised(run) != Some(false)
+}
+
+/// Whether the time service has set the clock. `None` = the one we know doesn't run.
+pub(crate) fn is_synchronised(run: &Path) -> Option<bool> {
     let timesync = run.join("systemd/timesync");
-    let unsynchronised = timesync.exists() && !timesync.join("synchronized").exists();
-    wall_ms >= RELEASED_MS && !unsynchronised
+    timesync
+        .exists()
+        .then(|| timesync.join("synchronized").exists())
 }
 
 /// This machine's clocks, read by the sampler alone.

@@ -21,6 +21,8 @@ mod stream;
 mod tests;
 mod wire;
 
+pub(crate) use clock::is_synchronised;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};

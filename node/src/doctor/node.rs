@@ -1,0 +1,155 @@
+//! The node that runs, or doesn't: its store, its peers, and what it wants to be read.
+
+use serde_json::Value;
+
+use super::Finding;
+use super::facts::{Facts, NodeFacts};
+use super::state::is_orphaned;
+use crate::text::{duration, visible};
+
+pub(super) fn runs(facts: &Facts) -> Finding {
+    const CHECK: &str = "node";
+    match &facts.node {
+        NodeFacts::Runs(status) if status["mesh"].is_null() => Finding::warn(
+            CHECK,
+            format!(
+                "runs (process {}) and belongs to no mesh yet",
+                status["node"]["pid"]
+            ),
+            "outlast init, or: outlast join < token",
+        ),
+        NodeFacts::Runs(status) => {
+            let name = |value: &Value| visible(value.as_str().unwrap_or("-")).into_owned();
+            let (node, mesh) = (name(&status["node"]["name"]), name(&status["mesh"]["name"]));
+            let up = duration(status["node"]["uptime_ms"].as_u64().unwrap_or(0));
+            if status["node"]["isolated"].as_bool() == Some(true) {
+                return Finding::warn(
+                    CHECK,
+                    format!("{node} runs isolated: every datagram is dropped"),
+                    "outlast isolate off",
+                );
+            }
+            Finding::ok(
+                CHECK,
+                format!(
+                    "{node} of mesh {mesh} runs since {up}, process {}",
+                    status["node"]["pid"]
+                ),
+            )
+        }
+        NodeFacts::Silent(why) => Finding::fail(
+            CHECK,
+            why.clone(),
+            "run this as the user who runs the node, or as root",
+        ),
+        NodeFacts::Absent if is_orphaned(facts) => Finding::fail(
+            CHECK,
+            format!(
+                "none answers, though a process holds {}/lock",
+                facts.state.path.display()
+            ),
+            "wait if it has just started; otherwise `fuser` names the process to stop",
+        ),
+        NodeFacts::Absent if facts.state.is_member => Finding::fail(
+            CHECK,
+            "not running, so this machine is not measured",
+            if facts.service.systemd && facts.service.installed {
+                "sudo systemctl start outlast"
+            } else {
+                "outlast up"
+            },
+        ),
+        NodeFacts::Absent => Finding::ok(CHECK, "not running, and no mesh to be in yet"),
+    }
+}
+
+/// What the store says of itself; without a node, what it has set aside.
+pub(super) fn store(facts: &Facts) -> Vec<Finding> {
+    const CHECK: &str = "store";
+    let mut findings = Vec::new();
+    if let NodeFacts::Runs(status) = &facts.node {
+        let health = status["store"]["health"].as_str().unwrap_or_default();
+        if !health.is_empty() {
+            findings.push(Finding::fail(
+                CHECK,
+                visible(health),
+                "see the disk above; the node writes again by itself once it can",
+            ));
+        }
+    }
+    let aside = &facts.state.quarantine;
+    if !aside.is_empty() {
+        let named: Vec<_> = aside.iter().map(|name| visible(name)).collect();
+        findings.push(Finding::warn(
+            CHECK,
+            format!(
+                "damaged and set aside: {}; the peers give back what was in there",
+                named.join(", ")
+            ),
+            format!(
+                "check the disk (dmesg), then remove {}/store/quarantine",
+                facts.state.path.display()
+            ),
+        ));
+    }
+    if findings.is_empty()
+        && matches!(&facts.node, NodeFacts::Runs(status) if !status["store"].is_null())
+    {
+        findings.push(Finding::ok(CHECK, "healthy"));
+    }
+    findings
+}
+
+pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
+    const CHECK: &str = "peers";
+    let NodeFacts::Runs(status) = &facts.node else {
+        return Vec::new();
+    };
+    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    let away: Vec<_> = peers
+        .iter()
+        .filter(|peer| matches!(peer["state"].as_str(), Some("down" | "suspect")))
+        .collect();
+    if away.is_empty() && !peers.is_empty() {
+        return vec![Finding::ok(
+            CHECK,
+            format!("{} of {} in reach", peers.len(), peers.len()),
+        )];
+    }
+    let finding = |peer: &&Value| {
+        let name = visible(peer["name"].as_str().unwrap_or("-")).into_owned();
+        let heard = match peer["last_heard_ms"].as_i64() {
+            Some(at) => format!(
+                "last heard {} ago",
+                duration(u64::try_from(facts.now_ms - at).unwrap_or(0))
+            ),
+            None => "not heard since this node started".to_owned(),
+        };
+        Finding::warn(
+            CHECK,
+            format!("{name} is out of reach, {heard}"),
+            format!("on {name}: outlast doctor"),
+        )
+    };
+    away.iter().map(finding).collect()
+}
+
+/// What the node itself wants a person to read, except what other checks say.
+pub(super) fn notices(facts: &Facts) -> Vec<Finding> {
+    let NodeFacts::Runs(status) = &facts.node else {
+        return Vec::new();
+    };
+    if status["mesh"].is_null() {
+        return Vec::new();
+    }
+    let health = status["store"]["health"].as_str().unwrap_or_default();
+    let notices = status["notices"].as_array().into_iter().flatten();
+    notices
+        .filter_map(Value::as_str)
+        .filter(|notice| *notice != health)
+        .map(|notice| Finding {
+            mend: None,
+            ..Finding::warn("notice", visible(notice), "")
+        })
+        .collect()
+}
