@@ -60,7 +60,7 @@ fn nobody_is_asked_who_can_t_answer_and_questions_are_bounded() {
     let mut world = World::new(2);
     let (me, them, now) = (world.nodes[0].me(), world.nodes[1].me(), world.now);
     let stranger = NodeKey::from_seed(&[99; 32]).id();
-    let mut ask = |world: &mut World, whom| {
+    let ask = |world: &mut World, whom| {
         let now = world.now;
         world.nodes[0].handle_ping(whom, now)
     };
