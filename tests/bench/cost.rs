@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use outlast_tests::World;
+use outlast_tests::{Usage, World};
 
 use crate::OUTLAST;
 
@@ -17,9 +17,6 @@ const WATCHED: Duration = Duration::from_secs(60);
 
 /// How long everything runs first, so that start-up isn't counted.
 const SETTLING: Duration = Duration::from_secs(20);
-
-/// Clock ticks a second in /proc/PID/stat: 100 on every Linux architecture we build for.
-const TICKS: f64 = 100.0;
 
 pub(crate) fn measure() {
     let mut world = World::on_loopback(OUTLAST);
@@ -42,7 +39,7 @@ pub(crate) fn measure() {
     for (name, (before, after)) in names.iter().zip(before.iter().zip(&after)) {
         println!(
             "{name:30} {:16.2} {:14.1} {:12.1}",
-            (after.cpu_ticks - before.cpu_ticks) / TICKS / seconds * 100.0,
+            (after.cpu_s - before.cpu_s) / seconds * 100.0,
             after.resident_bytes / 1_048_576.0,
             (after.wakeups - before.wakeups) / seconds,
         );
@@ -52,44 +49,6 @@ pub(crate) fn measure() {
         "series held: {series}; samples a scrape of node_exporter: {}",
         exporter.samples()
     );
-}
-
-/// What a process has used since its start.
-struct Usage {
-    cpu_ticks: f64,
-    resident_bytes: f64,
-    wakeups: f64,
-}
-
-impl Usage {
-    fn of(pid: u32) -> Self {
-        let stat = read(&format!("/proc/{pid}/stat"));
-        // The name may hold spaces; fields are counted after its closing bracket.
-        let fields: Vec<_> = stat[stat.rfind(')').expect("a name") + 2..]
-            .split(' ')
-            .collect();
-        let number = |index: usize| fields[index].parse::<f64>().expect("a number");
-        let resident_pages = number(21);
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
-        let wakeups = tasks
-            .flatten()
-            .map(|task| voluntary_switches(&task.path()))
-            .sum();
-        Self {
-            cpu_ticks: number(11) + number(12),
-            resident_bytes: resident_pages * rustix::param::page_size() as f64,
-            wakeups,
-        }
-    }
-}
-
-fn voluntary_switches(task: &std::path::Path) -> f64 {
-    let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    line.and_then(|count| count.trim().parse().ok())
-        .unwrap_or_default()
 }
 
 /// node_exporter with its default collectors, and a thread that scrapes it each second.
@@ -151,8 +110,4 @@ fn scrape(address: &str) -> std::io::Result<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use outlast_tests::World;
+use outlast_tests::{Traffic, World};
 
 use crate::OUTLAST;
 
@@ -36,30 +36,4 @@ pub(crate) fn measure() {
         both_peers / 2.0,
         packets / 2.0
     );
-}
-
-/// What crossed a node's one network interface.
-struct Traffic {
-    bytes: f64,
-    packets: f64,
-}
-
-impl Traffic {
-    /// Read through the process's own view, so that its namespace is the one counted.
-    fn of(pid: u32) -> Self {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).expect("net/dev");
-        let line = text
-            .lines()
-            .find(|line| line.trim_start().starts_with("eth0:"));
-        let fields: Vec<f64> = line
-            .expect("the node's interface")
-            .split_whitespace()
-            .skip(1)
-            .map(|field| field.parse().expect("a count"))
-            .collect();
-        Self {
-            bytes: fields[0] + fields[8],
-            packets: fields[1] + fields[9],
-        }
-    }
 }

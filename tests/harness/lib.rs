@@ -2,17 +2,21 @@
 //! killed and asked what they hold.
 //!
 //! `net` makes the namespaces and cuts links, `world` starts and stops nodes, `ledger` compares
-//! what two nodes answer, row by row.
+//! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
 
+pub mod control;
 pub mod ledger;
 pub mod net;
 pub mod recording;
+pub mod usage;
 pub mod world;
 
+pub use control::{Control, Rows};
 pub use ledger::Ledger;
 pub use net::Net;
+pub use usage::{Traffic, Usage};
 pub use world::{Node, World};
 
 use std::time::{Duration, Instant};

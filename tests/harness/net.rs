@@ -41,29 +41,20 @@ impl Net {
             "netns", &switch,
         ]);
         ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-        ip(&[
-            "-n",
-            &namespace,
-            "addr",
-            "add",
-            &format!("10.77.0.{number}/24"),
-            "dev",
-            "eth0",
-        ]);
-        ip(&[
-            "-n",
-            &namespace,
-            "addr",
-            "add",
-            &format!("fd77::{number}/64"),
-            "dev",
-            "eth0",
-            "nodad",
-        ]);
+        address(&namespace, number);
         ip(&["-n", &namespace, "link", "set", "lo", "up"]);
         ip(&["-n", &namespace, "link", "set", "eth0", "up"]);
         self.hosts.push(host.to_owned());
         namespace
+    }
+
+    /// Gives the host other addresses, 10.77.0.N and fd77::N, and takes those it had away.
+    pub fn move_to(&self, host: &str, number: usize) {
+        let namespace = self.namespace(host);
+        ip(&[
+            "-n", &namespace, "addr", "flush", "dev", "eth0", "scope", "global",
+        ]);
+        address(&namespace, number);
     }
 
     /// Pulls the host's cable.
@@ -92,6 +83,12 @@ impl Drop for Net {
         }
         remove(&self.switch());
     }
+}
+
+fn address(namespace: &str, number: usize) {
+    let (four, six) = (format!("10.77.0.{number}/24"), format!("fd77::{number}/64"));
+    ip(&["-n", namespace, "addr", "add", &four, "dev", "eth0"]);
+    ip(&["-n", namespace, "addr", "add", &six, "dev", "eth0", "nodad"]);
 }
 
 fn port(host: &str) -> String {

@@ -137,6 +137,14 @@ impl Node {
 
     /// Starts the daemon with more flags.
     pub fn up_with(&mut self, flags: &[&str]) {
+        self.start(flags);
+        wait_for("the control socket", Duration::from_secs(20), || {
+            self.try_run(&["status", "--json"], "").map(drop)
+        });
+    }
+
+    /// Starts the daemon and doesn't wait for it.
+    pub fn start(&mut self, flags: &[&str]) {
         assert!(self.child.is_none(), "{} is up already", self.name);
         self.starts += 1;
         let log = File::options()
@@ -157,9 +165,6 @@ impl Node {
             .stdout(Stdio::null())
             .stderr(log);
         self.child = Some(command.spawn().expect("start the daemon"));
-        wait_for("the control socket", Duration::from_secs(20), || {
-            self.try_run(&["status", "--json"], "").map(drop)
-        });
     }
 
     /// Ends the process as a power cut would: no goodbye, no flush.
