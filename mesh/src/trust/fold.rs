@@ -26,6 +26,10 @@ use crate::{
 /// How far a sponsor's clock may be off the admin's for its Witness to count, before and after.
 pub const GRACE: Duration = Duration::from_mins(5);
 
+/// Joins that admit nobody any more and count all the same, of each invite: enough to show who
+/// passed a token on. A member that holds a token's secret could make them without end.
+const MAX_SURPLUS: usize = 16;
+
 /// What a fold gives: the state, and the statements it rests on.
 #[derive(Debug)]
 pub(super) struct Folded {
@@ -34,6 +38,8 @@ pub(super) struct Folded {
     /// The authors, each after who admitted it.
     pub(super) order: Vec<[u8; 32]>,
     pub(super) root: [u8; 32],
+    /// The authors whose logs are at their quota, and how far what counts of them reaches.
+    pub(super) full: BTreeMap<[u8; 32], u32>,
 }
 
 /// What counts of one author.
@@ -89,6 +95,9 @@ struct Fold<'a> {
     frozen: BTreeMap<[u8; 32], Frozen>,
     /// Joins that a member vouched for, admitted or not.
     vouched: BTreeSet<StatementId>,
+    /// Joins beyond its uses that count of each invite.
+    surplus: BTreeMap<StatementId, usize>,
+    full: BTreeMap<[u8; 32], u32>,
     names: BTreeSet<String>,
     order: Vec<[u8; 32]>,
     state: State,
@@ -96,10 +105,12 @@ struct Fold<'a> {
 
 impl<'a> Fold<'a> {
     fn new(mesh: MeshId, authors: &'a BTreeMap<[u8; 32], Authored>) -> Self {
-        let connected: BTreeMap<_, _> = authors
-            .iter()
-            .map(|(author, authored)| (*author, authored.connected()))
-            .collect();
+        let (mut connected, mut full) = (BTreeMap::new(), BTreeMap::new());
+        for (author, authored) in authors {
+            let (log, cut) = authored.connected();
+            connected.insert(*author, log);
+            full.extend(cut.map(|seq| (*author, seq)));
+        }
         let frozen = connected
             .iter()
             .filter_map(|(author, log)| Some((*author, first_fork(log)?)))
@@ -109,6 +120,8 @@ impl<'a> Fold<'a> {
             connected,
             frozen,
             vouched: BTreeSet::new(),
+            surplus: BTreeMap::new(),
+            full,
             names: BTreeSet::new(),
             order: Vec::new(),
             state: State {
@@ -205,8 +218,19 @@ impl<'a> Fold<'a> {
         {
             return;
         }
-        let first_time = self.vouched.insert(entry.id);
-        if !first_time || self.state.members.contains_key(&node) {
+        if self.vouched.contains(&entry.id) {
+            return;
+        }
+        let known = self.state.members.contains_key(&node);
+        if known || invite.used.len() >= usize::from(invite.invite.uses) {
+            let surplus = self.surplus.entry(join.invite).or_default();
+            if *surplus >= MAX_SURPLUS {
+                return;
+            }
+            *surplus += 1;
+        }
+        self.vouched.insert(entry.id);
+        if known {
             return;
         }
         if invite.used.len() < usize::from(invite.invite.uses) {
@@ -307,6 +331,7 @@ impl<'a> Fold<'a> {
             counted,
             order: self.order,
             root,
+            full: self.full,
         }
     }
 }

@@ -24,6 +24,10 @@ use crate::id::{MeshId, StatementId, hash};
 /// Statements one author's log may hold. A sponsor of 10,000 nodes fits; who says more is refused,
 /// whatever the order, so that all holders refuse the same.
 pub const MAX_LOG: u32 = 16_384;
+/// Bytes of bodies that count of one author's log: 11,000 Witnesses fit. What goes beyond is held
+/// as little as a stranger's words, and refused once the author is known to be over it. The start
+/// of a log counts whatever comes later, so that all holders cut it at the same place.
+pub const MAX_LOG_BYTES: usize = 1 << 20;
 /// Statements that do not count (yet) and are kept all the same, because what they rest on may
 /// still come: a Join before its Witness, a log with a hole, a stranger's. Over it the oldest
 /// quarter goes, 4 MiB at most are held; a holder of something that counts offers it again.
@@ -52,7 +56,20 @@ pub struct Statements {
     authors: BTreeMap<[u8; 32], Authored>,
     /// What came since it was last looked through for what counts, oldest first.
     waiting: VecDeque<Arc<Entry>>,
+    /// How far the logs reach that are at their quota. More statements only move this down.
+    full: BTreeMap<[u8; 32], u32>,
     folded: OnceLock<Arc<Folded>>,
+}
+
+/// A statement that was found good and is not held yet.
+#[derive(Debug)]
+pub(crate) struct Checked(Arc<Entry>);
+
+impl Checked {
+    /// Whether it replaces what its author said before.
+    pub(crate) fn is_note(&self) -> bool {
+        matches!(self.0.place, Place::Note { .. })
+    }
 }
 
 /// What is held of one author.
@@ -104,6 +121,7 @@ impl Statements {
             mesh,
             authors: BTreeMap::new(),
             waiting: VecDeque::new(),
+            full: BTreeMap::new(),
             folded: OnceLock::new(),
         }
     }
@@ -116,6 +134,13 @@ impl Statements {
 
     /// Takes one statement in; `false` when it is held already, or something newer is.
     pub fn insert(&mut self, statement: Statement) -> Result<bool, Refusal> {
+        let checked = self.check(statement)?;
+        Ok(checked.map(|checked| self.take(checked)).is_some())
+    }
+
+    /// Checks one statement, its signature last. `None` when it is held already, or something
+    /// newer is.
+    pub(crate) fn check(&self, statement: Statement) -> Result<Option<Checked>, Refusal> {
         if statement.body.len() > MAX_BODY {
             return Err(Refusal::TooLong {
                 len: statement.body.len(),
@@ -126,42 +151,60 @@ impl Statements {
         if statement.kind == kind::GENESIS && id.0 != self.mesh.0 {
             return Err(Refusal::Foreign(MeshId(id.0)));
         }
-        if let Place::Log(header) = place
-            && header.seq > MAX_LOG
-        {
-            return Err(Refusal::Quota {
-                seq: header.seq,
-                limit: MAX_LOG,
-            });
-        }
-        let author = statement.author;
-        if self
-            .authors
-            .get(&author)
-            .is_some_and(|authored| !authored.wants(&id, place, statement.kind))
-        {
-            return Ok(false);
+        let authored = self.authors.get(&statement.author);
+        if authored.is_some_and(|authored| !authored.wants(&id, place, statement.kind)) {
+            return Ok(None);
         }
         if !statement.is_signed(&self.mesh) {
             return Err(Refusal::Signature {
                 kind: statement.kind,
             });
         }
-        let entry = Arc::new(Entry {
+        // Last, because it accuses the author, who must have signed it.
+        let limit = self.full.get(&statement.author).copied();
+        let limit = limit.unwrap_or(MAX_LOG).min(MAX_LOG);
+        if let Place::Log(header) = place
+            && header.seq > limit
+        {
+            return Err(Refusal::Quota {
+                seq: header.seq,
+                limit,
+            });
+        }
+        Ok(Some(Checked(Arc::new(Entry {
             id,
             place,
             payload,
             statement,
             invite_signed: OnceLock::new(),
-        });
+        }))))
+    }
+
+    /// Takes a checked statement in, and gives it back as it is kept.
+    pub(crate) fn take(&mut self, checked: Checked) -> Statement {
+        let entry = checked.0;
+        let statement = entry.statement.clone();
         self.authors
-            .entry(author)
+            .entry(statement.author)
             .or_default()
             .take(Arc::clone(&entry));
-        self.folded = OnceLock::new();
+        if let Some(folded) = self.folded.take() {
+            self.full.extend(folded.full.iter());
+        }
         self.waiting.push_back(entry);
         self.bound_waiting();
-        Ok(true)
+        statement
+    }
+
+    /// Whether a held statement counts, by what else is held.
+    pub(crate) fn counts(&self, statement: &Statement) -> bool {
+        let Some(counted) = self.folded().counted.get(&statement.author) else {
+            return false;
+        };
+        let id = statement.id(&self.mesh);
+        // What was asked about last came last.
+        let mut entries = counted.log.iter().rev().chain(counted.all());
+        entries.any(|entry| entry.id == id)
     }
 
     /// What the set means.
@@ -276,13 +319,19 @@ impl Statements {
             .collect()
     }
 
+    /// Whether nothing came since the last fold.
+    #[cfg(test)]
+    pub(crate) fn is_folded(&self) -> bool {
+        self.folded.get().is_some()
+    }
+
     fn folded(&self) -> &Folded {
         self.folded
             .get_or_init(|| Arc::new(fold(self.mesh, &self.authors)))
     }
 
     fn last(&self, author: &[u8; 32]) -> Option<(u32, &Arc<Entry>)> {
-        let log = self.authors.get(author)?.connected();
+        let (log, _cut) = self.authors.get(author)?.connected();
         let (seq, rivals) = log.into_iter().next_back()?;
         Some((seq, rivals.into_iter().next()?))
     }
@@ -309,10 +358,10 @@ impl Statements {
 }
 
 impl Authored {
-    /// The log as far as it goes without a hole: at each seq the statements, ordered by id, whose
-    /// predecessor is there too.
-    pub(super) fn connected(&self) -> BTreeMap<u32, Vec<&Arc<Entry>>> {
-        let mut log = BTreeMap::new();
+    /// The log as far as it goes without a hole and within its bytes: at each seq the statements,
+    /// ordered by id, whose predecessor is there too. Second, where the bytes cut it off.
+    pub(super) fn connected(&self) -> (BTreeMap<u32, Vec<&Arc<Entry>>>, Option<u32>) {
+        let (mut log, mut bytes) = (BTreeMap::new(), 0);
         let mut before = vec![[0; 32]];
         for (expected, (seq, rivals)) in (1..).zip(&self.log) {
             let linked = rivals.iter().filter(|entry| before.contains(&entry.prev()));
@@ -320,10 +369,17 @@ impl Authored {
             if *seq != expected || linked.is_empty() {
                 break;
             }
+            bytes += linked
+                .iter()
+                .map(|entry| entry.statement.body.len())
+                .sum::<usize>();
+            if bytes > MAX_LOG_BYTES {
+                return (log, Some(seq - 1));
+            }
             before = linked.iter().map(|entry| entry.id.0).collect();
             log.insert(*seq, linked);
         }
-        log
+        (log, None)
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {

@@ -31,7 +31,7 @@ mod scene;
 pub use fold::GRACE;
 pub use invite::{InviteError, InviteSeed, InviteTerms, found, issue_invite};
 pub use join::{JoinRefusal, author_join, witness};
-pub use log::{AuthorHead, MAX_LOG, MAX_WAITING, Statements};
+pub use log::{AuthorHead, MAX_LOG, MAX_LOG_BYTES, MAX_WAITING, Statements};
 pub use payload::{
     CRITICAL, Endpoint, EndpointKind, Genesis, Invite, Join, LogHeader, MAX_ENDPOINTS, MAX_NAME,
     MAX_VERSION, NodeInfo, Witness, is_name, kind,

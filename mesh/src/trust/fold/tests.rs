@@ -124,6 +124,30 @@ fn of_two_uses_the_earliest_witness_wins_and_the_other_shows() {
 }
 
 #[test]
+fn a_member_that_keeps_its_token_s_secret_cannot_fill_the_mesh_with_joins() {
+    let mut scene = Scene::founded();
+    scene.admit(1, START);
+    let token = scene.token(terms(), START);
+    scene.join(&token, 2, 0, START).unwrap();
+    for number in 10..90 {
+        let join = forged_join(&scene, &token, number, &format!("n{number}"));
+        let witness = Witness {
+            join: scene.id_of(&join),
+        };
+        let at_ms = START + u64::from(number);
+        let vouched = scene.logged(&node(1), kind::WITNESS, &witness, at_ms);
+        scene.held.insert(join).unwrap();
+        scene.held.insert(vouched).unwrap();
+    }
+
+    let state = scene.held.state();
+    assert_eq!(state.members.len(), 3);
+    assert_eq!(state.conflicts.len(), MAX_SURPLUS);
+    let joins = scene.held.iter().filter(|s| s.kind == kind::JOIN);
+    assert_eq!(joins.count(), 2 + MAX_SURPLUS);
+}
+
+#[test]
 fn an_invite_admits_the_first_as_many_as_it_says() {
     let mut scene = Scene::founded();
     for sponsor in 1..=3 {

@@ -69,6 +69,42 @@ fn an_author_s_log_is_bounded() {
 }
 
 #[test]
+fn an_author_s_log_counts_up_to_its_bytes_whatever_the_order() {
+    let mut scene = Scene::founded();
+    scene.admit(1, START);
+    let mut chain = Vec::new();
+    let (mut seq, mut prev) = (1, [0; 32]);
+    while chain.len() * 900 < MAX_LOG_BYTES + 20_000 {
+        let hlc = (START << 16) + u64::from(seq);
+        let header = LogHeader { seq, prev, hlc };
+        let statement = scene.placed(&node(1), 10, header, &vec![7_u8; 850]);
+        prev = scene.id_of(&statement).0;
+        seq += 1;
+        chain.push(statement);
+    }
+    let before = scene.held.clone();
+    let (mut forth, mut back) = (before.clone(), before);
+    let mut refused = 0;
+    for statement in &chain {
+        let _folded = forth.state();
+        let outcome = forth.insert(statement.clone());
+        refused += usize::from(matches!(outcome, Err(Refusal::Quota { .. })));
+    }
+    for statement in chain.iter().rev() {
+        back.insert(statement.clone()).unwrap();
+    }
+
+    let bytes = |held: &Statements| -> usize {
+        let ours = held.iter().filter(|s| s.author == node(1).public());
+        ours.map(|statement| statement.body.len()).sum()
+    };
+    assert!(refused > 10, "{refused} refused");
+    assert_eq!(forth.root(), back.root());
+    assert!((MAX_LOG_BYTES - 1_000..=MAX_LOG_BYTES + 1_000).contains(&bytes(&forth)));
+    assert_eq!(forth.state().members.len(), 2);
+}
+
+#[test]
 fn strangers_cannot_fill_memory_nor_push_members_out() {
     let mut scene = Scene::founded();
     scene.admit(1, START);
