@@ -24,6 +24,10 @@ pub mod error;
 pub mod id;
 pub mod snapshot;
 
+mod allowance;
+mod quota;
+mod reckoning;
+
 pub mod trust;
 pub mod tunnel;
 mod wire;
@@ -38,11 +42,13 @@ mod time;
 
 pub mod io;
 
+pub use allowance::Allowance;
 pub use config::{Identity, MeshConfig};
 pub use error::{JoinError, PingError, PublishError, SendError, StartError, StreamError};
 pub use id::{MeshId, NodeId, StatementId, overlay_address};
 pub use io::journal::Journal;
 pub use io::{Event, Mesh, join};
+pub use reckoning::{Reckoning, Refused, Tally};
 pub use snapshot::{Counters, MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot};
 pub use tunnel::keys::{AdminKey, KeyError, NodeKey, TunnelKey, TunnelPublic, verify};
 pub use wire::MAX_MESSAGE;

@@ -1,10 +1,10 @@
 //! One member of the mesh, as a pure state machine: datagrams, messages and time go in;
 //! datagrams, events, statements to store and the next deadline come out.
 //!
-//! The shell in `io` owns one `Node`, calls a `handle_…`, then drains `poll_journal`,
-//! `poll_transmit` and `poll_event`. Invariants: no path, liveness or queue moves but by
-//! authenticated data; what a datagram of an unconfirmed source brings about is one answer to it,
-//! no longer than itself; application frames pass only between both greetings and the loss of the
+//! The shell in `io` owns one `Node`, calls `handle_…` for all that came, `conclude` once, then
+//! drains `poll_journal`, `poll_transmit` and `poll_event`. Invariants: no path, liveness or queue
+//! moves but by authenticated data; what a datagram of an unconfirmed source brings about is one
+//! answer to it, no longer than itself; application frames pass only between both greetings and the loss of the
 //! peer; what was said here is durable before it leaves (`owes_write`, `poll_journal`); a member is
 //! never forgotten because it is silent. Absent: sockets, clocks, files; streams (`io::quic`)
 //! are datagrams here.
@@ -14,6 +14,7 @@ mod guests;
 pub(crate) mod members;
 mod messages;
 mod ping;
+mod statements;
 mod timers;
 mod view;
 
@@ -35,6 +36,8 @@ use crate::config::Identity;
 use crate::error::SendError;
 use crate::id::{MeshId, NodeId, overlay_address};
 use crate::peer::Peer;
+use crate::quota::Quota;
+use crate::reckoning::{Offence, Reckoning};
 use crate::snapshot::Counters;
 use crate::time::Now;
 use crate::trust::{Endpoint, Refusal, State, Statement, Statements};
@@ -121,6 +124,9 @@ pub(crate) struct Node {
     table: Table,
     statements: Statements,
     state: Arc<State>,
+    /// Digest of what counts, as of the last `conclude`.
+    root: [u8; 32],
+    inbox: statements::Inbox,
     own: members::OwnInfo,
     peers: BTreeMap<NodeId, Peer>,
     desk: Desk,
@@ -133,6 +139,7 @@ pub(crate) struct Node {
     /// Whether the journal holds something that was said here.
     owes_write: bool,
     counters: Counters,
+    reckoning: Reckoning<Offence>,
     notices: BTreeMap<String, String>,
     isolated: bool,
     started: Instant,
@@ -152,6 +159,7 @@ impl Node {
         let me = config.identity.node.id();
         let mesh = config.statements.mesh();
         let state = config.statements.state();
+        let root = config.statements.root();
         let mut node = Self {
             gate: Gate::new(&secret),
             secret,
@@ -166,6 +174,8 @@ impl Node {
             statements: config.statements,
             own: members::OwnInfo::new(config.endpoints),
             state,
+            root,
+            inbox: statements::Inbox::default(),
             peers: BTreeMap::new(),
             desk: Desk::default(),
             asked: ping::Asked::default(),
@@ -175,6 +185,7 @@ impl Node {
             journal: Vec::new(),
             owes_write: false,
             counters: Counters::default(),
+            reckoning: Reckoning::default(),
             notices: BTreeMap::new(),
             isolated: false,
             started: now.mono,
@@ -265,7 +276,7 @@ impl Node {
 
     /// Takes a statement from this node's owner: stored first, then told to every live peer.
     pub(crate) fn handle_publish(&mut self, statement: Statement, now: Now) -> Result<(), Refusal> {
-        self.take_statements(vec![statement], None, now).1
+        self.take_statements(vec![statement], now).1
     }
 
     /// Drops every datagram, both ways, while on.
@@ -284,6 +295,7 @@ impl Node {
 
     /// The next datagram to send.
     pub(crate) fn poll_transmit(&mut self, now: Now) -> Option<Transmit> {
+        self.conclude(now);
         self.flush_payloads(now);
         if self.isolated {
             for _ in 0..self.outgoing.len() {
@@ -426,6 +438,27 @@ impl Node {
         self.drop_one(reason);
     }
 
+    /// Counts more stream connections than are kept, which the shell sees.
+    pub(crate) fn blame_connections(&mut self, peer: NodeId, now: Now) {
+        self.blame(peer, Offence::Connections, now);
+    }
+
+    /// Names whoever is at fault. This node itself never is: what is said in its name by others is
+    /// theirs, and a disk from yesterday is no lie.
+    fn blame(&mut self, culprit: NodeId, what: Offence, now: Now) {
+        if culprit != self.me {
+            tracing::debug!(peer = %culprit.short(), what = what.as_str(), "refused");
+            self.reckoning.note(culprit, what, now.wall_ms());
+        }
+    }
+
+    /// Whether a peer's budget allows something; nobody has no budget.
+    fn grants(&mut self, peer: NodeId, take: impl FnOnce(&mut Quota) -> bool) -> bool {
+        self.peers
+            .get_mut(&peer)
+            .is_some_and(|peer| take(&mut peer.quota))
+    }
+
     fn drop_one(&mut self, reason: &'static str) {
         tracing::trace!(reason, "dropped");
         *self.counters.dropped.entry(reason).or_default() += 1;
@@ -433,7 +466,7 @@ impl Node {
 
     /// Greets a peer in its session.
     fn greet(&mut self, to: NodeId, now: Now) {
-        let root = self.statements.root();
+        let root = self.root;
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };

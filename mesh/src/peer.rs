@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::id::NodeId;
 use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
+use crate::quota::Quota;
 use crate::snapshot::PeerState;
 use crate::spread::liveness::Liveness;
 use crate::spread::sync::Sync;
@@ -39,6 +40,7 @@ pub(crate) struct Peer {
     pub(crate) liveness: Liveness,
     pub(crate) greeting: Greeting,
     pub(crate) sync: Sync,
+    pub(crate) quota: Quota,
     /// Whether both greetings were heard and the peer was not lost since.
     pub(crate) connected: bool,
     /// Frames that leave with the next datagram.
@@ -98,6 +100,7 @@ impl Peer {
             liveness: Liveness::default(),
             greeting: Greeting::default(),
             sync: Sync::default(),
+            quota: Quota::default(),
             connected: false,
             payload: Vec::new(),
             traffic: Traffic::default(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::id::{MeshId, NodeId};
+use crate::reckoning::Refused;
 
 /// The mesh as this node sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerSnapshot>,
     /// Traffic and what was dropped since the start.
     pub counters: Counters,
+    /// What members did that was refused, by culprit.
+    pub refused: Vec<Refused>,
     /// Sentences a person should read, such as a clock that went back.
     pub notices: Vec<String>,
 }

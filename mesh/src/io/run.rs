@@ -354,6 +354,7 @@ impl Shell {
     }
 
     fn drain(&mut self) {
+        self.node.conclude(now());
         self.write_journal();
         self.transmit();
         self.take_events();
@@ -463,6 +464,9 @@ impl Shell {
         let now = now();
         if !self.changed && now.mono < self.due.snapshot {
             return;
+        }
+        for peer in self.connections.take_excess() {
+            self.node.blame_connections(peer, now);
         }
         self.changed = false;
         self.due.snapshot = now.mono + SNAPSHOT_EVERY;

@@ -2,7 +2,8 @@
 //!
 //! `open` hands out a stream, connecting first where needed; streams the peers open become
 //! events. Two connections opened at the same moment both work; the later one is used for new
-//! streams and the other runs out after its idle time. Absent: how datagrams get there.
+//! streams and the other runs out after its idle time. Of `MOST_CONNECTIONS` with one peer one more
+//! closes the oldest, and is counted. Absent: how datagrams get there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +21,19 @@ use crate::id::NodeId;
 /// How long a connection may take: a peer that is connected answers within a few round trips.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// Connections with one peer at a time: one of each side, and as many that are running out.
+const MOST_CONNECTIONS: usize = 4;
+
+/// Peers with too many connections that are remembered until they are named.
+const MOST_EXCESS: usize = 256;
+
 /// The connections.
 #[derive(Clone)]
 pub(crate) struct Connections {
     streams: Streams,
-    cached: Arc<Mutex<BTreeMap<NodeId, Connection>>>,
+    /// Those of each peer, the latest last.
+    cached: Arc<Mutex<BTreeMap<NodeId, Vec<Connection>>>>,
+    excess: Arc<Mutex<Vec<NodeId>>>,
     connecting: Arc<Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<()>>>>>,
     events: mpsc::Sender<Event>,
     stop: CancellationToken,
@@ -40,6 +49,7 @@ impl Connections {
         let connections = Self {
             streams,
             cached: Arc::default(),
+            excess: Arc::default(),
             connecting: Arc::default(),
             events,
             stop,
@@ -63,8 +73,8 @@ impl Connections {
 
     /// Closes the connection to somebody who is gone.
     pub(crate) fn close(&self, peer: NodeId) {
-        let connection = self.lock().remove(&peer);
-        if let Some(connection) = connection {
+        let connections = self.lock().remove(&peer);
+        for connection in connections.into_iter().flatten() {
             connection.close(0_u32.into(), b"disconnected");
         }
         lock(&self.connecting).remove(&peer);
@@ -74,6 +84,11 @@ impl Connections {
     pub(crate) fn close_all(&self) {
         self.streams.close();
         self.lock().clear();
+    }
+
+    /// Who opened more connections than are kept since this was asked last, once for each.
+    pub(crate) fn take_excess(&self) -> Vec<NodeId> {
+        std::mem::take(&mut lock(&self.excess))
     }
 
     /// Connects, one attempt at a time for each peer.
@@ -107,7 +122,7 @@ impl Connections {
 
     /// Caches a connection and passes on the streams its other side opens.
     fn keep(&self, peer: NodeId, connection: Connection) {
-        self.lock().insert(peer, connection.clone());
+        self.remember(peer, connection.clone());
         let (events, stop) = (self.events.clone(), self.stop.clone());
         tokio::spawn(async move {
             loop {
@@ -130,12 +145,26 @@ impl Connections {
         });
     }
 
+    fn remember(&self, peer: NodeId, connection: Connection) {
+        let mut cached = self.lock();
+        let open = cached.entry(peer).or_default();
+        open.retain(|connection| connection.close_reason().is_none());
+        open.push(connection);
+        if open.len() > MOST_CONNECTIONS {
+            open.remove(0).close(0_u32.into(), b"too many");
+            let mut excess = lock(&self.excess);
+            if excess.len() < MOST_EXCESS {
+                excess.push(peer);
+            }
+        }
+    }
+
     fn cached(&self, peer: NodeId) -> Option<Connection> {
-        let connection = self.lock().get(&peer).cloned()?;
+        let connection = self.lock().get(&peer)?.last().cloned()?;
         connection.close_reason().is_none().then_some(connection)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Connection>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Vec<Connection>>> {
         lock(&self.cached)
     }
 }

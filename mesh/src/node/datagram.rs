@@ -15,6 +15,7 @@ use crate::id::NodeId;
 use crate::path;
 use crate::path::candidates::MOST_OF_A_KIND;
 use crate::peer::Peer;
+use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Kind, Opened, Session, Verdict};
@@ -165,10 +166,12 @@ impl Node {
     /// A decrypted packet: the source must be this very peer, the destination us.
     fn inner(&mut self, id: NodeId, from: SocketAddr, bytes: &[u8], now: Now) {
         let Some(packet) = packet::parse(bytes) else {
-            return self.drop_one("inner packet malformed");
+            self.drop_one("inner packet malformed");
+            return self.blame(id, Offence::Malformed, now);
         };
         if self.table.by_address(packet.source) != Some(id) {
-            return self.drop_one("inner source spoofed");
+            self.drop_one("inner source spoofed");
+            return self.blame(id, Offence::Spoofed, now);
         }
         if packet.destination != self.address {
             return self.drop_one("inner destination not us");
@@ -176,6 +179,10 @@ impl Node {
         match packet.destination_port {
             MESSAGE_PORT => self.frames(id, from, packet.payload, now),
             STREAM_PORT if self.peers.get(&id).is_some_and(|peer| peer.connected) => {
+                if !self.grants(id, |quota| quota.packets.take(1.0, now.mono)) {
+                    self.drop_one("stream packets too many");
+                    return self.blame(id, Offence::StreamPackets, now);
+                }
                 let bytes = bytes::Bytes::copy_from_slice(packet.payload);
                 self.emit(NodeEvent::StreamPacket {
                     from: packet.source,
@@ -299,7 +306,14 @@ impl Node {
             vec![address]
         } else {
             peer.dial.attempted(now.mono, &mut self.random);
-            peer.candidates.attempt(now.mono)
+            let mut targets = peer.candidates.attempt(now.mono);
+            let (candidates, quota) = (&peer.candidates, &mut peer.quota);
+            // Its owner may have published somebody else's addresses.
+            targets.retain(|address| {
+                let known = candidates.worked_addresses().any(|known| known == *address);
+                known || quota.dials.take(1.0, now.mono)
+            });
+            targets
         };
         peer.initiated_to.clone_from(&targets);
         if targets.is_empty() {

@@ -121,7 +121,7 @@ impl Node {
             Ok(Some(witness)) => vec![join.clone(), witness, info.clone()],
             Err(refusal) => return self.refuse(number, &refusal.to_string()),
         };
-        let (_new, taken) = self.take_statements(vouched, None, now);
+        let (_new, taken) = self.take_statements(vouched, now);
         if let Err(refusal) = taken {
             return self.refuse(number, &refusal.to_string());
         }
@@ -135,7 +135,7 @@ impl Node {
         if let Some(guest) = self.desk.guest(number) {
             guest.admitted = true;
         }
-        let root = self.statements.root();
+        let root = self.root;
         self.answer(
             number,
             vec![(kind::ADMITTED, message::encode(&Admitted { root }))],
@@ -158,7 +158,7 @@ impl Node {
             .into_iter()
             .map(|body| (kind::STATEMENTS, body))
             .collect();
-        let root = sync::root_only(self.statements.root());
+        let root = sync::root_only(self.root);
         answers.push((kind::SUMMARY, message::encode(&root)));
         self.answer(number, answers);
     }

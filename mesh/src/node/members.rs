@@ -134,7 +134,7 @@ impl Node {
         let body = crate::wire::message::encode(&info);
         self.own.said = Some(info);
         let statement = Statement::sign(kind::NODE_INFO, &self.mesh, &self.identity.node, body);
-        let (_new, taken) = self.take_statements(vec![statement], None, now);
+        let (_new, taken) = self.take_statements(vec![statement], now);
         if let Err(refusal) = taken {
             tracing::warn!(%refusal, "own addresses not published");
         }

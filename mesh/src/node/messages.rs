@@ -1,16 +1,18 @@
-//! The frames of a member: greetings, signs of life, statements, and what the application says.
+//! The frames of a member: greetings, signs of life, and what the application says.
+//!
+//! Each kind has its budget (`quota`); what is over it is refused, counted and named. Absent: the
+//! statements, which have a file of their own.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{MOST_OUTGOING, Node, NodeEvent};
+use super::{Node, NodeEvent};
 use crate::id::NodeId;
-use crate::spread::sync;
+use crate::reckoning::Offence;
 use crate::time::Now;
-use crate::trust::{Refusal, Statement};
 use crate::wire::frame::{Frame, Unreadable};
-use crate::wire::message::{self, Hello, Ping, Pong, Summary, kind};
+use crate::wire::message::{self, Hello, Ping, Pong, kind};
 use crate::wire::{FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame};
 
 impl Node {
@@ -19,26 +21,37 @@ impl Node {
             match frame {
                 Ok(frame) => self.frame(id, from, frame, now),
                 Err(Unreadable::Version) => self.drop_one("frame version unknown"),
-                Err(Unreadable::Cut) => self.drop_one("frame cut"),
+                Err(Unreadable::Cut) => {
+                    self.drop_one("frame cut");
+                    self.blame(id, Offence::Malformed, now);
+                }
             }
         }
     }
 
     fn frame(&mut self, id: NodeId, from: SocketAddr, frame: Frame<'_>, now: Now) {
         let Frame { kind, body } = frame;
+        let has_own_budget = matches!(
+            kind,
+            FIRST_APPLICATION_KIND..|kind::STATEMENTS| kind::SUMMARY | kind::WANT
+        );
+        if !has_own_budget && !self.grants(id, |quota| quota.talk.take(1.0, now.mono)) {
+            self.drop_one("talks too much");
+            return self.blame(id, Offence::Greetings, now);
+        }
         let read = match kind {
             FIRST_APPLICATION_KIND.. => {
-                self.application(id, kind, body);
+                self.application(id, kind, body, now);
                 Some(())
             }
             kind::HELLO => message::decode(body).map(|hello| self.hello(id, hello, now)),
             kind::PING => message::decode(body).map(|ping| self.ping(id, from, ping, now)),
             kind::PONG => message::decode(body).map(|pong| self.pong(id, pong, now)),
             kind::SUMMARY => {
-                message::decode(body).map(|summary| self.summary(id, &summary, true, now))
+                message::decode(body).map(|summary| self.summary(id, summary, true, now))
             }
             kind::WANT => {
-                message::decode(body).map(|summary| self.summary(id, &summary, false, now))
+                message::decode(body).map(|summary| self.summary(id, summary, false, now))
             }
             kind::STATEMENTS => {
                 self.statements_from(id, message::unpack(body), now);
@@ -55,12 +68,17 @@ impl Node {
         };
         if read.is_none() {
             self.drop_one("frame malformed");
+            self.blame(id, Offence::Malformed, now);
         }
     }
 
-    fn application(&mut self, from: NodeId, kind: u8, body: &[u8]) {
+    fn application(&mut self, from: NodeId, kind: u8, body: &[u8], now: Now) {
         if !self.peers.get(&from).is_some_and(|peer| peer.connected) {
             return self.drop_one("before the greeting");
+        }
+        if !self.grants(from, |quota| quota.messages.take(1.0, now.mono)) {
+            self.drop_one("messages too many");
+            return self.blame(from, Offence::Messages, now);
         }
         self.emit(NodeEvent::Message {
             from,
@@ -80,18 +98,23 @@ impl Node {
             );
             return self.drop_one("wire version");
         }
-        let root = self.statements.root();
+        let root = self.root;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let Some(restarted) = peer.greeting.take_run(hello.run, now.mono) else {
-            return self.drop_one("restarts too often");
+            self.drop_one("restarts too often");
+            return self.blame(id, Offence::Restarts, now);
         };
+        let first = !peer.connected || restarted;
+        if first && !peer.quota.connects.take(1.0, now.mono) {
+            self.drop_one("connects too often");
+            return self.blame(id, Offence::Restarts, now);
+        }
         let lost = restarted && peer.connected;
         peer.greeting.heard = true;
         peer.greeting.answered = hello.heard;
         let answer = !hello.heard || !peer.greeting.told;
-        let first = !peer.connected || restarted;
         peer.connected = true;
         self.settled |= peer.sync.learn(hello.root, root);
         if answer {
@@ -118,100 +141,11 @@ impl Node {
     }
 
     fn pong(&mut self, id: NodeId, pong: Pong, now: Now) {
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.liveness.answered(&pong, now);
+        let peer = self.peers.get_mut(&id);
+        if peer.is_some_and(|peer| peer.liveness.answered(&pong, now)) {
+            self.seen_from_outside(id, pong.observed, now);
         }
         self.answered_ping(id, pong.number, now);
-        self.seen_from_outside(id, pong.observed, now);
-    }
-
-    /// The other side says what it holds, and as an offer wants to know what we have more. Answers
-    /// are bounded, and leave half of the way out to what others wait for; whoever misses one asks
-    /// again.
-    fn summary(&mut self, id: NodeId, theirs: &Summary, offer: bool, now: Now) {
-        let root = self.statements.root();
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        if peer.sync.learn(theirs.root, root) {
-            self.settled = true;
-            return;
-        }
-        if theirs.range.is_none() {
-            return self.summarise_if_due(id, now);
-        }
-        if !peer.sync.take_answer(now.mono) {
-            return self.drop_one("asked too often");
-        }
-        if self.outgoing.len() >= MOST_OUTGOING / 2 {
-            return self.drop_one("statements put off");
-        }
-        for body in message::pack(&sync::missing(&self.statements, theirs)) {
-            self.say(id, kind::STATEMENTS, &body, now);
-        }
-        if offer && let Some(want) = sync::want(&self.statements, theirs) {
-            self.say(id, kind::WANT, &message::encode(&want), now);
-        }
-    }
-
-    /// Sends what we hold, in ranges, if the sets are known to differ and it wasn't just sent.
-    pub(super) fn summarise_if_due(&mut self, id: NodeId, now: Now) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        if !peer.sync.take_summary_due(now.mono) {
-            return;
-        }
-        for summary in peer.sync.summary(&self.statements) {
-            self.say(id, kind::SUMMARY, &message::encode(&summary), now);
-        }
-    }
-
-    fn statements_from(&mut self, id: NodeId, statements: Vec<Statement>, now: Now) {
-        let (grew, refused) = self.take_statements(statements, Some(id), now);
-        if let Err(refusal) = refused {
-            tracing::debug!(peer = %id.short(), %refusal, "statement refused");
-            self.drop_one("statement refused");
-        }
-        let root = self.statements.root();
-        if let Some(peer) = self.peers.get_mut(&id)
-            && grew
-        {
-            peer.sync.grew(root);
-        }
-    }
-
-    /// Takes statements in, stores what is new and passes it on to every connected peer but the
-    /// one it came from; says whether anything was new. One refused statement costs that one; the
-    /// last refusal is returned.
-    pub(super) fn take_statements(
-        &mut self,
-        statements: Vec<Statement>,
-        from: Option<NodeId>,
-        now: Now,
-    ) -> (bool, Result<(), Refusal>) {
-        let mut new = Vec::new();
-        let mut refused = Ok(());
-        for statement in statements {
-            match self.statements.insert(statement.clone()) {
-                Ok(true) => new.push(statement),
-                Ok(false) => {}
-                Err(refusal) => refused = Err(refusal),
-            }
-        }
-        let grew = !new.is_empty();
-        if grew {
-            let others: Vec<NodeId> = self.connected().filter(|id| Some(*id) != from).collect();
-            for body in message::pack(&new) {
-                for id in &others {
-                    self.say(*id, kind::STATEMENTS, &body, now);
-                }
-            }
-            self.journal.append(&mut new);
-            self.owes_write |= from.is_none();
-            self.meet_members(now);
-        }
-        (grew, refused)
     }
 
     fn goodbye(&mut self, id: NodeId) {

@@ -79,7 +79,7 @@ impl Node {
             return;
         };
         if peer.sync.take_compare_due(now.mono) {
-            let summary = sync::root_only(self.statements.root());
+            let summary = sync::root_only(self.root);
             self.say(id, kind::SUMMARY, &message::encode(&summary), now);
         }
         self.summarise_if_due(id, now);

@@ -6,6 +6,7 @@ use super::Node;
 use crate::id::NodeId;
 use crate::path;
 use crate::peer::Peer;
+use crate::reckoning::Offence;
 use crate::snapshot::{MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot};
 use crate::time::Now;
 
@@ -38,6 +39,7 @@ impl Node {
                 .map(|peer| self.peer(peer, now))
                 .collect(),
             counters: self.counters.clone(),
+            refused: self.reckoning.shown(Offence::as_str),
             notices,
         }
     }

@@ -119,14 +119,15 @@ impl Liveness {
         Some(number)
     }
 
-    /// Takes an answer: the round trip, and by four timestamps the other clock.
-    pub(crate) fn answered(&mut self, pong: &Pong, now: Now) {
+    /// Takes an answer: the round trip, and by four timestamps the other clock. False when nobody
+    /// had asked.
+    pub(crate) fn answered(&mut self, pong: &Pong, now: Now) -> bool {
         let Some(at) = self
             .pings
             .iter()
             .position(|(number, _)| *number == pong.number)
         else {
-            return;
+            return false;
         };
         let (_, sent) = self.pings[at];
         self.pings.drain(..=at);
@@ -138,6 +139,7 @@ impl Liveness {
         let there = pong.received_us.saturating_sub(sent.wall_us);
         let back = pong.sent_us.saturating_sub(now.wall_us);
         self.offset_us = Some(there / 2 + back / 2);
+        true
     }
 
     /// The session is new: old questions will not be answered.

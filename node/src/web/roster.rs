@@ -235,6 +235,7 @@ mod tests {
                 .map(|(number, state)| peer(*number, *state))
                 .collect(),
             counters: Counters::default(),
+            refused: vec![],
             notices: vec![],
         };
         let held = Held {

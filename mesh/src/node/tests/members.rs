@@ -20,7 +20,10 @@ fn a_member_that_claims_to_restart_all_the_time_makes_one_event_a_second() {
     }
     world.run(10);
 
-    assert_eq!(world.dropped(0, "restarts too often"), 999);
+    assert!(world.dropped(0, "restarts too often") > 200);
+    let unread = world.dropped(0, "talks too much");
+    assert_eq!(world.dropped(0, "restarts too often") + unread, 999);
+    assert!(unread > 700, "{unread}");
     let connected = world.events(0, |event| matches!(event, NodeEvent::Connected(_)));
     assert_eq!(connected, 2);
 }

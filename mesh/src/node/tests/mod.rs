@@ -4,6 +4,7 @@
 //! `World` holds the nodes and carries their datagrams; the files beside this one hold the tests.
 
 mod duties;
+mod liar;
 mod meeting;
 mod members;
 mod ping;
@@ -138,6 +139,7 @@ impl World {
 
     fn give(&mut self, at: usize, from: SocketAddr, bytes: &[u8]) {
         self.nodes[at].handle_datagram(from, bytes, self.now);
+        self.nodes[at].conclude(self.now);
         self.collect(at);
     }
 
@@ -161,6 +163,14 @@ impl World {
 
     fn state(&self, at: usize, of: usize) -> PeerState {
         self.peer(at, of).liveness.state(self.now.mono)
+    }
+
+    /// How often node `at` named node `of` for this.
+    fn blamed(&self, at: usize, of: usize, what: Offence) -> u64 {
+        let culprit = self.nodes[of].me();
+        let tallies = self.nodes[at].reckoning.tallies();
+        let mut of_it = tallies.filter(|(peer, offence, _)| (*peer, *offence) == (culprit, what));
+        of_it.next().map_or(0, |(.., tally)| tally.count)
     }
 
     fn dropped(&self, at: usize, reason: &str) -> u64 {

@@ -1,0 +1,59 @@
+//! What one member may ask and say, each thing by its own budget.
+//!
+//! Every budget is several times what the busiest honest peer needs and a small part of what one
+//! core can do, so a flood is refused for the price of reading it and nobody else is late.
+//! Absent: bulk, which `replica`'s buckets pace, and strangers, which the limiter bounds.
+
+use crate::allowance::Allowance;
+
+/// Statements taken from one peer: what an honest one answers with, and one core's tenth if all
+/// must be verified.
+const STATEMENTS: (f64, f64) = (1_024.0, 8_192.0);
+/// What a statement costs that turned out forged: 16 a second are looked at.
+pub(crate) const FORGED: f64 = 64.0;
+/// Times an author may replace what it says of itself: a start says it twice, a changed address
+/// once. Others are pushed each change and dial the addresses in it, so a change must be rare.
+const NOTES: (f64, f64) = (0.1, 8.0);
+/// Bytes of statements sent in answer to one peer's questions.
+const ANSWERS: (f64, f64) = (256_000.0, 1_048_576.0);
+/// Messages of the application: eight parts of a live row a second, seals, digests, and room for
+/// as much again four times over.
+const MESSAGES: (f64, f64) = (256.0, 1_024.0);
+/// Packets of streams: 4 MB/s, the most that repair takes.
+const PACKETS: (f64, f64) = (4_096.0, 4_096.0);
+/// Greetings, pings, pongs, goodbyes, and frames of kinds unknown here.
+const TALK: (f64, f64) = (32.0, 256.0);
+/// Connections begun: each costs a digest, a key row and two events.
+const CONNECTS: (f64, f64) = (0.2, 12.0);
+/// Initiations to addresses that a peer published and where it was never heard: a silent member
+/// that points at a victim makes each node send it 0.6 kB/s at most.
+const DIALS: (f64, f64) = (4.0, 128.0);
+
+/// The budgets of one peer.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    pub(crate) statements: Allowance,
+    pub(crate) notes: Allowance,
+    pub(crate) answers: Allowance,
+    pub(crate) messages: Allowance,
+    pub(crate) packets: Allowance,
+    pub(crate) talk: Allowance,
+    pub(crate) connects: Allowance,
+    pub(crate) dials: Allowance,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let allow = |(per_second, at_once)| Allowance::new(per_second, at_once);
+        Self {
+            statements: allow(STATEMENTS),
+            notes: allow(NOTES),
+            answers: allow(ANSWERS),
+            messages: allow(MESSAGES),
+            packets: allow(PACKETS),
+            talk: allow(TALK),
+            connects: allow(CONNECTS),
+            dials: allow(DIALS),
+        }
+    }
+}
