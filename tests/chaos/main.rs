@@ -4,6 +4,7 @@
 mod cut;
 mod kill;
 mod meet;
+mod strangers;
 
 use outlast_tests::World;
 

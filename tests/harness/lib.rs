@@ -6,10 +6,12 @@
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
 
+pub mod capture;
 pub mod control;
 pub mod ledger;
 pub mod net;
 pub mod recording;
+pub mod stranger;
 pub mod usage;
 pub mod world;
 

@@ -57,6 +57,21 @@ impl Net {
         address(&namespace, number);
     }
 
+    /// Lets a host be every address of a further network, and the others know the way there.
+    pub fn lend(&self, host: &str, network: &str) {
+        let owner = self.hosts.iter().position(|known| known == host);
+        let via = format!("10.77.0.{}", owner.expect("a host of this network") + 1);
+        for other in &self.hosts {
+            let namespace = self.namespace(other);
+            let way: &[&str] = if other == host {
+                &["local", network, "dev", "lo"]
+            } else {
+                &[network, "via", &via]
+            };
+            ip(&[&["-n", &namespace, "route", "add"], way].concat());
+        }
+    }
+
     /// Pulls the host's cable.
     pub fn pull(&self, host: &str) {
         ip(&["-n", &self.switch(), "link", "set", &port(host), "down"]);
