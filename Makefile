@@ -8,7 +8,7 @@ CARGO ?= cargo
 NODE_MAJOR := 20
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test test-rust test-ui test-world bench lint lint-rust lint-ui fmt need-node need-world
+.PHONY: help demo test test-rust test-ui test-world bench lint lint-rust lint-ui fmt need-node need-clock need-world
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,14 +18,14 @@ demo: need-node ## Three nodes on this machine, a dashboard, and a cut that heal
 
 test: test-rust test-ui test-world ## Everything: unit and property tests, the page, real nodes in namespaces, a real browser
 
-test-rust: need-node ## Unit, property and layout tests of every crate
+test-rust: need-node need-clock ## Unit, property and layout tests of every crate
 	$(CARGO) test --workspace --exclude outlast-tests
 	$(CARGO) test --package outlast-tests --lib --test layout
 
 test-ui: need-node ## The page: formatting, frames, charts
 	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm test
 
-test-world: need-node need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium
+test-world: need-node need-clock need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1
 
@@ -53,6 +53,10 @@ need-node:
 	@command -v node >/dev/null && command -v npm >/dev/null || tests/install nodejs npm
 	@node -e 'process.exit(+process.versions.node.split(".")[0] >= $(NODE_MAJOR) ? 0 : 1)' \
 		|| { echo "Node $$(node --version) is too old to build the page: install Node $(NODE_MAJOR).19 or newer" >&2; exit 1; }
+
+# Tests of hours and of wrong clocks bend the clock of the crates they try.
+need-clock:
+	@tests/install faketime
 
 # The world tests take namespaces, a firewall, a browser, and node_exporter to be measured against.
 need-world:

@@ -27,9 +27,6 @@ pub enum StartError {
         /// The mesh of the statements.
         mesh: crate::id::MeshId,
     },
-    /// The clock reads a time before 1970, which handshakes cannot express.
-    #[error("the clock reads a time before 1970; set it and start again")]
-    Clock,
     /// The journal could not be written.
     #[error("write the statement journal")]
     Journal(#[source] std::io::Error),

@@ -9,6 +9,7 @@
 //! never forgotten because it is silent. Absent: sockets, clocks, files; streams (`io::quic`)
 //! are datagrams here.
 
+mod clocks;
 mod datagram;
 mod guests;
 pub(crate) mod members;
@@ -145,6 +146,8 @@ pub(crate) struct Node {
     started: Instant,
     clocks: Now,
     next_tick: Instant,
+    /// Boot time of the last tick: sleep counts.
+    ticked: Duration,
     next_second: Instant,
     /// Whether some peer was once seen to hold the same statements, or there was none at the start.
     settled: bool,
@@ -191,6 +194,7 @@ impl Node {
             started: now.mono,
             clocks: now,
             next_tick: now.mono,
+            ticked: now.boot,
             next_second: now.mono,
             settled: false,
             endpoints_changed: false,
@@ -252,6 +256,7 @@ impl Node {
                 limit: MAX_MESSAGE,
             });
         }
+        self.catch_up(now);
         if !self.peers.get(&to).is_some_and(|peer| peer.connected) {
             self.drop_one("not connected");
             return Err(SendError::NotConnected(to));
@@ -262,6 +267,7 @@ impl Node {
 
     /// Carries one datagram of the stream layer to a connected peer, or drops it.
     pub(crate) fn handle_stream_packet(&mut self, to: Ipv6Addr, bytes: &[u8], now: Now) {
+        self.catch_up(now);
         let peer = self.table.by_address(to);
         let connected = peer.filter(|id| self.peers.get(id).is_some_and(|peer| peer.connected));
         match connected {
@@ -331,13 +337,13 @@ impl Node {
         let dial = self
             .peers
             .values()
-            .filter(|peer| peer.key.is_some() && !peer.is_live())
-            .map(|peer| peer.dial.at())
-            .min();
-        match dial {
-            Some(at) if at < self.next_tick => Some((at, "dial")),
-            _ => Some((self.next_tick, "tick")),
-        }
+            .filter(|peer| peer.key.is_some() && (!peer.is_live() || peer.dial.is_wanted()))
+            .map(|peer| (peer.dial.at(), "dial"));
+        let renewals = self.peers.values().filter_map(|peer| peer.renewal.as_ref());
+        dial.chain(renewals.map(|(at, _)| (*at, "renewal")))
+            .filter(|(at, _)| *at < self.next_tick)
+            .min()
+            .or(Some((self.next_tick, "tick")))
     }
 
     /// Queues a frame for a peer with a session; a full payload leaves first.

@@ -48,6 +48,8 @@ pub(crate) struct Peer {
     pub(crate) traffic: Traffic,
     /// Where our last initiation went.
     pub(crate) initiated_to: Vec<SocketAddr>,
+    /// The initiation that renews a live session, and when it leaves.
+    pub(crate) renewal: Option<(Instant, Vec<u8>)>,
     /// When an unknown session last made us initiate.
     pub(crate) revived: Option<Instant>,
     /// When the session was last rebuilt because of an old stamp.
@@ -105,6 +107,7 @@ impl Peer {
             payload: Vec::new(),
             traffic: Traffic::default(),
             initiated_to: Vec::new(),
+            renewal: None,
             revived: None,
             rebuilt: None,
             accepted: None,

@@ -59,9 +59,6 @@ pub(super) fn start(
         return Err(StartError::NotAMember { node: me, mesh });
     }
     let started = now();
-    if started.wall_us < 0 {
-        return Err(StartError::Clock);
-    }
     let udp = bind(config.listen, &statements.state(), me)
         .map_err(|(address, source)| StartError::Listen { address, source })?;
     let writer = Writer::start(journal).map_err(StartError::Journal)?;

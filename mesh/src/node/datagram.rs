@@ -16,6 +16,7 @@ use crate::path;
 use crate::path::candidates::MOST_OF_A_KIND;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
+use crate::snapshot::PeerState;
 use crate::time::Now;
 use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Kind, Opened, Session, Verdict};
@@ -45,6 +46,7 @@ impl Node {
         if self.isolated {
             return self.drop_one("isolated");
         }
+        self.catch_up(now);
         let from = path::plain(from);
         let (limiter, table) = (&mut self.limiter, &self.table);
         let is_home = |host| table.is_home(host);
@@ -99,6 +101,8 @@ impl Node {
         match opened {
             Opened::Answer(answer) => {
                 peer.accepted = Some(now.mono);
+                // The peer renews the session itself.
+                peer.renewal = None;
                 if !peer.is_live() {
                     peer.dial.hurry(PROOF, now.mono, &mut self.random);
                 }
@@ -237,7 +241,7 @@ impl Node {
     }
 
     /// A true initiation with a stamp we have passed: a duplicate, a replay, or a clock that went
-    /// back. Where no session is live the stamp may be forgotten, once a minute; otherwise ours,
+    /// back. Where no session is in use the stamp may be forgotten, once a minute; otherwise ours,
     /// which is as long, is what its sender can answer.
     fn old_stamp(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
         self.drop_one("old stamp");
@@ -253,19 +257,13 @@ impl Node {
         let rested = peer
             .rebuilt
             .is_none_or(|rebuilt| now.mono >= rebuilt + REBUILD_PAUSE);
-        if peer.is_live() || !rested {
+        let in_use = peer.is_live() && peer.liveness.state(now.mono) != PeerState::Down;
+        if in_use || !rested {
             return self.initiate_back(id, from, now);
         }
         peer.rebuilt = Some(now.mono);
         self.drop_session(id);
         self.ensure_session(id, now);
-        self.notice(
-            format!("clock {id}"),
-            format!(
-                "the clock of {} went back, or an old handshake was replayed",
-                id.short()
-            ),
-        );
         self.open(id, from, datagram, now);
     }
 
@@ -273,7 +271,6 @@ impl Node {
     /// which boringtun cannot express.
     pub(super) fn ensure_session(&mut self, id: NodeId, now: Now) {
         if now.wall_us < 0 {
-            self.notice("clock".into(), "the clock reads a time before 1970".into());
             return;
         }
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -287,7 +284,10 @@ impl Node {
 
     /// Drops the peer's session and frees its index.
     pub(super) fn drop_session(&mut self, id: NodeId) {
-        let session = self.peers.get_mut(&id).and_then(|peer| peer.session.take());
+        let session = self.peers.get_mut(&id).and_then(|peer| {
+            peer.renewal = None;
+            peer.session.take()
+        });
         if let Some(session) = session {
             self.table.free(session.index());
         }
@@ -316,6 +316,7 @@ impl Node {
             targets
         };
         peer.initiated_to.clone_from(&targets);
+        peer.renewal = None;
         if targets.is_empty() {
             return;
         }

@@ -13,7 +13,8 @@ use crate::time::Now;
 impl Node {
     /// The mesh at this moment.
     pub(crate) fn snapshot(&self, now: Now) -> Snapshot {
-        let mut notices: Vec<String> = self.notices.values().cloned().collect();
+        let mut notices = self.clock_notices(now);
+        notices.extend(self.notices.values().cloned());
         if !self.state.unsupported.is_empty() {
             notices.push(
                 "the mesh uses statements this version does not know: upgrade this node".into(),
@@ -54,7 +55,7 @@ impl Node {
         })
     }
 
-    fn name_of(&self, id: NodeId) -> String {
+    pub(super) fn name_of(&self, id: NodeId) -> String {
         self.state
             .members
             .get(&id)

@@ -31,6 +31,7 @@ pub(crate) struct Dial {
     at: Instant,
     last: Option<Instant>,
     quiet_since: Instant,
+    wanted: bool,
 }
 
 impl Dial {
@@ -40,12 +41,19 @@ impl Dial {
             at: now + jitter(random),
             last: None,
             quiet_since: now,
+            wanted: false,
         }
     }
 
     /// When the next attempt is due.
     pub(crate) fn at(&self) -> Instant {
         self.at
+    }
+
+    /// Whether an attempt is due though the peer may seem well: the network or the clock changed
+    /// under its session.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
     /// When the last attempt was made.
@@ -56,6 +64,7 @@ impl Dial {
     /// An attempt was made.
     pub(crate) fn attempted(&mut self, now: Instant, random: &mut ChaCha8Rng) {
         self.last = Some(now);
+        self.wanted = false;
         let pause = pause(now.saturating_duration_since(self.quiet_since));
         self.at = now + pause.mul_f64(random.random_range(0.7..=1.0));
     }
@@ -80,6 +89,7 @@ impl Dial {
     /// Forgets the silence so far, as after a sleep or a new address: attempts are frequent again.
     pub(crate) fn reset(&mut self, now: Instant, random: &mut ChaCha8Rng) {
         self.quiet_since = now;
+        self.wanted = true;
         self.hurry(Duration::ZERO, now, random);
     }
 }
@@ -89,7 +99,8 @@ pub(crate) fn pause(silence: Duration) -> Duration {
     (silence / PART_OF_SILENCE).clamp(SHORTEST, LONGEST)
 }
 
-fn jitter(random: &mut ChaCha8Rng) -> Duration {
+/// A random time within the spread.
+pub(crate) fn jitter(random: &mut ChaCha8Rng) -> Duration {
     SPREAD.mul_f64(random.random())
 }
 

@@ -82,6 +82,11 @@ impl Liveness {
             .map(|heard| now.saturating_duration_since(heard.mono))
     }
 
+    /// Whether something was heard within this time.
+    pub(crate) fn heard_within(&self, time: Duration, now: Instant) -> bool {
+        self.silence(now).is_some_and(|silence| silence <= time)
+    }
+
     /// Wall time of the last data, milliseconds.
     pub(crate) fn heard_ms(&self) -> Option<u64> {
         self.heard.map(|heard| heard.wall_ms())

@@ -296,28 +296,171 @@ fn sessions_are_ticked_each_quarter_of_a_second_and_at_once_after_a_stop() {
 }
 
 #[test]
-fn a_sleep_and_a_clock_step_make_everybody_due_and_renew_what_is_not_live() {
+fn a_sleep_and_a_clock_step_make_everybody_due_and_a_step_forward_renews_what_is_not_live() {
     let hour = Duration::from_secs(3_600);
     let hour_us = 3_600_000_000;
-    for (slept, stepped_us) in [
-        (hour, hour_us),
-        (Duration::ZERO, -hour_us),
-        (Duration::ZERO, 0),
+    for (slept, wall_us, jumped, renewed) in [
+        (hour, hour_us, true, false),
+        (Duration::ZERO, -hour_us, true, false),
+        (Duration::ZERO, hour_us, true, true),
+        (Duration::ZERO, 0, false, false),
     ] {
         let mut world = World::new(2);
         world.cut = true;
         world.run(600_000);
         let before = world.peer(0, 1).session.as_ref().unwrap().index();
         world.now.boot += slept;
-        world.now.wall_us += stepped_us;
+        world.now.wall_us += wall_us;
 
         world.run(1_500);
 
-        let jumped = stepped_us != 0;
         let session = world.peer(0, 1).session.as_ref();
-        assert_eq!(session.unwrap().index() != before, jumped, "{stepped_us}");
+        assert_eq!(session.unwrap().index() != before, renewed, "{wall_us}");
         let last = world.peer(0, 1).dial.last().unwrap();
         let recent = world.now.mono.saturating_duration_since(last) < Duration::from_millis(1_500);
         assert_eq!(recent, jumped, "dialled though it was dead for long");
     }
+}
+
+#[test]
+fn a_sleep_is_noticed_by_whatever_comes_first_and_dials_live_peers_too() {
+    let first: [fn(&mut World); 4] = [
+        |world| drop(world.say(0, 1, b"first")),
+        |world| world.give(0, address(1), &[4; 64]),
+        |world| {
+            let (to, now) = (world.nodes[1].address(), world.now);
+            world.nodes[0].handle_stream_packet(to, &[0; 64], now);
+        },
+        |world| {
+            let now = world.now;
+            world.nodes[0].handle_timeout(now);
+        },
+    ];
+    for (number, comes) in first.into_iter().enumerate() {
+        let mut world = World::new(2);
+        world.run(2_000);
+        let dialled = world.peer(0, 1).dial.last();
+        world.sleep(Duration::from_secs(60));
+
+        comes(&mut world);
+        world.run(400);
+
+        assert!(world.peer(0, 1).dial.last() > dialled, "case {number}");
+        assert_eq!(world.disconnected(0), 0, "the session is still good");
+    }
+}
+
+#[test]
+fn a_node_that_starts_knocks_at_every_member_at_once() {
+    let mut world = World::new(9);
+    world.run(334);
+
+    for at in 0..9 {
+        let knocks = world
+            .sent
+            .iter()
+            .filter(|(_, from, kind)| (*from, *kind) == (at, 1));
+        let answers = world
+            .sent
+            .iter()
+            .filter(|(_, from, kind)| (*from, *kind) == (at, 2));
+        assert!(knocks.count() + answers.count() >= 8, "node {at}");
+    }
+}
+
+#[test]
+fn a_lost_session_is_revived_once_in_five_seconds_and_only_where_the_peer_lives() {
+    let mut world = World::new(2);
+    world.run(2_000);
+    let mut data = [0; 64];
+    data[0] = 4;
+    let knocks = |world: &World| {
+        let sent = world.sent.iter();
+        sent.filter(|(_, at, kind)| (*at, *kind) == (0, 1)).count()
+    };
+    let before = knocks(&world);
+    world.say(1, 0, b"here").unwrap();
+    world.run(1);
+    // Silent from here, but not for so long that it is dialled anyway.
+    world.frozen = Some(1);
+    world.run(3_500);
+
+    for _ in 0..100 {
+        world.give(0, address(70), &data);
+        world.give(0, address(1), &data);
+    }
+    world.deliver();
+    assert_eq!(knocks(&world), before + 1);
+    assert_eq!(world.strayed, [], "nothing for somebody else");
+    let revived = world.peer(0, 1).revived;
+    world.run(4_900);
+    world.give(0, address(1), &data);
+    assert_eq!(world.peer(0, 1).revived, revived);
+    world.run(200);
+    world.give(0, address(1), &data);
+
+    assert!(world.peer(0, 1).revived > revived);
+    assert_eq!(world.dropped(0, "unknown session"), 202);
+}
+
+#[test]
+fn an_address_that_changes_ends_the_long_pauses() {
+    let mut world = World::new(2);
+    world.run(2_000);
+    world.cut = true;
+    world.run(3 * 3_600_000);
+    let dialled = world.peer(0, 1).dial.last().unwrap();
+    let moved = Endpoint {
+        kind: EndpointKind::Local,
+        addr: address(0),
+    };
+    let other = Endpoint {
+        kind: EndpointKind::Local,
+        addr: address(41),
+    };
+    let now = world.now;
+    world.nodes[0].handle_endpoints(vec![moved, other], now);
+    world.cut = false;
+
+    world.run(1_000);
+
+    assert!(world.peer(0, 1).dial.last().unwrap() > dialled);
+    assert_eq!(world.nodes[0].connected().count(), 1);
+}
+
+#[test]
+fn a_cookie_moves_nothing_and_is_used_by_the_next_initiation() {
+    let mut world = World::new(2);
+    let key = TunnelKey::generate().secret();
+    let public = world.nodes[0].identity.tunnel.public();
+    let flood = Session::new(&key, public, 9).initiate().unwrap();
+    let from = SocketAddr::from(([10, 0, 0, 1], 50_000));
+    for _ in 0..250 {
+        world.give(0, from, &flood);
+    }
+    assert!(world.dropped(0, "under load") > 0);
+    world.muted = Some((0, 1));
+
+    for _ in 0..1_000 {
+        world.run(1);
+        world.give(0, from, &flood);
+        world.give(0, from, &flood);
+    }
+
+    let cookies = world.sent.iter().filter(|sent| sent.2 == 3);
+    let strayed = world.strayed.iter().filter(|sent| sent.bytes[0] == 3);
+    assert_eq!(cookies.count() - strayed.count(), 1, "the peer got one");
+    let said = world
+        .sent
+        .iter()
+        .filter(|sent| sent.1 == 1)
+        .map(|sent| sent.2);
+    let first: Vec<u8> = said.take(2).collect();
+    assert_eq!(first, [1, 1], "nothing was flushed on a cookie");
+    assert_eq!(
+        world.nodes[0].connected().count(),
+        1,
+        "though the load lasts"
+    );
+    assert_eq!(world.nodes[1].connected().count(), 1);
 }

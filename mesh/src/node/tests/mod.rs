@@ -1,8 +1,11 @@
-//! Members over a wire in memory, with time that is told. boringtun reads its own clock, so no
-//! test here waits for a timer of its.
+//! Members over a wire in memory, with time that is told. boringtun reads its own clock: a test
+//! that waits for a timer of its stands in `ageing`, where that clock is bent to the told one.
 //!
 //! `World` holds the nodes and carries their datagrams; the files beside this one hold the tests.
 
+mod ageing;
+mod bend;
+mod clocks;
 mod duties;
 mod liar;
 mod meeting;
@@ -17,7 +20,7 @@ use super::*;
 use crate::snapshot::PeerState;
 use crate::spread::sync;
 use crate::trust::{EndpointKind, found};
-use crate::tunnel::session::{MAX_DATAGRAM, Opened, Session};
+use crate::tunnel::session::{MAX_DATAGRAM, Opened, Session, Tick};
 use crate::{AdminKey, NodeKey, TunnelKey};
 
 /// Nodes, the wire between them, and the time.
@@ -33,11 +36,20 @@ struct World {
     strayed: Vec<Transmit>,
     /// What was said to node 0, while somebody listens in.
     overheard: Option<Vec<Vec<u8>>>,
+    /// Datagrams of this kind from this node are lost.
+    muted: Option<(usize, u8)>,
+    /// This node stands still: it takes nothing in and no timer of its runs.
+    frozen: Option<usize>,
+    /// By how many seconds a node's wall clock is wrong.
+    wrong_by: BTreeMap<usize, i64>,
+    /// When each datagram left, from which node, and its kind.
+    sent: Vec<(Duration, usize, u8)>,
 }
 
 impl World {
     /// Members of one mesh: node 0 founded it and vouched for the others.
     fn new(count: u8) -> Self {
+        bend::begin();
         let now = Now::real();
         let keys: Vec<_> = (1..=count)
             .map(|number| (NodeKey::from_seed(&[number; 32]), TunnelKey::generate()))
@@ -53,6 +65,10 @@ impl World {
             cut: false,
             strayed: Vec::new(),
             overheard: None,
+            muted: None,
+            frozen: None,
+            wrong_by: BTreeMap::new(),
+            sent: Vec::new(),
         };
         for at in 0..usize::from(count) {
             let node = world.node(at, u64::from(count));
@@ -77,7 +93,22 @@ impl World {
             remembered: Vec::new(),
             seed: bytes,
         };
-        Node::new(config, self.now)
+        Node::new(config, self.now_at(at))
+    }
+
+    /// The time by the clocks of this node, boringtun's included where it can be bent.
+    fn now_at(&self, at: usize) -> Now {
+        let wrong_by = self.wrong_by.get(&at).copied().unwrap_or(0);
+        bend::to(self.now, wrong_by);
+        let mut now = self.now;
+        now.wall_us += wrong_by * 1_000_000;
+        now
+    }
+
+    /// The machine sleeps: only the clocks that count sleep go on.
+    fn sleep(&mut self, time: Duration) {
+        let after = self.now.after(time);
+        (self.now.boot, self.now.wall_us) = (after.boot, after.wall_us);
     }
 
     /// The node stops without a word and starts with its first disk.
@@ -90,10 +121,10 @@ impl World {
         let end = self.now.after(Duration::from_millis(ms));
         loop {
             self.deliver();
-            let due = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.poll_timeout())
+            let awake = (0..self.nodes.len()).filter(|at| Some(*at) != self.frozen);
+            let due = awake
+                .clone()
+                .filter_map(|at| self.nodes[at].poll_timeout())
                 .map(|(at, _)| at)
                 .min();
             let due = due.expect("a node always has a deadline");
@@ -101,8 +132,9 @@ impl World {
                 break;
             }
             self.now = self.now.after(due.saturating_duration_since(self.now.mono));
-            for node in &mut self.nodes {
-                node.handle_timeout(self.now);
+            for at in awake {
+                let now = self.now_at(at);
+                self.nodes[at].handle_timeout(now);
             }
         }
         self.now = end;
@@ -112,13 +144,20 @@ impl World {
         loop {
             let mut quiet = true;
             for at in 0..self.nodes.len() {
+                if self.frozen == Some(at) {
+                    continue;
+                }
                 self.nodes[at].poll_journal();
-                while let Some(transmit) = self.nodes[at].poll_transmit(self.now) {
+                let now = self.now_at(at);
+                while let Some(transmit) = self.nodes[at].poll_transmit(now) {
                     quiet = false;
+                    let kind = transmit.bytes[0];
+                    self.sent.push((self.now.boot, at, kind));
                     let to = usize::from(transmit.to.port()) - 1_000;
+                    let lost = self.cut || self.muted == Some((at, kind));
                     if to >= self.nodes.len() {
                         self.strayed.push(transmit);
-                    } else if !self.cut {
+                    } else if !lost && self.frozen != Some(to) {
                         self.overhear(to, &transmit.bytes);
                         self.give(to, address(at), &transmit.bytes);
                     }
@@ -138,14 +177,36 @@ impl World {
     }
 
     fn give(&mut self, at: usize, from: SocketAddr, bytes: &[u8]) {
-        self.nodes[at].handle_datagram(from, bytes, self.now);
-        self.nodes[at].conclude(self.now);
+        let now = self.now_at(at);
+        self.nodes[at].handle_datagram(from, bytes, now);
+        self.nodes[at].conclude(now);
         self.collect(at);
     }
 
     fn collect(&mut self, at: usize) {
         let events = std::iter::from_fn(|| self.nodes[at].poll_event());
         self.seen.entry(at).or_default().extend(events);
+    }
+
+    /// Says something small from one node to another.
+    fn say(&mut self, from: usize, to: usize, body: &[u8]) -> Result<(), SendError> {
+        let (to, now) = (self.nodes[to].me(), self.now_at(from));
+        self.nodes[from].handle_message(to, 64, body, now)
+    }
+
+    /// How many small messages this node heard.
+    fn heard(&self, at: usize) -> usize {
+        self.events(at, |event| matches!(event, NodeEvent::Message { .. }))
+    }
+
+    /// How many peers this node lost.
+    fn disconnected(&self, at: usize) -> usize {
+        self.events(at, |event| matches!(event, NodeEvent::Disconnected(_)))
+    }
+
+    /// What this node has to say of itself to its owner.
+    fn notices(&self, at: usize) -> Vec<String> {
+        self.nodes[at].snapshot(self.now_at(at)).notices
     }
 
     fn events(&self, at: usize, wanted: impl Fn(&NodeEvent) -> bool) -> usize {
