@@ -8,7 +8,7 @@ CARGO ?= cargo
 NODE_MAJOR := 20
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test test-rust test-ui test-world bench lint lint-rust lint-ui fmt need-node need-clock need-world
+.PHONY: help demo bless test test-rust test-ui test-world bench lint lint-rust lint-ui fmt need-node need-clock need-world
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-world: need-node need-clock need-world ## Real nodes: loopback, network nam
 
 bench: need-node need-world ## Cost beside node_exporter, bytes on disk and on the wire
 	$(CARGO) bench --package outlast-tests --bench spine
+
+bless: need-node ## Write the snapshots of help and error lines anew; read what changed before it is committed
+	UPDATE_EXPECT=1 $(CARGO) test --package outlast --test commands
 
 lint: lint-rust lint-ui ## What CI refuses: formatting, clippy, docs, licences, the page's lint and types
 

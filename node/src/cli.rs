@@ -7,7 +7,7 @@ mod arguments;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::text::ColorChoice;
 
@@ -37,6 +37,37 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The program without its hidden commands and flags, for pages, completions and proposals.
+pub(crate) fn shown() -> clap::Command {
+    let program = Cli::command();
+    let seen = |command: &clap::Command| {
+        let arguments = command
+            .get_arguments()
+            .filter(|argument| !argument.is_hide_set());
+        arguments.cloned().collect::<Vec<_>>()
+    };
+    let commands = program
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    let commands: Vec<_> = commands
+        .map(|command| copy(command).args(seen(command)))
+        .collect();
+    copy(&program).args(seen(&program)).subcommands(commands)
+}
+
+/// A command's name and texts, without what it takes.
+fn copy(command: &clap::Command) -> clap::Command {
+    let text = |text: Option<&clap::builder::StyledStr>| text.cloned().unwrap_or_default();
+    clap::Command::new(command.get_name().to_owned())
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(text(command.get_about()))
+        .long_about(text(
+            command.get_long_about().or_else(|| command.get_about()),
+        ))
+        .after_help(text(command.get_after_help()))
+        .subcommand_required(command.is_subcommand_required_set())
 }
 
 /// Flags that every command takes.
@@ -211,12 +242,34 @@ Examples:
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_shown_is_all_but_what_is_hidden() {
+        let shown = shown();
+        shown.clone().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let found = shown.find_subcommand(command.get_name());
+            assert_eq!(
+                found.is_none(),
+                command.is_hide_set(),
+                "{}",
+                command.get_name()
+            );
+            let Some(found) = found else { continue };
+            let hidden = command.get_arguments().filter(|a| a.is_hide_set()).count();
+            let all = command.get_arguments().count();
+            assert_eq!(
+                found.get_arguments().count(),
+                all - hidden,
+                "{}",
+                command.get_name()
+            );
+        }
     }
 }

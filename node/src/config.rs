@@ -9,7 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::cli::{ReachArgs, UpArgs};
 
@@ -47,8 +48,10 @@ pub(crate) struct Config {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawConfig {
+    #[serde(deserialize_with = "some_address")]
     listen: Option<SocketAddr>,
     endpoints: Vec<String>,
+    #[serde(deserialize_with = "some_address")]
     dashboard: Option<SocketAddr>,
     store: RawStore,
 }
@@ -71,6 +74,9 @@ impl Config {
                 Self::parse(&text).with_context(|| format!("configuration {}", path.display()))
             }
             Err(error) if error.kind() == ErrorKind::NotFound && !required => Self::parse(""),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                bail!("configuration {}: it is no UTF-8 text", path.display())
+            }
             Err(error) => {
                 Err(error).with_context(|| format!("read configuration {}", path.display()))
             }
@@ -139,6 +145,18 @@ impl Config {
     }
 }
 
+/// Reads `ADDR:PORT`; a name is refused, for nobody could say which of its addresses is meant.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_unread| {
+        format!("`{text}` is no ADDR:PORT, such as 127.0.0.1:5180, 0.0.0.0:51800 or [::]:51800")
+    })
+}
+
+fn some_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    address(&text).map(Some).map_err(D::Error::custom)
+}
+
 /// Checks the form `HOST:PORT` without asking anybody what it resolves to.
 pub(crate) fn endpoint(text: &str) -> Result<String, String> {
     if text
@@ -166,7 +184,15 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
 
 /// A TOML error as one line with its place; the picture of the line that comes with it is left out.
 fn one_line(text: &str, error: &toml::de::Error) -> anyhow::Error {
-    let message = error.message().replace('\n', " ");
+    let message = error
+        .message()
+        .replace('\n', " ")
+        .replace(
+            "expected a sequence",
+            "expected a list such as [\"a\", \"b\"]",
+        )
+        .replace("expected a string", "expected text in quotes")
+        .replace("expected u64", "expected a whole number, 0 or more");
     let message = unknown_key(&message).unwrap_or(message);
     match error.span() {
         Some(span) => {
@@ -257,7 +283,7 @@ mod tests {
             ("\nendpoints = \"yes\"\n", "line 2, column 13: invalid type"),
             (
                 "listen = \"51800\"\n",
-                "line 1, column 10: invalid socket address",
+                "line 1, column 10: `51800` is no ADDR:PORT, such as ",
             ),
             (
                 "endpoints = [\"nowhere\"]\n",

@@ -11,6 +11,9 @@ mod machine;
 mod node;
 mod state;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use facts::{Facts, gather};
 
 /// How a check came out.

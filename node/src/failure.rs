@@ -4,6 +4,7 @@
 //! Absent: the causes themselves; those are named where they happen.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Done.
@@ -70,6 +71,69 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::new(format!("{error:#}"))
+        let advice = advice(&error).map_or_else(String::new, |advice| format!("; {advice}"));
+        Self::new(format!("{}{advice}", joined(&error)))
+    }
+}
+
+/// An error and its causes in one line; a cause that the one above it has quoted is left out.
+fn joined(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    let mut above = line.clone();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !above.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+        above = cause;
+    }
+    line
+}
+
+/// What to do about troubles of the system that come up everywhere.
+fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    let io = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    match io.kind() {
+        ErrorKind::PermissionDenied => {
+            Some("run this as the user it belongs to, or as root with sudo")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room on that file system and try again")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            Some("mount that file system writable, or name another directory with --state-dir")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn troubles_of_the_system_come_with_what_to_do() {
+        let cases = [
+            (
+                ErrorKind::PermissionDenied,
+                "write /x: permission denied; run this as the user it belongs to, or as root with sudo",
+            ),
+            (
+                ErrorKind::StorageFull,
+                "write /x: no storage space; make room on that file system and try again",
+            ),
+            (
+                ErrorKind::ReadOnlyFilesystem,
+                "write /x: read-only filesystem or storage medium; mount that file system writable, or name another directory with --state-dir",
+            ),
+            (ErrorKind::NotFound, "write /x: entity not found"),
+        ];
+        for (kind, said) in cases {
+            let error = Err::<(), _>(io::Error::from(kind)).context("write /x");
+            assert_eq!(Failure::from(error.unwrap_err()).message, said);
+        }
     }
 }

@@ -38,6 +38,7 @@ use clap::error::ErrorKind;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use text::{ColorChoice, Printer, escaped};
 
 /// Runs the program with this process's arguments.
 #[must_use]
@@ -83,17 +84,46 @@ fn refuse(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match print(error) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => report(&failure),
+        };
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
         return ExitCode::from(failure::USAGE);
     }
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        // Asked again without the hidden ones, clap proposes none of them.
+        let again = cli::shown().try_get_matches_from(std::env::args_os());
+        let error = again
+            .err()
+            .map_or_else(|| error.to_string(), |again| again.to_string());
+        return report(&Failure::usage(one_line(&error)));
+    }
     report(&Failure::usage(one_line(&error.to_string())))
 }
 
+fn print(page: &clap::Error) -> Result<(), Failure> {
+    let mut out = Printer::new(ColorChoice::Auto);
+    let page = page.render();
+    if out.is_coloured() {
+        out.raw(&page.ansi().to_string())?;
+    } else {
+        out.raw(&page.to_string())?;
+    }
+    out.flush()
+}
+
+/// A mistake as clap tells it, in one line that names the help of the command it happened in.
 fn one_line(rendered: &str) -> String {
+    let program = cli::shown();
+    let mut typed = std::env::args_os().skip(1);
+    let command = typed.find_map(|word| program.find_subcommand(word));
+    let help = command.map_or_else(
+        || "outlast --help".to_owned(),
+        |command| format!("outlast {} --help", command.get_name()),
+    );
     let rendered = rendered.strip_prefix("error: ").unwrap_or(rendered);
     let sentences: Vec<&str> = rendered
         .split("\n\n")
@@ -102,5 +132,9 @@ fn one_line(rendered: &str) -> String {
         .collect();
     let joined = sentences.join("; ");
     let words: Vec<&str> = joined.split_whitespace().collect();
-    format!("{}; see `outlast --help`", words.join(" "))
+    let line = words
+        .join(" ")
+        .replace(" is not in ", " is not within ")
+        .replace("..=", " to ");
+    format!("{}; see `{help}`", escaped(&line))
 }

@@ -216,10 +216,12 @@ fn describe(
     let myself = members
         .get(me)
         .ok_or_else(|| Failure::new("what the mesh sent does not make this node a member"))?;
+    let mut names: Vec<String> = members.values().map(|member| member.name.clone()).collect();
+    names.sort_unstable();
     Ok(Joined {
         mesh_name: mesh_name.to_owned(),
         name: myself.name.clone(),
-        members: members.values().map(|member| member.name.clone()).collect(),
+        members: names,
         before: false,
     })
 }

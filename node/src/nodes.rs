@@ -27,6 +27,9 @@ pub(crate) fn find(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Node
     };
     match found[..] {
         [id] => Ok(*id),
+        [] if typed.is_empty() => Err(Failure::usage(
+            "no node is called by an empty name; `outlast members` lists them",
+        )),
         [] => Err(Failure::usage(format!(
             "no node is called {} and no id begins so; `outlast members` lists them",
             visible(typed)

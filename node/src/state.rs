@@ -115,11 +115,21 @@ impl StateDir {
     /// Makes the directory if it is missing, and refuses one that isn't ours or is of a newer release.
     pub(crate) fn prepare(&self) -> Result<()> {
         let shown = self.path.display();
-        DirBuilder::new()
+        let made = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.path)
-            .with_context(|| format!("make the state directory {shown}"))?;
+            .create(&self.path);
+        if let Err(error) = made {
+            bail!(match error.kind() {
+                // A file in its place, or a link that leads nowhere.
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory =>
+                    anyhow!(no_directory(&self.path)),
+                ErrorKind::NotFound => anyhow!(
+                    "make the state directory {shown}: {error}; name another with --state-dir"
+                ),
+                _ => anyhow!(error).context(format!("make the state directory {shown}")),
+            });
+        }
         match std::fs::read_to_string(self.join("FORMAT")) {
             Ok(format) if format == FORMAT => Ok(()),
             // The power failed while the very first file was being made.
@@ -196,6 +206,14 @@ impl StateDir {
             .map_err(io)?;
         Ok(Lock { _file: file })
     }
+}
+
+/// What to say where a state directory should be and something else is.
+pub(crate) fn no_directory(path: &Path) -> String {
+    format!(
+        "{} is no directory; name another with --state-dir",
+        path.display()
+    )
 }
 
 /// Where this user's settings are, admin keys among them: `$XDG_CONFIG_HOME` or `$HOME/.config`.

@@ -17,15 +17,20 @@ const LONGEST: usize = 256;
 
 /// Foreign text for a terminal: control, bidi and invisible characters written out, length cut.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST && text.chars().all(is_plain) {
+    let end = text.char_indices().nth(LONGEST);
+    let Some((end, _)) = end else {
+        return escaped(text);
+    };
+    Cow::Owned(escaped(&text[..end]).into_owned() + "…")
+}
+
+/// The same at its full length, for what the reader typed.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
-    for (at, letter) in text.chars().enumerate() {
-        if at == LONGEST {
-            shown.push('…');
-            break;
-        }
+    for letter in text.chars() {
         if is_plain(letter) {
             shown.push(letter);
         } else {
@@ -170,6 +175,11 @@ impl Printer {
     /// Whether somebody looks at a screen.
     pub(crate) const fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether text is coloured.
+    pub(crate) const fn is_coloured(&self) -> bool {
+        self.color
     }
 
     /// Text in the colour of its meaning.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use outlast_mesh::trust::{MAX_NAME, is_name};
 
+use crate::config::address;
 use crate::when;
 
 /// On or off.
@@ -47,6 +48,7 @@ pub(crate) struct ReachArgs {
     #[arg(
         long,
         value_name = "ADDR:PORT",
+        value_parser = address,
         help = "UDP address to listen on; port 0 takes a free one [default: [::]:51800]"
     )]
     pub(crate) listen: Option<SocketAddr>,
@@ -99,7 +101,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
     /// Where the page is served; port 0 takes a free one [default: 127.0.0.1:5180]
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) dashboard: Option<SocketAddr>,
     /// Live only while stdin stays open, then remove this directory
     #[arg(long, hide = true, value_name = "DIR")]
@@ -212,7 +214,7 @@ pub(crate) struct PingArgs {
     /// Which node: a name or the beginning of an id
     pub(crate) node: String,
     /// Stop after this many pings [default: at Ctrl-C]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     pub(crate) count: Option<u32>,
     /// How long between two pings, 100ms to 1h
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = ping_interval)]
@@ -263,7 +265,12 @@ fn invite_length(text: &str) -> Result<Duration, String> {
 }
 
 fn ping_interval(text: &str) -> Result<Duration, String> {
-    let interval = when::duration(text)?;
+    // As ping(8) has it, a bare number counts seconds.
+    let seconds = text.parse().ok().map(Duration::try_from_secs_f64);
+    let interval = match seconds {
+        Some(Ok(interval)) => interval,
+        _ => when::duration(text)?,
+    };
     if (Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&interval) {
         Ok(interval)
     } else {
@@ -289,6 +296,22 @@ mod tests {
         assert_eq!(invite_length("365d"), Ok(Duration::from_secs(31_536_000)));
         for text in ["0s", "999ms", "366d", "365d1s", "-1h", "1"] {
             assert!(invite_length(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_a_duration_or_seconds() {
+        let cases = [
+            ("0.2", 200),
+            ("2", 2_000),
+            ("250ms", 250),
+            ("1h", 3_600_000),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(ping_interval(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["0", "-1", "99ms", "2h", "inf", "NaN", "x", ""] {
+            assert!(ping_interval(text).is_err(), "{text}");
         }
     }
 

@@ -6,15 +6,14 @@
 use std::path::Path;
 
 use anyhow::Context;
-use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::cli::{Cli, ManArgs};
+use crate::cli::{self, ManArgs};
 use crate::failure::Failure;
 use crate::text::{Printer, visible};
 
 pub(super) fn run(arguments: &ManArgs, out: &mut Printer) -> Result<(), Failure> {
-    let mut program = Cli::command();
+    let mut program = cli::shown();
     program.build();
     if let Some(dir) = &arguments.out {
         return write_all(&program, dir, out);
@@ -22,7 +21,7 @@ pub(super) fn run(arguments: &ManArgs, out: &mut Printer) -> Result<(), Failure>
     let page = match &arguments.command {
         None => page(&program, "outlast")?,
         Some(name) => {
-            let command = shown(&program).find(|command| command.get_name() == name);
+            let command = commands(&program).find(|command| command.get_name() == name);
             let command = command.ok_or_else(|| {
                 Failure::usage(format!(
                     "no command is called {}; `outlast --help` lists them",
@@ -36,9 +35,9 @@ pub(super) fn run(arguments: &ManArgs, out: &mut Printer) -> Result<(), Failure>
 }
 
 /// Commands that a person types.
-fn shown(program: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+fn commands(program: &clap::Command) -> impl Iterator<Item = &clap::Command> {
     let all = program.get_subcommands();
-    all.filter(|command| !command.is_hide_set() && command.get_name() != "help")
+    all.filter(|command| command.get_name() != "help")
 }
 
 fn page(command: &clap::Command, title: &str) -> Result<String, Failure> {
@@ -97,8 +96,9 @@ fn as_written(after_help: &str) -> String {
 fn write_all(program: &clap::Command, dir: &Path, out: &mut Printer) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let mut pages = vec![("outlast".to_owned(), program)];
-    pages
-        .extend(shown(program).map(|command| (format!("outlast-{}", command.get_name()), command)));
+    pages.extend(
+        commands(program).map(|command| (format!("outlast-{}", command.get_name()), command)),
+    );
     for (title, command) in &pages {
         let path = dir.join(format!("{title}.1"));
         std::fs::write(&path, page(command, title)?)
@@ -122,9 +122,9 @@ mod tests {
 
     #[test]
     fn every_command_that_is_shown_has_a_page_with_examples() {
-        let mut program = Cli::command();
+        let mut program = cli::shown();
         program.build();
-        for command in shown(&program) {
+        for command in commands(&program) {
             let page = page(command, "outlast-x").unwrap();
             assert!(
                 page.contains("\n.SH \"EXAMPLES\"\n"),
@@ -132,7 +132,7 @@ mod tests {
                 command.get_name()
             );
         }
-        let names: Vec<_> = shown(&program).map(clap::Command::get_name).collect();
+        let names: Vec<_> = commands(&program).map(clap::Command::get_name).collect();
         assert!(
             !names.contains(&"store-check") && !names.contains(&"help"),
             "{names:?}"

@@ -12,10 +12,14 @@ use crate::text::{self, Cell, Printer, visible};
 
 pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> Result<(), Failure> {
     let state = StateDir::resolve(global)?;
-    let members = match reader(&state)? {
+    let mut members = match reader(&state)? {
         Doer::Node(mut client) => client.call(&Request::Members)?,
         Doer::Ourselves(_lock) => stored(&state)?,
     };
+    if let Some(members) = members.as_array_mut() {
+        // The mesh keeps them by id, which says nothing to a reader.
+        members.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    }
     if arguments.json {
         return out.json(&members);
     }

@@ -13,6 +13,7 @@ pub(super) fn run(global: &Global, arguments: TailArgs, out: &mut Printer) -> Re
     let state = StateDir::resolve(global)?;
     let mut client = Client::require(state.socket_dir())?;
     let (node, series) = meant(arguments.node, arguments.series);
+    let waiting = waiting(node.as_deref(), series.as_deref());
     let request = Request::Tail { node, series };
     let as_json = arguments.json;
     client.stream(&request, |part| {
@@ -20,6 +21,10 @@ pub(super) fn run(global: &Global, arguments: TailArgs, out: &mut Printer) -> Re
             aside(format!(
                 "outlast: this terminal is too slow, {rows} rows were skipped"
             ));
+            return Ok(());
+        }
+        if part["waiting"].as_bool() == Some(true) {
+            aside(&waiting);
             return Ok(());
         }
         if part.is_null() {
@@ -41,6 +46,20 @@ fn meant(node: Option<String>, series: Option<String>) -> (Option<String>, Optio
     match (node, series) {
         (Some(only), None) if is_series(&only) => (None, Some(only)),
         both => both,
+    }
+}
+
+/// What to say while nothing comes: for what this waits, and where to look whether it can come.
+fn waiting(node: Option<&str>, series: Option<&str>) -> String {
+    let of = node.map_or_else(|| "any node".to_owned(), |node| visible(node).into_owned());
+    match series {
+        None => format!(
+            "outlast: waiting for samples of {of}; `outlast status` says whether it is heard"
+        ),
+        Some(series) => format!(
+            "outlast: waiting for samples of {of} that match {}; `outlast query --series '*'` lists what there is",
+            visible(series)
+        ),
     }
 }
 

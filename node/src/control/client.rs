@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Answer, Lines, Request, SOCKET};
 use crate::failure::Failure;
+use crate::state::no_directory;
 
 /// A connection to the running node.
 #[derive(Debug)]
@@ -39,8 +40,11 @@ impl Client {
             {
                 Ok(None)
             }
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                Err(Failure::new(no_directory(state)))
+            }
             Err(error) => Err(Failure::new(format!(
-                "connect to {}: {error}; commands need the rights of the user who runs the node",
+                "connect to {}: {error}; run this as the user who runs the node, or as root with sudo",
                 state.join(SOCKET).display()
             ))),
         }

@@ -5,7 +5,7 @@
 //! Absent: printing; commands do that.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use outlast_mesh::trust::Token;
@@ -25,6 +25,9 @@ use crate::{nodes, text};
 
 /// How long a request waits for a node that is starting; after that it is told so.
 const STARTING: Duration = Duration::from_secs(15);
+
+/// After so long without a row that was asked for, `tail` says that it waits: each node has one a second.
+const NOTHING_YET: Duration = Duration::from_secs(3);
 
 /// How often a silent `tail` looks whether its reader is still there.
 const STILL_THERE: Duration = Duration::from_secs(5);
@@ -235,9 +238,15 @@ impl Daemon {
         let pattern = outlast_store::Pattern::parse(series.as_deref().unwrap_or("*"))
             .map_err(|error| Failure::usage(error.to_string()))?;
         let mut feed = running.flow.feed();
+        let mut waiting = Some(Instant::now() + NOTHING_YET);
         loop {
+            if waiting.is_some_and(|until| Instant::now() >= until) {
+                waiting = None;
+                answers.part(json!({ "waiting": true })).await?;
+            }
             let arrival = tokio::select! {
                 arrival = feed.recv() => arrival,
+                () = tokio::time::sleep(NOTHING_YET), if waiting.is_some() => continue,
                 () = tokio::time::sleep(STILL_THERE) => {
                     answers.part(Value::Null).await?;
                     continue;
@@ -246,6 +255,7 @@ impl Daemon {
             match arrival {
                 Ok(arrival) => {
                     if let Some(part) = live_row(running, &arrival, only, &pattern) {
+                        waiting = None;
                         answers.part(part).await?;
                     }
                 }

@@ -1,76 +1,8 @@
-//! The program as it is typed: exit codes, exact sentences, keys, founding, tokens. No node runs here.
+//! Keys, founding, tokens: what commands do to a state directory that no node runs on.
 
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
-/// A home of its own, so that nothing of this machine is read or written.
-struct Home {
-    dir: tempfile::TempDir,
-}
-
-impl Home {
-    fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().expect("make a home"),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn state(&self, node: &str) -> PathBuf {
-        self.path().join(node)
-    }
-
-    /// Runs a command of `node`, with `input` on standard input.
-    fn run(&self, node: &str, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_outlast"))
-            .args(arguments)
-            .env_clear()
-            .env("HOME", self.path())
-            .env("OUTLAST_STATE_DIR", self.state(node))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start the program");
-        let mut stdin = child.stdin.take().expect("stdin is piped");
-        // A command that reads nothing has closed it already.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("wait for the program")
-    }
-
-    fn ok(&self, node: &str, arguments: &[&str], input: &str) -> String {
-        let output = self.run(node, arguments, input);
-        assert!(output.status.success(), "{arguments:?}: {}", err(&output));
-        out(&output)
-    }
-
-    fn fails(&self, node: &str, arguments: &[&str], input: &str) -> (i32, String) {
-        let output = self.run(node, arguments, input);
-        assert_eq!(
-            out(&output),
-            "",
-            "{arguments:?} printed something and failed"
-        );
-        (
-            output.status.code().expect("it was not killed"),
-            err(&output),
-        )
-    }
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
+use crate::home::{Home, admin_keys, err, out};
 
 #[test]
 fn a_public_key_follows_from_the_private_one_as_wireguard_has_it() {
@@ -108,35 +40,6 @@ fn what_is_no_key_is_refused() {
 }
 
 #[test]
-fn mistakes_are_one_line_with_the_right_exit_code() {
-    let home = Home::new();
-    let state = home.state("a");
-    let state = state.display();
-    let cases: [(&[&str], i32, String); 9] = [
-        (&["statu"], 2, "unrecognized subcommand 'statu'; tip: a similar subcommand exists: 'status'; see `outlast --help`".into()),
-        (&["up", "--frob"], 2, "unexpected argument '--frob' found; see `outlast --help`".into()),
-        (&["init", "--name", "Not Good"], 2, "invalid value 'Not Good' for '--name <NODE>': a name is 1 to 63 of a-z, 0-9 and -; see `outlast --help`".into()),
-        (&["query", "--series", "*", "--from", "yesterday"], 2, "--from: `yesterday` is no moment; write now, -10m, 2026-11-23T10:00:00Z or milliseconds since the epoch".into()),
-        (&["status"], 3, format!("no node is running on {state}; start it with `outlast up`, or name another directory with --state-dir")),
-        (&["tail"], 3, format!("no node is running on {state}; start it with `outlast up`, or name another directory with --state-dir")),
-        (&["members"], 1, format!("no mesh at {state}: run `outlast init` to found one, or `outlast join` with a token; another directory goes with --state-dir")),
-        (&["join"], 2, "no token on standard input; make one with `outlast invite` on a member, then: outlast join < token".into()),
-        (&["check-config", "--config", "/nowhere/outlast.toml"], 1, "read configuration /nowhere/outlast.toml: No such file or directory (os error 2)".into()),
-    ];
-    for (arguments, code, sentence) in cases {
-        assert_eq!(
-            home.fails("a", arguments, ""),
-            (code, format!("outlast: {sentence}\n")),
-            "{arguments:?}"
-        );
-    }
-    assert!(
-        !home.state("a").exists(),
-        "a command that failed left something behind"
-    );
-}
-
-#[test]
 fn an_unknown_key_in_the_configuration_stops_everything() {
     let home = Home::new();
     let file = home.path().join("outlast.toml");
@@ -152,50 +55,6 @@ fn an_unknown_key_in_the_configuration_stops_everything() {
             "{said}"
         );
     }
-}
-
-#[test]
-fn help_names_every_command_and_ends_well() {
-    let home = Home::new();
-    let help = home.ok("a", &["--help"], "");
-    for command in [
-        "init",
-        "invite",
-        "join",
-        "up",
-        "status",
-        "members",
-        "tail",
-        "query",
-        "dashboard",
-        "demo",
-        "genkey",
-        "pubkey",
-        "check-config",
-        "completions",
-    ] {
-        assert!(
-            help.contains(&format!("\n  {command} ")),
-            "{command} is missing in\n{help}"
-        );
-        let said = home.ok("a", &[command, "--help"], "");
-        assert!(said.contains("Usage: outlast"), "{said}");
-        assert!(said.contains("\nExamples:\n  "), "{said}");
-        assert!(said.lines().count() <= 40, "{said}");
-    }
-    assert!(
-        !help.contains("isolate") && !help.contains("store-check"),
-        "{help}"
-    );
-    assert!(help.contains("a$ outlast init --invite 2"), "{help}");
-    assert_eq!(
-        home.ok("a", &["--version"], ""),
-        format!("outlast {}\n", env!("CARGO_PKG_VERSION"))
-    );
-    assert!(
-        home.ok("a", &["completions", "bash"], "")
-            .contains("_outlast")
-    );
 }
 
 #[test]
@@ -474,11 +333,4 @@ fn a_member_refuses_the_token_of_another_mesh() {
         });
         assert!(known, "{id} in {said}");
     }
-}
-
-fn admin_keys(home: &Home) -> Vec<PathBuf> {
-    let dir = home.path().join(".config/outlast/admin");
-    let entries =
-        std::fs::read_dir(dir).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
-    entries.unwrap_or_default()
 }
