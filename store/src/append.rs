@@ -22,7 +22,10 @@ use crate::row::{Row, SignedRow};
 use crate::sample::{Clock, Epoch, LogId, Origin, Seq};
 use crate::series::{MAX_EPOCHS, Schema, SchemaDelta, SchemaHash};
 use crate::shelf::locked;
-use crate::state::{State, TAIL_BYTES};
+use crate::state::{State, TAIL_BYTES, TAIL_BYTES_OF_ONE};
+
+/// The last moment of the year 9999. No clock shows a later one, and no sum of times that are earlier overflows.
+const LATEST_MS: u64 = 253_402_300_799_999;
 
 /// The epoch being written.
 #[derive(Clone, Copy, Debug)]
@@ -150,10 +153,12 @@ impl Store {
                 why: "seq 0 names no row".to_owned(),
             });
         }
-        self.check_width(&row.row.schema, row.row.values.len())?;
+        // Before its schema is asked for: what nobody signed must not use up its origin's limits.
         if source == Source::Holder {
             self.check_row(&row)?;
         }
+        self.check_width(&row.row.schema, row.row.values.len())?;
+        check_time(row.row.boot_ms, row.row.clock.offset_ms)?;
         let row = Arc::new(row);
         let bytes: Arc<[u8]> = row.encode().into();
         let mut state = self.shared.state();
@@ -205,7 +210,7 @@ impl Store {
         } else {
             state.conflict(bytes.to_vec());
         }
-        tracing::warn!(origin = %new.row.log.origin, seq = new.row.seq, "two signed contents under one identity");
+        tracing::debug!(origin = %new.row.log.origin, seq = new.row.seq, "two signed contents under one identity");
         Ok(Appended::Conflict)
     }
 
@@ -225,6 +230,12 @@ impl Store {
                 what: "epochs",
                 origin: log.origin,
                 limit: MAX_EPOCHS as u64,
+            }
+        } else if bytes > 0 && state.tail_bytes_of(&log.origin) + bytes > TAIL_BYTES_OF_ONE {
+            StoreError::OverLimit {
+                what: "unsealed bytes",
+                origin: log.origin,
+                limit: TAIL_BYTES_OF_ONE as u64,
             }
         } else if state.tail_bytes + bytes > TAIL_BYTES {
             StoreError::Busy {
@@ -259,4 +270,17 @@ impl Store {
                 seq: row.row.seq,
             })
     }
+}
+
+/// Refuses times that no clock shows.
+pub(crate) fn check_time(boot_ms: u64, offset_ms: i64) -> Result<(), StoreError> {
+    if boot_ms > LATEST_MS || offset_ms.unsigned_abs() > LATEST_MS {
+        return Err(StoreError::Malformed {
+            what: "row",
+            why: format!(
+                "boot time {boot_ms} ms and offset {offset_ms} ms are beyond the year 9999"
+            ),
+        });
+    }
+    Ok(())
 }

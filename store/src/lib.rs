@@ -53,6 +53,9 @@ pub use open::{Check, Keys, Sign, Store, StoreConfig, Verify};
 pub use query::{Evaluation, Pattern, Query, QueryError, SeriesPoints, Step, rates};
 pub use row::{Row, SignedRow, delta_key};
 pub use sample::{Clock, ClockSource, Epoch, LogId, Origin, Seq, StoreId};
-pub use series::{Kind, Schema, SchemaDelta, SchemaHash, Series};
+pub use series::{
+    Kind, MAX_EPOCHS, MAX_SCHEMA_BYTES, MAX_SCHEMA_CHANGES_PER_HOUR, MAX_SERIES, Schema,
+    SchemaDelta, SchemaHash, Series,
+};
 pub use shelf::verify_generation;
 pub use varint::FormatError;

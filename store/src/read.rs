@@ -41,6 +41,12 @@ impl Store {
         self.sets(|log| &log.held)
     }
 
+    /// Whether all of a run of rows is held.
+    pub fn holds(&self, log: &LogId, rows: RangeInclusive<Seq>) -> bool {
+        let state = self.shared.state();
+        state.logs.get(log).is_some_and(|log| log.held.covers(rows))
+    }
+
     /// What is held of one origin.
     pub fn held_of(&self, origin: &Origin) -> BTreeMap<LogId, IntervalSet> {
         let state = self.shared.state();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::answer::{Appended, Sealed};
+use crate::append::check_time;
 use crate::block::{Block, Draft, Head, Seal};
 use crate::error::StoreError;
 use crate::key::block::BlockKey;
@@ -104,6 +105,9 @@ impl Store {
                 what: "block",
                 why: e.to_string(),
             })?;
+        for (boot_ms, clock) in block.boots().iter().zip(block.clocks()) {
+            check_time(*boot_ms, clock.offset_ms)?;
+        }
         let schemas = locked(&self.shared.schemas);
         if let Some(run) = block
             .runs()

@@ -15,12 +15,15 @@ use crate::block::{Head, Seal, window_of};
 use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
 use crate::row::{Row, SignedRow};
-use crate::sample::{ClockSource, LogId, Origin, Seq};
+use crate::sample::{ClockSource, Epoch, LogId, Origin, Seq, StoreId};
 
 /// The generation of a block that only memory holds so far.
 pub(crate) const PENDING: u32 = 0;
 /// Rows in memory that no block covers. At the bound rows of others are refused and asked for again later.
 pub(crate) const TAIL_BYTES: usize = 32 << 20;
+/// The part of them that one other origin may have, three minutes of the largest rows: beyond it they are refused and the
+/// origin named, so that one that never seals leaves room for the rest.
+pub(crate) const TAIL_BYTES_OF_ONE: usize = TAIL_BYTES / 4;
 /// Rows the spool has not taken. At the bound the oldest are no longer spooled: they stay in the tail until sealed.
 pub(crate) const QUEUE_BYTES: usize = 8 << 20;
 /// Blocks sled has not taken. At the bound blocks of others are refused; of our own the oldest is given up and counted.
@@ -84,6 +87,8 @@ pub(crate) struct Log {
     pub(crate) blocks: BTreeMap<Seq, Meta>,
     /// Encoded `SignedRow`s.
     pub(crate) tail: BTreeMap<Seq, Arc<[u8]>>,
+    /// Their bytes.
+    tail_bytes: usize,
     /// When a row last came into each window of the tail, by the window's first seq.
     touched: BTreeMap<Seq, Instant>,
     /// The lowest row of the tail whose clock was synced, and its offset.
@@ -133,6 +138,7 @@ impl Log {
 
     fn take_row(&mut self, seq: Seq) -> Option<Arc<[u8]>> {
         let bytes = self.tail.remove(&seq)?;
+        self.tail_bytes -= bytes.len();
         self.tail_synced.remove(&seq);
         let window = window_of(seq);
         if self.tail.range(window.clone()).next().is_none() {
@@ -216,8 +222,10 @@ impl State {
             log.tail_synced.insert(row.seq, row.clock.offset_ms);
         }
         self.tail_bytes += bytes.len();
+        log.tail_bytes += bytes.len();
         if let Some(old) = log.tail.insert(row.seq, bytes.clone()) {
             self.tail_bytes -= old.len();
+            log.tail_bytes -= old.len();
         }
         if spool {
             self.enqueue(Queued {
@@ -421,6 +429,11 @@ impl State {
         }
     }
 
+    /// The bytes of an origin's rows in the tail.
+    pub(crate) fn tail_bytes_of(&self, origin: &Origin) -> usize {
+        self.logs_of(origin).map(|(_, log)| log.tail_bytes).sum()
+    }
+
     /// How many epochs of an origin have rows here.
     pub(crate) fn epochs(&self, origin: &Origin) -> usize {
         self.logs_of(origin)
@@ -429,7 +442,13 @@ impl State {
     }
 
     pub(crate) fn logs_of(&self, origin: &Origin) -> impl Iterator<Item = (&LogId, &Log)> {
-        self.logs.iter().filter(move |(id, _)| id.origin == *origin)
+        let log = |store, counter, nonce| LogId {
+            origin: *origin,
+            store: StoreId(store),
+            epoch: Epoch { counter, nonce },
+        };
+        self.logs
+            .range(log(0, 0, 0)..=log(u64::MAX, u32::MAX, u64::MAX))
     }
 
     /// The encoded rows of a run, if all are in the tail.

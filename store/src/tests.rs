@@ -14,6 +14,7 @@ use crate::open::Tuning;
 use crate::*;
 
 mod faults;
+mod liar;
 mod world;
 
 use world::*;

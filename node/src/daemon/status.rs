@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use outlast_mesh::{Mesh, Path, PeerSnapshot, Snapshot};
+use outlast_mesh::{Mesh, Path, PeerSnapshot, Refused, Snapshot};
 use outlast_store::Stats;
 
 use super::{Daemon, Running};
@@ -20,6 +20,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
             "peers": [],
             "store": null,
             "alarms": [],
+            "refused": [],
             "notices": ["no mesh yet: run `outlast init` to found one, or `outlast join` with a token"],
         });
     };
@@ -66,6 +67,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "flow": running.flow.stats(),
         "traffic": traffic(&snapshot),
         "alarms": [],
+        "refused": refused(&snapshot, running.flow.refused()),
         "notices": notices,
     })
 }
@@ -139,6 +141,23 @@ fn store(stats: &Stats) -> Value {
         "refused": stats.refused,
         "synced_seq": stats.synced.as_ref().map(|(_, seq)| seq),
     })
+}
+
+/// Who did what it must not: what the mesh refused, and what the exchange of rows did.
+fn refused(snapshot: &Snapshot, by_flow: Vec<Refused>) -> Vec<Value> {
+    let all = snapshot.refused.iter().cloned().chain(by_flow);
+    let line = |refused: Refused| {
+        let mut members = snapshot.members.iter();
+        let name = members.find(|member| member.id == refused.peer);
+        json!({
+            "peer": refused.peer.to_string(),
+            "name": name.map(|member| &member.name),
+            "what": refused.what,
+            "count": refused.count,
+            "last_ms": refused.last_ms,
+        })
+    };
+    all.map(line).collect()
 }
 
 fn traffic(snapshot: &Snapshot) -> Value {

@@ -2,29 +2,36 @@
 //!
 //! One task a request; the replica bounds how many. Pieces go to the store one at a time, so a
 //! request holds at most one in memory. Every piece must be of the log that was asked about;
-//! a piece that isn't, or that the store finds forged, ends the request and marks its rows.
+//! a piece that isn't, or that was not asked for, ends the request and names the peer; one that the
+//! store finds forged marks its rows. A request brings at most as many pieces as it asked for rows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use outlast_mesh::{Mesh, NodeId};
-use outlast_store::{Head, LogId, Origin, SchemaDelta, SchemaHash, Seal, Seq, SignedRow, Store};
+use outlast_store::{
+    Head, IntervalSet, LogId, MAX_SCHEMA_BYTES, Origin, SchemaDelta, SchemaHash, Seal, Seq,
+    SignedRow, Store,
+};
 use quinn::RecvStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::keep::{Job, Piece, Repair};
-use super::node_of;
+use super::offence::Offence;
 use super::serve::source;
-use super::stream::read_frame;
+use super::stream::{TooLong, read_frame};
 use super::wire::{Answer, HeldAnswer, MAX_ANSWER, MAX_HELD, Question};
+use super::{Shared, node_of};
 use crate::replica::{Ask, Request};
 
 /// How long one frame may take; the replica gives up on a request earlier, by its progress.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Deltas in one schema answer: 512 KiB of schema at its smallest deltas.
+/// Deltas in one schema answer, and their bytes: 512 KiB of schema at its smallest deltas.
 const MAX_DELTAS: usize = 4_096;
+const MAX_DELTA_BYTES: usize = MAX_SCHEMA_BYTES + 64 * 1_024;
 
 /// What the flow's task hears of a request.
 #[derive(Debug)]
@@ -48,6 +55,7 @@ pub(super) enum Progress {
 pub(super) struct Fetcher {
     pub(super) mesh: Mesh,
     pub(super) store: Store,
+    pub(super) shared: Arc<Shared>,
     pub(super) jobs: mpsc::Sender<Job>,
     pub(super) progress: mpsc::Sender<Progress>,
 }
@@ -55,11 +63,11 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// Runs one request to its end and says how it went.
     pub(super) async fn run(self, request: Request) {
-        let id = request.id;
+        let (id, peer) = (request.id, node_of(request.peer));
         let end = match self.ask(request).await {
             Ok(()) => Progress::Done(id),
             Err(error) => {
-                tracing::debug!(error = format!("{error:#}"), "a request broke off");
+                self.broke_off(peer, &error);
                 Progress::Failed(id)
             }
         };
@@ -79,24 +87,33 @@ impl Fetcher {
             MAX_ANSWER
         };
         let mut answers = self.open(peer, &question).await?;
+        let mut left = most_answers(&request.ask);
         loop {
             let answer = next(&mut answers, limit).await?;
+            if !matches!(answer, Answer::End) {
+                left = left.checked_sub(1).ok_or(Lie(Offence::Unasked))?;
+            }
             match (answer, &request.ask) {
                 (Answer::End, _) => return Ok(()),
-                (Answer::Row(bytes), Ask::Rows { log, .. }) => self.row(peer, *log, &bytes).await?,
-                (Answer::Block(bytes), Ask::Rows { log, .. }) => {
-                    self.block(peer, *log, bytes).await?
+                (Answer::Row(bytes), Ask::Rows { log, rows }) => {
+                    self.row(peer, *log, rows, &bytes).await?
                 }
-                (Answer::Held(held), Ask::Held { .. }) => {
+                (Answer::Block(bytes), Ask::Rows { log, rows }) => {
+                    self.block(peer, *log, rows, bytes).await?
+                }
+                (Answer::Held(held), Ask::Held { origins }) if origins.contains(&held.origin) => {
                     self.progress
                         .send(Progress::Held(request.id, peer, held))
                         .await?;
                 }
-                (Answer::Seal(bytes), Ask::Seals { .. }) => {
-                    let seal = Seal::decode(&bytes).context("read a seal")?;
-                    self.jobs.send(Job::Seal(seal)).await?;
+                (Answer::Seal(bytes), Ask::Seals { windows }) => {
+                    let seal = Seal::decode(&bytes).map_err(|_bytes| Lie(Offence::Unreadable))?;
+                    if !windows.iter().any(|(log, _)| *log == seal.log) {
+                        bail!(Lie(Offence::Unasked));
+                    }
+                    self.jobs.send(Job::Seal(seal, peer)).await?;
                 }
-                _ => bail!("an answer to another question"),
+                _ => bail!(Lie(Offence::Unasked)),
             }
             self.progress.send(Progress::Moved(request.id)).await?;
         }
@@ -111,19 +128,33 @@ impl Fetcher {
         Ok(recv)
     }
 
-    async fn row(&self, peer: NodeId, log: LogId, bytes: &Bytes) -> anyhow::Result<()> {
-        let row = SignedRow::decode(bytes).context("read a row")?;
-        if row.row.log != log {
-            bail!("a row of another log");
+    async fn row(
+        &self,
+        peer: NodeId,
+        log: LogId,
+        asked: &IntervalSet,
+        bytes: &Bytes,
+    ) -> anyhow::Result<()> {
+        let row = SignedRow::decode(bytes).map_err(|_bytes| Lie(Offence::Unreadable))?;
+        if row.row.log != log || !asked.contains(row.row.seq) {
+            bail!(Lie(Offence::Unasked));
         }
         self.store(peer, Piece::Row(Box::new(row), source(peer, &log)))
             .await
     }
 
-    async fn block(&self, peer: NodeId, log: LogId, bytes: Bytes) -> anyhow::Result<()> {
-        let head = Head::peek(&bytes).context("read a block's head")?;
-        if head.log != log {
-            bail!("a block of another log");
+    /// A block is whole, also where only some of its rows were asked for.
+    async fn block(
+        &self,
+        peer: NodeId,
+        log: LogId,
+        asked: &IntervalSet,
+        bytes: Bytes,
+    ) -> anyhow::Result<()> {
+        let head = Head::peek(&bytes).map_err(|_bytes| Lie(Offence::Unreadable))?;
+        let rows: IntervalSet = [head.first..=head.last()].into_iter().collect();
+        if head.log != log || asked.intersect(&rows).is_empty() {
+            bail!(Lie(Offence::Unasked));
         }
         self.store(peer, Piece::Block(bytes, head)).await
     }
@@ -135,7 +166,8 @@ impl Fetcher {
         let mut fetched: Vec<SchemaHash> = Vec::new();
         loop {
             let (reply, outcome) = oneshot::channel();
-            self.jobs.send(Job::Repair(piece.clone(), reply)).await?;
+            let job = Job::Repair(piece.clone(), peer, reply);
+            self.jobs.send(job).await?;
             match outcome.await? {
                 Repair::Stored => return Ok(()),
                 Repair::NotNow => bail!("the store takes nothing at the moment"),
@@ -153,11 +185,20 @@ impl Fetcher {
         }
     }
 
+    fn broke_off(&self, peer: NodeId, error: &anyhow::Error) {
+        tracing::debug!(error = format!("{error:#}"), "a request broke off");
+        if let Some(Lie(what)) = error.downcast_ref() {
+            self.shared.blame(peer, *what);
+        } else if error.is::<TooLong>() {
+            self.shared.blame(peer, Offence::Unreadable);
+        }
+    }
+
     /// Fetches a schema for rows that wait for it, and says whether it is there.
     pub(super) async fn schema_for_parked(self, peer: NodeId, origin: Origin, hash: SchemaHash) {
         let fetched = self.schema(peer, origin, hash).await;
         if let Err(error) = &fetched {
-            tracing::debug!(error = format!("{error:#}"), "a schema didn't come");
+            self.broke_off(peer, error);
         }
         let _ = self
             .progress
@@ -173,15 +214,27 @@ impl Fetcher {
             .into_iter()
             .collect();
         let mut answers = self.open(peer, &Question::Schema(hash, known)).await?;
-        let mut deltas = Vec::new();
+        let (mut deltas, mut size) = (Vec::new(), 0);
         loop {
-            match next(&mut answers, MAX_ANSWER).await? {
+            match next(&mut answers, MAX_DELTA_BYTES).await? {
                 Answer::End => break,
                 Answer::Schema(bytes) if deltas.len() < MAX_DELTAS => {
-                    deltas.push(SchemaDelta::decode(&bytes).context("read a schema delta")?);
+                    size += bytes.len();
+                    if size > MAX_DELTA_BYTES {
+                        bail!(Lie(Offence::Schemas));
+                    }
+                    let delta =
+                        SchemaDelta::decode(&bytes).map_err(|_bytes| Lie(Offence::Schemas))?;
+                    deltas.push(delta);
                 }
-                _ => bail!("an answer to another question"),
+                _ => bail!(Lie(Offence::Unasked)),
             }
+        }
+        if deltas.is_empty() {
+            bail!("it does not have the schema");
+        }
+        if !is_chain(&deltas, hash) {
+            bail!(Lie(Offence::Unasked));
         }
         let (reply, defined) = oneshot::channel();
         self.jobs.send(Job::Define(origin, deltas, reply)).await?;
@@ -192,7 +245,29 @@ impl Fetcher {
     }
 }
 
+/// What a peer did that no honest one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.as_str())]
+struct Lie(Offence);
+
+/// Pieces that answer a question at most. Blocks of an origin that sealed twice may overlap.
+fn most_answers(ask: &Ask) -> u64 {
+    match ask {
+        Ask::Rows { rows, .. } => 2 * rows.len() + 8,
+        Ask::Held { origins } => origins.len() as u64,
+        Ask::Seals { windows } => windows.len() as u64,
+    }
+}
+
+/// Whether these lead to the schema that was asked for, each the parent of the next: nothing else
+/// may count against the limits of its origin. Nothing at all leads nowhere.
+fn is_chain(deltas: &[SchemaDelta], hash: SchemaHash) -> bool {
+    let hashes: Vec<_> = deltas.iter().map(SchemaDelta::hash).collect();
+    let parents = deltas.iter().skip(1).map(|delta| delta.parent);
+    hashes.last() == Some(&hash) && hashes.iter().zip(parents).all(|(h, p)| p == Some(*h))
+}
+
 async fn next(answers: &mut RecvStream, limit: usize) -> anyhow::Result<Answer> {
     let inside = timeout(PATIENCE, read_frame(answers, limit)).await??;
-    Answer::decode(&inside).context("read an answer")
+    Ok(Answer::decode(&inside).ok_or(Lie(Offence::Unreadable))?)
 }

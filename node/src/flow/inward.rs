@@ -44,6 +44,8 @@ pub(super) enum Got {
     Row(Box<SignedRow>),
     /// This key row should be sent again.
     Ask(KeyRow),
+    /// No encoder writes this.
+    Unreadable,
     Refused(&'static str),
 }
 
@@ -53,7 +55,7 @@ impl Inward {
         match self.parts.put(part) {
             Put::Whole(bytes) => self.whole(log, seq, bytes, now),
             Put::Again => vec![Got::Refused("row part: twice")],
-            Put::Odd => vec![Got::Refused("row part: disagrees with the others")],
+            Put::Odd => vec![Got::Unreadable],
             Put::Pushed => vec![Got::Refused("row: a part is missing")],
             Put::Open => Vec::new(),
         }
@@ -79,7 +81,7 @@ impl Inward {
                 )
                 .into_iter()
                 .collect(),
-            Err(_) => vec![Got::Refused("row: unreadable")],
+            Err(_) => vec![Got::Unreadable],
         }
     }
 
@@ -87,7 +89,7 @@ impl Inward {
     fn key_row(&mut self, log: LogId, seq: Seq, bytes: &Bytes) -> Vec<Got> {
         let row = SignedRow::decode(bytes).ok();
         let Some(row) = row.filter(|row| (row.row.log, row.row.seq) == (log, seq)) else {
-            return vec![Got::Refused("row: unreadable")];
+            return vec![Got::Unreadable];
         };
         if self.keys.len() >= KEYS {
             self.keys.pop_front();
@@ -132,7 +134,7 @@ impl Inward {
 fn read(key: &SignedRow, delta: &Delta) -> Got {
     match SignedRow::from_delta(&key.row, &delta.bytes) {
         Ok(row) if (row.row.log, row.row.seq) == (delta.log, delta.seq) => Got::Row(Box::new(row)),
-        _ => Got::Refused("row: unreadable"),
+        _ => Got::Unreadable,
     }
 }
 
@@ -208,7 +210,7 @@ mod tests {
                                     ));
                                 }
                             }
-                            Got::Refused(_) => {}
+                            Got::Unreadable | Got::Refused(_) => {}
                         }
                     }
                 }

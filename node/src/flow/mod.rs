@@ -12,6 +12,7 @@ mod inward;
 mod keep;
 mod live;
 mod local;
+mod offence;
 mod parts;
 mod remote;
 mod serve;
@@ -29,7 +30,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use outlast_mesh::{Event, Mesh, NodeId, Snapshot};
+use outlast_mesh::{Event, Mesh, NodeId, Refused, Snapshot};
 use outlast_store::{LogId, Origin, SignedRow, Store};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -184,6 +185,7 @@ impl Flow {
         let fetcher = Fetcher {
             mesh: self.mesh.clone(),
             store: self.store.clone(),
+            shared: Arc::clone(&self.shared),
             jobs: jobs_in.clone(),
             progress: progress_in,
         };
@@ -262,6 +264,12 @@ impl Flow {
     #[must_use]
     pub fn taken(&self) -> TakenCount {
         self.shared.taken()
+    }
+
+    /// What members did in the exchange of rows that was refused, by culprit.
+    #[must_use]
+    pub fn refused(&self) -> Vec<Refused> {
+        self.shared.reckoned()
     }
 
     /// Counters for `status`.

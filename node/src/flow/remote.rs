@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outlast_mesh::{Event, Mesh, NodeId, PeerState};
-use outlast_store::{LogId, SchemaHash, Seal, SignedRow};
+use outlast_mesh::{Allowance, Event, Mesh, NodeId, PeerState};
+use outlast_store::{LogId, MAX_SCHEMA_CHANGES_PER_HOUR, SchemaHash, Seal, SignedRow};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -24,14 +24,29 @@ use super::inward::Inward;
 use super::keep::{Job, Note};
 use super::live::LiveRows;
 use super::local::OwnRow;
+use super::offence::Offence;
 use super::serve::{Inquiry, PER_PEER, Server};
 use super::wire::{self, DIGEST, HeldAnswer, KEYROW, KeyRow, Part, ROW, SEAL};
 use super::{Shared, node_of, origin_of};
-use crate::replica::Replica;
 use crate::replica::digest::Entry;
+use crate::replica::{self, Replica};
 
 /// Streams served at a time, all peers together.
 const MAX_SERVED: usize = 48;
+/// What one peer may send and ask: a second, and at once. Budgets last as long as the daemon, so
+/// that coming back buys nothing.
+/// Live rows: one a second, and what a frozen node catches up with.
+const LIVE: (f64, f64) = (4.0, 64.0);
+/// Digests: some a second while things change, several messages each in a large mesh.
+const DIGESTS: (f64, f64) = (8.0, 64.0);
+const KEY_ROWS: (f64, f64) = (2.0, 16.0);
+/// Questions: two at a time at the speed of a local network, as long as a backlog lasts.
+const QUESTIONS: (f64, f64) = (100.0, 400.0);
+/// Schemas that live rows bring up: as many as an origin may make.
+const SCHEMAS: (f64, f64) = (
+    MAX_SCHEMA_CHANGES_PER_HOUR as f64 / 3_600.0,
+    MAX_SCHEMA_CHANGES_PER_HOUR as f64,
+);
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two readings of the store's sets, and between two looks for missing seals.
 const HOLDINGS_TICKS: u64 = 10;
@@ -59,6 +74,8 @@ pub(super) struct Remote {
     running: LogId,
     live: LiveRows,
     peers: BTreeMap<NodeId, Remembered>,
+    /// The budgets of members that are away.
+    spent: BTreeMap<NodeId, Budget>,
     fetches: BTreeMap<u64, AbortHandle>,
     /// Every stream's task: they end with this one.
     tasks: JoinSet<()>,
@@ -69,13 +86,50 @@ pub(super) struct Remote {
 }
 
 /// What is remembered of a connected peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Remembered {
     inward: Inward,
     awaiting_schema: VecDeque<(SchemaHash, SignedRow)>,
     fetching: BTreeSet<SchemaHash>,
     key_answered: Option<Instant>,
     served: usize,
+    budget: Budget,
+}
+
+/// What a peer may send and ask.
+#[derive(Debug)]
+struct Budget {
+    live: Allowance,
+    digests: Allowance,
+    key_rows: Allowance,
+    questions: Allowance,
+    schemas: Allowance,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let allow = |(per_second, at_once)| Allowance::new(per_second, at_once);
+        Self {
+            live: allow(LIVE),
+            digests: allow(DIGESTS),
+            key_rows: allow(KEY_ROWS),
+            questions: allow(QUESTIONS),
+            schemas: allow(SCHEMAS),
+        }
+    }
+}
+
+impl Remembered {
+    fn new(budget: Budget) -> Self {
+        Self {
+            inward: Inward::default(),
+            awaiting_schema: VecDeque::new(),
+            fetching: BTreeSet::new(),
+            key_answered: None,
+            served: 0,
+            budget,
+        }
+    }
 }
 
 impl Remote {
@@ -98,6 +152,7 @@ impl Remote {
             running,
             live: LiveRows::default(),
             peers: BTreeMap::new(),
+            spent: BTreeMap::new(),
             fetches: BTreeMap::new(),
             tasks: JoinSet::new(),
             ticks: 0,
@@ -148,6 +203,13 @@ impl Remote {
             if let Some(fetch) = self.fetches.remove(&id) {
                 fetch.abort();
             }
+        }
+        while let Some((peer, offence)) = self.replica.poll_offence() {
+            let what = match offence {
+                replica::Offence::Hollow => Offence::Hollow,
+                replica::Offence::Claims => Offence::Claims,
+            };
+            self.shared.blame(node_of(peer), what);
         }
         while let Some(request) = self.replica.poll_request(now) {
             let id = request.id;
@@ -221,7 +283,8 @@ impl Remote {
             Event::Connected(peer) => {
                 self.handle_members();
                 self.forget(peer);
-                self.peers.insert(peer, Remembered::default());
+                let budget = self.spent.remove(&peer).unwrap_or_default();
+                self.peers.insert(peer, Remembered::new(budget));
                 self.replica.handle_connected(origin_of(peer), now);
                 if self.replica.is_keeper_of_mine(&origin_of(peer)) {
                     for part in self.live.key_parts() {
@@ -242,8 +305,11 @@ impl Remote {
 
     /// Rows that waited for something from this peer are missing again.
     fn forget(&mut self, peer: NodeId) {
-        let parked = self.peers.remove(&peer).map(|peer| peer.awaiting_schema);
-        for (_, row) in parked.into_iter().flatten() {
+        let Some(forgotten) = self.peers.remove(&peer) else {
+            return;
+        };
+        self.spent.insert(peer, forgotten.budget);
+        for (_, row) in forgotten.awaiting_schema {
             self.replica
                 .handle_refused(None, row.row.log, row.row.seq, row.row.seq);
         }
@@ -261,6 +327,8 @@ impl Remote {
             .iter()
             .filter(|member| !matches!(member.state, PeerState::Retired | PeerState::Evicted));
         let keepers = keeping.map(|member| origin_of(member.id)).collect();
+        self.spent
+            .retain(|peer, _| snapshot.members.iter().any(|member| member.id == *peer));
         self.replica.handle_members(all, keepers);
     }
 
@@ -271,44 +339,66 @@ impl Remote {
         recv: quinn::RecvStream,
     ) {
         let served: usize = self.peers.values().map(|peer| peer.served).sum();
-        match self.peers.get_mut(&from) {
-            Some(peer) if peer.served < PER_PEER && served < MAX_SERVED => {
-                peer.served += 1;
-                self.tasks
-                    .spawn(self.server.clone().serve(from, send, recv));
-            }
-            _ => {
-                self.shared.refuse("question: too many at a time");
-                // Already closed by the peer: nothing to reset.
-                let _ = send.reset(1u8.into());
-            }
+        let all_busy = served >= MAX_SERVED;
+        let now = Instant::now();
+        let peer = self.peers.get_mut(&from).filter(|_| !all_busy);
+        let peer = peer.filter(|peer| peer.served < PER_PEER);
+        if let Some(peer) = peer
+            && peer.budget.questions.take(1.0, now)
+        {
+            peer.served += 1;
+            self.tasks
+                .spawn(self.server.clone().serve(from, send, recv));
+            return;
         }
+        if all_busy {
+            self.shared.refuse("question: too many at a time");
+        } else {
+            self.shared.blame(from, Offence::Questions);
+        }
+        // Already closed by the peer: nothing to reset.
+        let _ = send.reset(1u8.into());
     }
 
     fn handle_message(&mut self, from: NodeId, kind: u8, body: &Bytes, now: Instant) {
         match kind {
             ROW => match Part::decode(body) {
                 Some(part) => self.handle_part(from, part, now),
-                None => self.shared.refuse("row part: unreadable"),
+                None => self.shared.blame(from, Offence::Unreadable),
             },
             SEAL => self.handle_seal(from, body),
+            DIGEST if !self.grants(from, |budget| budget.digests.take(1.0, now)) => {
+                self.shared.blame(from, Offence::Digests);
+            }
             DIGEST => match wire::from_small::<Vec<Entry>>(body) {
                 Some(entries) => self.replica.handle_digest(origin_of(from), entries, now),
-                None => self.shared.refuse("digest: unreadable"),
+                None => self.shared.blame(from, Offence::Unreadable),
             },
+            KEYROW if !self.grants(from, |budget| budget.key_rows.take(1.0, now)) => {
+                self.shared.blame(from, Offence::KeyRows);
+            }
             KEYROW => match wire::from_small::<KeyRow>(body) {
                 Some(key) => self.handle_key_request(from, key, now),
-                None => self.shared.refuse("key row request: unreadable"),
+                None => self.shared.blame(from, Offence::Unreadable),
             },
             _ => self.shared.refuse("small message: unknown kind"),
         }
     }
 
+    /// Whether a connected peer's budget allows something.
+    fn grants(&mut self, from: NodeId, take: impl FnOnce(&mut Budget) -> bool) -> bool {
+        self.peers
+            .get_mut(&from)
+            .is_some_and(|peer| take(&mut peer.budget))
+    }
+
     fn handle_seal(&mut self, from: NodeId, body: &Bytes) {
         match Seal::decode(body) {
-            Ok(seal) if seal.log.origin == origin_of(from) => self.store_soon(Job::Seal(seal)),
-            Ok(_) => self.shared.refuse("seal: from somebody else"),
-            Err(_) => self.shared.refuse("seal: unreadable"),
+            Ok(seal) if seal.log.origin == origin_of(from) => {
+                self.store_soon(Job::Seal(seal, from));
+            }
+            Ok(_) => self.shared.blame(from, Offence::Foreign),
+            Err(_) => self.shared.blame(from, Offence::Unreadable),
         }
     }
 
@@ -355,7 +445,7 @@ impl Remote {
             }
             Progress::Done(id) => {
                 self.fetches.remove(&id);
-                self.replica.handle_done(id);
+                self.replica.handle_done(id, now);
             }
             Progress::Failed(id) => {
                 self.fetches.remove(&id);

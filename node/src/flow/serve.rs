@@ -1,6 +1,7 @@
 //! Answers to peers' questions, from the store, at the pace of their budget.
 //!
-//! One task a stream, at most `PER_PEER` at a time; more are reset and counted. Rows go newest
+//! One task a stream, at most `PER_PEER` at a time; more are reset, and whoever opened them named, as is who asks for
+//! too much at once or never finishes asking. Rows go newest
 //! window first and only when the peer's bucket lets them, at the lowest stream priority: live
 //! datagrams never wait for them. What is answered is in memory one piece at a time.
 
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{Head, IntervalSet, LogId, Origin, Parcel, SchemaHash, Seq, Store};
+use outlast_store::{Head, IntervalSet, LogId, Origin, Parcel, SchemaHash, Seq, Store, window_of};
 use quinn::{RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::stream::read_frame;
+use super::offence::Offence;
+use super::stream::{TooLong, read_frame};
 use super::wire::{Answer, HeldAnswer, MAX_QUESTION, Question};
 use super::{Shared, origin_of};
 use crate::replica::budget::Bucket;
@@ -24,9 +26,11 @@ use crate::replica::budget::Bucket;
 pub(super) const PER_PEER: usize = 6;
 /// How long a peer may take to say what it wants, and to take each piece.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Seals, origins and schema deltas in one answer.
+/// Windows of rows, seals and origins in one question: several times what `replica` asks for.
+const MAX_WINDOWS: usize = 16;
 const MAX_SEALS: usize = 256;
-const MAX_ORIGINS: usize = 64;
+const MAX_ORIGINS: usize = 16;
+/// Schema deltas in one answer.
 const MAX_DELTAS: usize = 4_096;
 /// One export: a window of the largest rows fits.
 const EXPORT_BYTES: usize = 2 * 1024 * 1024;
@@ -58,16 +62,18 @@ impl Server {
         // The stream may be gone already; then the question isn't there either.
         let _ = send.set_priority(PRIORITY);
         let asked = timeout(PATIENCE, read_frame(&mut recv, MAX_QUESTION)).await;
-        let question = asked
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|inside| Question::decode(&inside));
-        match question {
-            Some(question) => {
+        match asked.map(|inside| inside.map(|inside| Question::decode(&inside))) {
+            Ok(Ok(Some(question))) if is_modest(&question) => {
                 // A peer that went away, or is too slow, asks again.
                 let _ = self.answer(from, question, &mut send).await;
             }
-            None => self.shared.refuse("question: unreadable"),
+            Ok(Ok(Some(_))) => self.shared.blame(from, Offence::Greedy),
+            Ok(Ok(None)) => self.shared.blame(from, Offence::Unreadable),
+            Ok(Err(error)) if error.is::<TooLong>() => {
+                self.shared.blame(from, Offence::Unreadable);
+            }
+            Ok(Err(_)) => self.shared.refuse("question: broke off"),
+            Err(_) => self.shared.blame(from, Offence::Unfinished),
         }
         let _ = send.finish();
         let _ = self.inquiries.send(Inquiry::Ended(from)).await;
@@ -91,10 +97,9 @@ impl Server {
     async fn held(
         &self,
         from: NodeId,
-        mut origins: Vec<Origin>,
+        origins: Vec<Origin>,
         send: &mut SendStream,
     ) -> anyhow::Result<()> {
-        origins.truncate(MAX_ORIGINS);
         let (reply, answer) = oneshot::channel();
         self.inquiries.send(Inquiry::Held(origins, reply)).await?;
         for held in answer.await? {
@@ -148,10 +153,9 @@ impl Server {
     async fn seals(
         &self,
         from: NodeId,
-        mut windows: Vec<(LogId, Seq)>,
+        windows: Vec<(LogId, Seq)>,
         send: &mut SendStream,
     ) -> anyhow::Result<()> {
-        windows.truncate(MAX_SEALS);
         let store = self.store.clone();
         let find = move || {
             windows
@@ -215,15 +219,32 @@ impl Server {
     }
 }
 
+/// Whether a question asks for no more than an honest peer does.
+fn is_modest(question: &Question) -> bool {
+    match question {
+        Question::Held(origins) => origins.len() <= MAX_ORIGINS,
+        Question::Rows(_, rows) => {
+            let last = rows.last().unwrap_or(0);
+            let first = rows.first().unwrap_or(0);
+            ((last - first) / 60) as usize <= MAX_WINDOWS
+        }
+        Question::Seals(windows) => windows.len() <= MAX_SEALS,
+        Question::Schema(_, known) => known.len() <= MAX_SEALS,
+    }
+}
+
 /// Ranges cut at window borders, newest first.
 fn windows(rows: &IntervalSet) -> Vec<std::ops::RangeInclusive<Seq>> {
     let mut cut = Vec::new();
     for range in rows.ranges() {
         let (mut first, last) = range.into_inner();
-        while first <= last && cut.len() < 4_096 {
-            let end = (first.max(1) - 1) / 60 * 60 + 60;
+        while first <= last {
+            let end = *window_of(first).end();
             cut.push(first..=last.min(end));
-            first = end + 1;
+            let Some(next) = end.checked_add(1) else {
+                break;
+            };
+            first = next;
         }
     }
     cut.reverse();
@@ -269,8 +290,27 @@ mod tests {
     }
 
     #[test]
-    fn a_question_for_everything_is_cut_at_a_bound() {
-        let rows: IntervalSet = [0..=u32::MAX - 1].into_iter().collect();
-        assert_eq!(windows(&rows).len(), 4_096);
+    fn the_last_window_there_can_be_ends_the_cutting() {
+        let rows: IntervalSet = [u32::MAX - 1..=u32::MAX].into_iter().collect();
+        assert_eq!(windows(&rows), [u32::MAX - 1..=u32::MAX]);
+    }
+
+    #[test]
+    fn a_question_for_everything_is_no_modest_one() {
+        let log = LogId {
+            origin: Origin([1; 32]),
+            store: outlast_store::StoreId(1),
+            epoch: outlast_store::Epoch {
+                counter: 1,
+                nonce: 1,
+            },
+        };
+        let of = |ranges: Vec<std::ops::RangeInclusive<Seq>>| {
+            is_modest(&Question::Rows(log, ranges.into_iter().collect()))
+        };
+        assert!(of(vec![1..=240]));
+        assert!(!of(vec![0..=u32::MAX - 1]));
+        assert!(!of(vec![1..=1, 50_000..=50_000]));
+        assert!(!is_modest(&Question::Held(vec![Origin([1; 32]); 17])));
     }
 }

@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use outlast_mesh::NodeId;
+use outlast_mesh::{NodeId, Reckoning, Refused};
 use outlast_store::LogId;
 use tokio::sync::broadcast;
 
-use super::{Arrival, FlowStats, TakenCount};
+use super::offence::Offence;
+use super::{Arrival, FlowStats, TakenCount, node_of};
 use crate::collect::Tick;
+use crate::when::now_ms;
 
 /// Arrivals a reader may be behind: 16 nodes for 15 s.
 const FEED: usize = 256;
@@ -20,6 +22,9 @@ pub(super) struct Shared {
     feed: broadcast::Sender<Arc<Arrival>>,
     taken: Mutex<TakenCount>,
     stats: Mutex<FlowStats>,
+    /// Whom the refusals are the fault of. This node itself is never named.
+    me: NodeId,
+    reckoning: Mutex<Reckoning<Offence>>,
     backlog: Mutex<BTreeMap<NodeId, u64>>,
     synced: Mutex<BTreeSet<NodeId>>,
 }
@@ -34,6 +39,8 @@ impl Shared {
                 samples: 0,
             }),
             stats: Mutex::default(),
+            me: node_of(running.origin),
+            reckoning: Mutex::default(),
             backlog: Mutex::default(),
             synced: Mutex::default(),
         }
@@ -70,6 +77,19 @@ impl Shared {
 
     pub(super) fn refuse(&self, reason: &'static str) {
         self.stats(|stats| *stats.refused.entry(reason).or_default() += 1);
+    }
+
+    /// Counts a refusal and names whose fault it is.
+    pub(super) fn blame(&self, culprit: NodeId, what: Offence) {
+        self.refuse(what.as_str());
+        if culprit != self.me {
+            tracing::debug!(peer = %culprit.short(), what = what.as_str(), "refused");
+            lock(&self.reckoning).note(culprit, what, u64::try_from(now_ms()).unwrap_or(0));
+        }
+    }
+
+    pub(super) fn reckoned(&self) -> Vec<Refused> {
+        lock(&self.reckoning).shown(Offence::as_str)
     }
 
     pub(super) fn counted(&self) -> FlowStats {

@@ -1,7 +1,8 @@
 //! What has been asked of whom, and is not answered yet.
 //!
-//! A row stands in at most one request. A request that makes no progress for `PATIENCE` is given
-//! up; its peer rests for a while, twice as long each time, until it answers one in full.
+//! A row stands in at most one request. A request that makes no progress for `PATIENCE`, or takes
+//! `LONGEST` in all, is given up; its peer rests for a while, twice as long each time, until it
+//! answers one. One that gives nothing of what it claimed rests as well.
 //! Bounds: `PER_PEER` requests a peer, `WINDOWS` windows of 60 rows each.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +12,8 @@ use outlast_store::{IntervalSet, LogId, Origin, Seq};
 
 /// How long a request may make no progress.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request may take however it moves: a minute of the slowest budget for each window.
+const LONGEST: Duration = Duration::from_secs(300);
 /// Requests for rows at one peer at a time.
 const PER_PEER: usize = 2;
 /// Windows of 60 rows in one request: a cut in the middle costs at most this much again.
@@ -56,6 +59,8 @@ pub enum Ask {
 pub(super) enum Failure {
     Broken,
     Silent,
+    /// It had nothing of what it claimed.
+    Hollow,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +75,7 @@ pub(super) struct Asks {
 struct Running {
     request: Request,
     deadline: Instant,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -89,6 +95,7 @@ impl Asks {
         let running = Running {
             request: request.clone(),
             deadline: now + PATIENCE,
+            until: now + LONGEST,
         };
         self.running.insert(request.id, running);
         request
@@ -96,20 +103,29 @@ impl Asks {
 
     pub(super) fn progress(&mut self, id: u64, now: Instant) {
         if let Some(running) = self.running.get_mut(&id) {
-            running.deadline = now + PATIENCE;
+            running.deadline = (now + PATIENCE).min(running.until);
         }
     }
 
     pub(super) fn finish(&mut self, id: u64) -> Option<Request> {
-        let running = self.running.remove(&id)?;
-        self.resting.remove(&running.request.peer);
-        Some(running.request)
+        self.running.remove(&id).map(|running| running.request)
+    }
+
+    /// The peer gave something of what was asked.
+    pub(super) fn answered(&mut self, peer: &Origin) {
+        self.resting.remove(peer);
     }
 
     pub(super) fn fail(&mut self, id: u64, failure: Failure, now: Instant) -> Option<Request> {
         let running = self.running.remove(&id)?;
         self.given_up.push_back(id);
-        let rest = self.resting.entry(running.request.peer).or_insert(Rest {
+        self.rest(running.request.peer, failure, now);
+        Some(running.request)
+    }
+
+    /// The peer is left alone for a while.
+    pub(super) fn rest(&mut self, peer: Origin, failure: Failure, now: Instant) {
+        let rest = self.resting.entry(peer).or_insert(Rest {
             until: now,
             next: REST,
         });
@@ -120,7 +136,6 @@ impl Asks {
         };
         rest.until = now + pause;
         rest.next = (rest.next * 2).min(LONGEST_REST);
-        Some(running.request)
     }
 
     /// A request that must stop: its rows are free to be asked elsewhere.

@@ -12,7 +12,7 @@ use outlast_store::{IntervalSet, LogId, Origin};
 
 use super::ask::{Ask, Request, newest_windows};
 use super::peer::Peer;
-use super::{Replica, digest, seals};
+use super::{FEW_LOGS, LOOK, Replica, digest, seals};
 
 impl Replica {
     pub(super) fn next_held(&mut self, now: Instant) -> Option<Request> {
@@ -42,6 +42,10 @@ impl Replica {
         {
             return None;
         }
+        if self.look_again.is_some_and(|at| now < at) {
+            return None;
+        }
+        let looked_at = self.suspects.len();
         let mut best: Option<(u32, LogId, Origin, IntervalSet)> = None;
         let mut chosen = BTreeSet::new();
         let mut complete = Vec::new();
@@ -73,6 +77,9 @@ impl Replica {
                 peer.settle.remove(&log);
             }
         }
+        let fruitless = best.is_none() && looked_at > FEW_LOGS;
+        self.look_again =
+            fruitless.then(|| now + LOOK * u32::try_from(looked_at).unwrap_or(u32::MAX));
         let (_, log, peer, rows) = best?;
         Some(self.asks.start(peer, Ask::Rows { log, rows }, now))
     }
@@ -113,13 +120,23 @@ impl Replica {
 
     /// What connected peers hold of `log` and we neither have, await nor have evicted.
     pub(super) fn missing(&self, log: &LogId, now: Instant) -> IntervalSet {
+        self.missing_at(log, now, |_| true)
+    }
+
+    /// The same, by the word of some of the peers.
+    pub(super) fn missing_at(
+        &self,
+        log: &LogId,
+        now: Instant,
+        believed: impl Fn(&Peer) -> bool,
+    ) -> IntervalSet {
         if !self.keeps(&log.origin) {
             return IntervalSet::default();
         }
         let mut offered = self
             .peers
             .values()
-            .filter(|peer| peer.is_of_use())
+            .filter(|peer| peer.is_of_use() && believed(peer))
             .map(|peer| peer.offers(log, now))
             .fold(IntervalSet::default(), |all, held| all.union(&held));
         if Some(*log) == self.running {

@@ -19,7 +19,7 @@ mod seals;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
@@ -40,6 +40,23 @@ pub const DIGEST_EVERY: Duration = Duration::from_secs(10);
 pub const SETTLE: Duration = Duration::from_secs(2);
 /// After this long without any keeper, a restarted node seals what it has of its earlier runs.
 const ALONE: Duration = Duration::from_secs(60);
+
+/// A fruitless look for something to ask is repeated after so much time for each log there is, so
+/// that claims without end don't keep this node looking.
+const LOOK: Duration = Duration::from_micros(20);
+/// As many logs are looked through at any time.
+const FEW_LOGS: usize = 256;
+/// Offences that wait to be fetched; more are the same ones again.
+const MOST_OFFENCES: usize = 64;
+
+/// What a peer says of its rows that isn't so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offence {
+    /// It claims rows and, asked, has none of them.
+    Hollow,
+    /// It claims more than anybody can hold.
+    Claims,
+}
 
 /// The comparing half of a node: pure, owned by one task.
 #[derive(Debug)]
@@ -64,6 +81,8 @@ pub struct Replica {
     open: BTreeMap<Origin, LogId>,
     own_compared: bool,
     fetched: bool,
+    look_again: Option<Instant>,
+    offences: VecDeque<(Origin, Offence)>,
 }
 
 impl Replica {
@@ -88,6 +107,8 @@ impl Replica {
             open: BTreeMap::new(),
             own_compared: false,
             fetched: false,
+            look_again: None,
+            offences: VecDeque::new(),
         }
     }
 
@@ -238,10 +259,11 @@ impl Replica {
         }
         known.answer_soon(restarted, !equal, now);
         let mut listed = true;
+        let mut too_much = false;
         if let (Some(log), Some(state)) = (open, entry.open) {
             match state.coverage {
                 Some(coverage) => {
-                    known.learn(log, coverage, now);
+                    too_much = !known.learn(log, coverage, now);
                     self.suspects.insert(log);
                 }
                 None => {
@@ -249,6 +271,9 @@ impl Replica {
                     known.differing.insert(entry.origin);
                 }
             }
+        }
+        if too_much {
+            self.accuse(peer, Offence::Claims);
         }
         if own && equal && listed {
             self.own_compared = true;
@@ -272,12 +297,17 @@ impl Replica {
             return;
         };
         known.differing.remove(&origin);
-        known.logs.retain(|log, _| log.origin != origin);
+        known.forget(&origin);
+        let mut too_much = false;
         for (log, coverage) in logs.into_iter().rev() {
-            if log.origin == origin {
-                known.learn(log, coverage, now);
+            if log.origin == origin && known.learn(log, coverage, now) {
                 self.suspects.insert(log);
+            } else {
+                too_much = true;
             }
+        }
+        if too_much {
+            self.accuse(peer, Offence::Claims);
         }
         if origin == self.me {
             self.own_compared = true;
@@ -290,20 +320,41 @@ impl Replica {
     }
 
     /// A request is answered. Rows of it that did not come are not at that peer.
-    pub fn handle_done(&mut self, id: u64) {
+    pub fn handle_done(&mut self, id: u64, now: Instant) {
         let Some(request) = self.asks.finish(id) else {
             return;
         };
         let Ask::Rows { log, rows } = request.ask else {
-            return;
+            return self.asks.answered(&request.peer);
         };
         self.suspects.insert(log);
         let absent = self.holdings.lacking(&log, &rows);
+        let something = absent != rows;
+        if something {
+            self.asks.answered(&request.peer);
+        } else {
+            self.asks.rest(request.peer, Failure::Hollow, now);
+        }
+        let peer = self.peers.get_mut(&request.peer);
+        if peer.is_some_and(|peer| peer.gave(something)) {
+            self.accuse(request.peer, Offence::Hollow);
+        }
         if let Some(peer) = self.peers.get_mut(&request.peer)
             && let Some(coverage) = peer.logs.get_mut(&log)
         {
             coverage.held = coverage.held.subtract(&absent);
         }
+    }
+
+    fn accuse(&mut self, peer: Origin, offence: Offence) {
+        if self.offences.len() < MOST_OFFENCES {
+            self.offences.push_back((peer, offence));
+        }
+    }
+
+    /// The next lie somebody was caught at.
+    pub fn poll_offence(&mut self) -> Option<(Origin, Offence)> {
+        self.offences.pop_front()
     }
 
     /// A request broke off: what didn't come is asked again, elsewhere first.
@@ -341,14 +392,14 @@ impl Replica {
 
     fn own_missing(&self, now: Instant) -> bool {
         let earlier = |log: &&LogId| log.origin == self.me && Some(**log) != self.running;
-        self.suspects
-            .iter()
-            .filter(earlier)
-            .any(|log| !self.missing(log, now).is_empty())
-            || self
-                .asks
-                .logs()
-                .any(|log| log.origin == self.me && Some(log) != self.running)
+        self.suspects.iter().filter(earlier).any(|log| {
+            !self
+                .missing_at(log, now, |peer| !peer.is_hollow())
+                .is_empty()
+        }) || self
+            .asks
+            .logs()
+            .any(|log| log.origin == self.me && Some(log) != self.running)
             || self
                 .holdings
                 .pending_logs()
@@ -464,6 +515,7 @@ impl Replica {
             .chain(settle)
             .chain(asks)
             .chain(self.seals.deadline().map(|at| (at, "seal")))
+            .chain(self.look_again.map(|at| (at, "look")))
             .filter(|(at, _)| *at > now)
             .min()
     }

@@ -1,7 +1,7 @@
 //! What is known of one peer: whether it is there, what it holds, what was compared.
 //!
-//! Bounds: `digest::MAX_LOGS` logs, `MAX_REFUSED` refused runs; what is over them isn't remembered,
-//! so it isn't asked for there.
+//! Bounds: `digest::MAX_LOGS` logs with `MAX_CLAIMED` ranges, `MAX_REFUSED` refused runs; what is over
+//! them isn't remembered, so it isn't asked for there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -17,6 +17,11 @@ const FRESH_ROWS: u32 = 3;
 const MAX_GAP: u32 = 3_600;
 /// Between two full answers about one origin.
 const HELD_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// Ranges one peer may claim in all its logs: 512 KiB.
+const MAX_CLAIMED: usize = 65_536;
+/// Answers in a row that held nothing of what was claimed, before the claims count as a lie: what
+/// retention took between claim and question, or a damaged disk, makes a few.
+const MAX_HOLLOW: u32 = 4;
 /// Refused runs remembered; over it the peer isn't asked until it reconnects.
 const MAX_REFUSED: usize = 1_024;
 
@@ -34,6 +39,8 @@ pub(super) struct Peer {
     /// The log it writes to, as its last digest named it.
     pub(super) running: Option<LogId>,
     pub(super) compared: BTreeMap<Origin, Compared>,
+    claimed: usize,
+    hollow: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +63,20 @@ impl Peer {
             differing: BTreeSet::new(),
             running: None,
             compared: BTreeMap::new(),
+            claimed: 0,
+            hollow: 0,
         }
+    }
+
+    /// It gave nothing of what it claims to have, or some; says whether that makes it a liar.
+    pub(super) fn gave(&mut self, something: bool) -> bool {
+        self.hollow = if something { 0 } else { self.hollow + 1 };
+        self.is_hollow()
+    }
+
+    /// Whether its claims lately were all empty.
+    pub(super) fn is_hollow(&self) -> bool {
+        self.hollow > MAX_HOLLOW
     }
 
     /// What this peer can be asked for: held, settled, and not refused before.
@@ -114,12 +134,27 @@ impl Peer {
         room.then(|| self.logs.entry(log).or_default())
     }
 
-    /// Takes the peer's own word for a log, whose newest rows may still be on their way here.
-    pub(super) fn learn(&mut self, log: LogId, coverage: Coverage, now: Instant) {
-        if let Some(known) = self.log_mut(log) {
-            *known = coverage;
-            self.settle.insert(log, now + SETTLE);
+    /// Takes the peer's own word for a log, whose newest rows may still be on their way here. False
+    /// when it claims too much.
+    pub(super) fn learn(&mut self, log: LogId, coverage: Coverage, now: Instant) -> bool {
+        let before = self.logs.get(&log).map_or(0, ranges);
+        let claimed = self.claimed - before.min(self.claimed) + ranges(&coverage);
+        if claimed > MAX_CLAIMED {
+            return false;
         }
+        let Some(known) = self.log_mut(log) else {
+            return false;
+        };
+        *known = coverage;
+        self.claimed = claimed;
+        self.settle.insert(log, now + SETTLE);
+        true
+    }
+
+    /// Forgets what was known of the logs of `origin`.
+    pub(super) fn forget(&mut self, origin: &Origin) {
+        self.logs.retain(|log, _| log.origin != *origin);
+        self.claimed = self.logs.values().map(ranges).sum();
     }
 
     pub(super) fn has(&mut self, log: LogId, first: Seq, last: Seq) {
@@ -156,4 +191,8 @@ impl Peer {
     pub(super) fn is_of_use(&self) -> bool {
         self.connected.is_some() && self.refused_runs <= MAX_REFUSED
     }
+}
+
+fn ranges(coverage: &Coverage) -> usize {
+    coverage.held.ranges().len() + coverage.gone.ranges().len()
 }

@@ -12,6 +12,7 @@ use outlast_store::{ClockSource, LogId, SchemaHash, Seq, SignedRow};
 use super::Remote;
 use crate::flow::inward::Got;
 use crate::flow::keep::{Job, Live};
+use crate::flow::offence::Offence;
 use crate::flow::wire::{self, KEYROW, KeyRow, Part, ROW};
 use crate::flow::{node_of, origin_of};
 
@@ -53,12 +54,16 @@ impl Remote {
                 Got::Ask(key) => {
                     self.send(from, KEYROW, wire::small(&key));
                 }
+                Got::Unreadable => self.shared.blame(from, Offence::Unreadable),
                 Got::Refused(reason) => self.shared.refuse(reason),
             }
         }
     }
 
     fn handle_live(&mut self, from: NodeId, row: SignedRow) {
+        if !self.grants(from, |budget| budget.live.take(1.0, Instant::now())) {
+            return self.shared.blame(from, Offence::Live);
+        }
         self.shared
             .set_synced(from, row.row.clock.source == ClockSource::Ntp);
         let (log, seq) = (row.row.log, row.row.seq);
@@ -89,6 +94,11 @@ impl Remote {
         if peer.awaiting_schema.len() >= MAX_AWAITING_SCHEMA {
             self.shared.refuse("row: its schema didn't come");
             return self.replica.handle_refused(None, log, seq, seq);
+        }
+        let asked = peer.fetching.contains(&hash);
+        if !asked && !peer.budget.schemas.take(1.0, Instant::now()) {
+            self.shared.blame(from, Offence::Schemas);
+            return self.replica.handle_refused(Some(log.origin), log, seq, seq);
         }
         peer.awaiting_schema.push_back((hash, row));
         if peer.fetching.insert(hash) {

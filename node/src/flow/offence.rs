@@ -1,0 +1,90 @@
+//! What a member does in the exchange of rows that is refused.
+//!
+//! A closed list, each with the words that stand in `status`. Whose fault it is: whoever brought
+//! what nobody signed, or the origin of what it signed itself.
+
+use outlast_store::StoreError;
+
+/// One kind of lie, or of too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Offence {
+    /// A row, block or seal that its origin did not sign so.
+    Altered,
+    /// Something about a log that isn't the sender's, where only its own may be.
+    Foreign,
+    /// Two signed contents under one identity.
+    TwoContents,
+    /// Signed, and impossible: more values than its schema has, a block no encoder writes.
+    Impossible,
+    Epochs,
+    Schemas,
+    Unsealed,
+    /// Bytes that are no message, question or answer.
+    Unreadable,
+    Live,
+    Digests,
+    KeyRows,
+    Questions,
+    Greedy,
+    /// A stream that was opened and nothing asked on it in time.
+    Unfinished,
+    /// Answers to other questions, more than was asked for, or none of what was claimed.
+    Unasked,
+    Hollow,
+    Claims,
+}
+
+impl Offence {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Altered => "altered rows",
+            Self::Foreign => "rows in another's name",
+            Self::TwoContents => "second contents of a row",
+            Self::Impossible => "impossible rows",
+            Self::Epochs => "epochs over the limit",
+            Self::Schemas => "schemas over the limit",
+            Self::Unsealed => "unsealed rows over the limit",
+            Self::Unreadable => "unreadable messages",
+            Self::Live => "live rows too often",
+            Self::Digests => "digests too often",
+            Self::KeyRows => "key row requests too often",
+            Self::Questions => "questions too often",
+            Self::Greedy => "questions for too much",
+            Self::Unfinished => "questions never finished",
+            Self::Unasked => "answers nobody asked for",
+            Self::Hollow => "claims of rows it did not have",
+            Self::Claims => "claims over the limit",
+        }
+    }
+}
+
+/// Who is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    Bringer,
+    Origin,
+}
+
+/// What the store's refusal says, and against whom; `None` where it is nobody's fault.
+pub(super) fn of(error: &StoreError) -> Option<(Offence, Fault)> {
+    Some(match error {
+        StoreError::BadSignature { .. } => (Offence::Altered, Fault::Bringer),
+        // A block is refused before its signature is read, or because of it.
+        StoreError::Malformed { what: "block", .. } => (Offence::Altered, Fault::Bringer),
+        StoreError::Malformed { what: "schema", .. } => (Offence::Schemas, Fault::Origin),
+        StoreError::Malformed { .. } => (Offence::Impossible, Fault::Origin),
+        StoreError::OverLimit { what: "epochs", .. } => (Offence::Epochs, Fault::Origin),
+        StoreError::OverLimit {
+            what: "unsealed bytes",
+            ..
+        } => (Offence::Unsealed, Fault::Origin),
+        StoreError::OverLimit { .. } => (Offence::Schemas, Fault::Origin),
+        StoreError::UnknownSchema(_)
+        | StoreError::Busy { .. }
+        | StoreError::NoEpoch
+        | StoreError::Opening
+        | StoreError::Query(_)
+        | StoreError::Io { .. }
+        | StoreError::NotDurable { .. } => return None,
+    })
+}
