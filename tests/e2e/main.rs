@@ -2,6 +2,8 @@
 
 mod commands;
 mod demo;
+mod disk;
+mod manners;
 
 /// The daemon and its command line under test.
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");

@@ -255,6 +255,16 @@ impl Node {
             .expect("start a command")
     }
 
+    /// The same with its standard error piped as well.
+    pub fn spawn_with_stderr(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start a command")
+    }
+
     /// Runs a command with `--json` and returns what it says.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let mut all = arguments.to_vec();

@@ -159,9 +159,11 @@ pub(crate) fn gather(global: &Global) -> Result<Facts, Failure> {
     let node = node(&named);
     // A node found under /run/outlast may keep its state where this user has none.
     let state = match &node {
-        NodeFacts::Runs(status) => status["node"]["state_dir"]
-            .as_str()
-            .map_or_else(|| named.clone(), |dir| StateDir::at(PathBuf::from(dir))),
+        NodeFacts::Runs(status) if named.socket_dir() != named.path() => {
+            status["node"]["state_dir"]
+                .as_str()
+                .map_or_else(|| named.clone(), |dir| StateDir::at(PathBuf::from(dir)))
+        }
         _ => named,
     };
     let config = Config::load(global.config.as_deref()).map_err(|error| format!("{error:#}"));

@@ -134,6 +134,10 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
     away.iter().map(finding).collect()
 }
 
+fn peers_differ(facts: &Facts) -> bool {
+    super::clock::peers(facts).is_some_and(|finding| finding.verdict != super::Verdict::Ok)
+}
+
 /// What the node itself wants a person to read, except what other checks say.
 pub(super) fn notices(facts: &Facts) -> Vec<Finding> {
     let NodeFacts::Runs(status) = &facts.node else {
@@ -143,10 +147,13 @@ pub(super) fn notices(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     }
     let health = status["store"]["health"].as_str().unwrap_or_default();
+    // The node tells of clocks too, and ours are the figures of this moment.
+    let clock_is_told = peers_differ(facts);
     let notices = status["notices"].as_array().into_iter().flatten();
     notices
         .filter_map(Value::as_str)
         .filter(|notice| *notice != health)
+        .filter(|notice| !(clock_is_told && notice.contains("clock")))
         .map(|notice| Finding {
             mend: None,
             ..Finding::warn("notice", visible(notice), "")

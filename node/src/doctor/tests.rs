@@ -310,6 +310,13 @@ fn each_trouble_is_one_sentence_and_its_mending() {
         ),
         (
             running(|s| {
+                s["peers"][0]["clock_offset_ms"] = json!(-60_000);
+                s["notices"] = json!(["the clock of cellar is 60 s behind this machine's"]);
+            }),
+            "warn peers' clocks: beside this one, cellar is 60 s behind -> on the machine that is wrong: sudo timedatectl set-ntp true",
+        ),
+        (
+            running(|s| {
                 let peer = json!({ "name": "shed", "state": "alive", "clock_offset_ms": 2_592_000_100_i64 });
                 s["peers"][0]["clock_offset_ms"] = json!(2_592_000_000_i64);
                 s["peers"].as_array_mut().unwrap().push(peer);
