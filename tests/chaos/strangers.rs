@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use outlast_tests::capture::{Capture, Seen};
 use outlast_tests::stranger::{self, Flood, Source};
+use outlast_tests::usage::Usage;
 use outlast_tests::{Node, World};
 
 use crate::world;
 
 /// Memory a node may take more for being attacked.
-const MORE_MEMORY_KIB: u64 = 8 << 10;
+const MORE_MEMORY_BYTES: f64 = 8_388_608.0;
 
 /// How long a member that lost its power may take to be back during a flood. It takes about a
 /// second; the flood takes a core, and the machine may be busy.
@@ -39,7 +40,7 @@ fn a_hundred_thousand_foreign_datagrams_and_floods_of_handshakes_shut_nobody_out
     let attacker = net.plug("stranger");
     net.lend("stranger", "10.78.0.0/16");
     let (gate, light) = (address(&world, 0), address(&world, 1));
-    let memory = world.node(0).resident_kib();
+    let memory = resident(world.node(0));
 
     // Garbage, truncated, altered, oversize, repeated: from the stranger, then in a member's name.
     let before = handshakes(world.node(0));
@@ -77,8 +78,8 @@ fn a_hundred_thousand_foreign_datagrams_and_floods_of_handshakes_shut_nobody_out
 
     // What `status` shows may be a second old.
     std::thread::sleep(Duration::from_secs(2));
-    let grown = world.node(0).resident_kib().saturating_sub(memory);
-    assert!(grown <= MORE_MEMORY_KIB, "{grown} KiB more");
+    let grown = resident(world.node(0)) - memory;
+    assert!(grown <= MORE_MEMORY_BYTES, "{grown} bytes more");
     let refused = dropped(world.node(0))["under load"];
     let counted = world.node(0).json(&["status"])["traffic"]["tx_datagrams"].as_u64();
     let counted = counted.expect("a count");
@@ -173,6 +174,10 @@ fn address(world: &World, number: usize) -> SocketAddrV4 {
     let port = u16::try_from(port.expect("a port")).expect("a port");
     let host = u8::try_from(number + 1).expect("few hosts");
     SocketAddrV4::new([10, 77, 0, host].into(), port)
+}
+
+fn resident(node: &Node) -> f64 {
+    Usage::of(node.pid().expect("the node is up")).resident_bytes
 }
 
 fn handshakes(node: &Node) -> u64 {

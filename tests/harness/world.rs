@@ -193,19 +193,6 @@ impl Node {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Its resident memory in KiB.
-    ///
-    /// # Panics
-    /// When it isn't up.
-    pub fn resident_kib(&self) -> u64 {
-        let pid = self.pid().expect("the node is up");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
-        let status = status.expect("read the process's status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.expect("a number of KiB")
-    }
-
     /// Runs a command on this node and returns what it printed.
     ///
     /// # Panics
