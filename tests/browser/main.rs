@@ -77,6 +77,41 @@ fn chromium_sees_all_three_then_a_dead_ones_history_and_outlives_its_server() {
     assert_eq!(healed["errors"], json!([]), "{healed}");
 }
 
+#[test]
+fn a_link_opened_from_a_file_is_logged_in_at_once() {
+    let mut world = World::on_loopback(env!("CARGO_BIN_EXE_outlast-under-test"));
+    world.found(&["a"]);
+    let link = world.node(0).run(&["dashboard", "--print"]);
+    let file = world.dir().join("link.html");
+    let page = format!(
+        "<meta http-equiv=refresh content=\"0;url={}\">",
+        link.trim()
+    );
+    std::fs::write(&file, page).expect("write the page");
+    let shown = Command::new("/usr/bin/chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+        ])
+        .args([
+            "--disable-domain-reliability",
+            "--disable-sync",
+            "--no-first-run",
+        ])
+        .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+        .arg("--virtual-time-budget=4000")
+        .arg(format!(
+            "--user-data-dir={}",
+            world.dir().join("chromium").display()
+        ))
+        .arg(format!("file://{}", file.display()))
+        .output()
+        .expect("run chromium");
+    let dom = String::from_utf8_lossy(&shown.stdout);
+    assert!(dom.contains("id=\"app\""), "not logged in: {dom}");
+}
+
 /// The browser, one step at a time.
 struct Page {
     driver: Child,

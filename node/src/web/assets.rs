@@ -67,6 +67,14 @@ pub(super) fn locked(why: &str) -> Response {
     (StatusCode::UNAUTHORIZED, html, page).into_response()
 }
 
+/// A page of our own that leads to `/`, so that the next request is no longer another site's.
+pub(super) fn lead_home() -> Response {
+    let page = "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Outlast</title>\n\
+                <meta http-equiv=\"refresh\" content=\"0;url=/\">\n<p><a href=\"/\">Open the dashboard</a></p>\n";
+    let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    (html, page).into_response()
+}
+
 fn answer(asset: Asset, headers: &HeaderMap) -> Response {
     let (bytes, encoded) = match asset.gzip {
         Some(gzip) if takes_gzip(headers) => (gzip, true),

@@ -156,12 +156,22 @@ async fn login(
     if method == Method::GET && shared.tickets.redeem(ticket) {
         let cookie = shared.sessions.set_cookie(now_s());
         let set = [(header::SET_COOKIE, cookie)];
+        if comes_from_elsewhere(&headers) {
+            return (set, assets::lead_home()).into_response();
+        }
         return (StatusCode::SEE_OTHER, home, set).into_response();
     }
     if shared.admits(&headers) {
         return (StatusCode::SEE_OTHER, home).into_response();
     }
     assets::locked("This login link was used before, or is older than ten minutes.")
+}
+
+/// Whether another page led here: a mail, a chat, or the file `outlast dashboard` opens. A browser that follows
+/// a redirect from there leaves the strict cookie out, and would show a locked page to who has just logged in.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    site.is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 
 impl Shared {

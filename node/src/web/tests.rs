@@ -117,6 +117,26 @@ async fn a_login_link_works_once_and_its_session_stays() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn a_login_from_another_page_is_led_on_by_a_page_of_ours() {
+    let node = Node::start().await;
+    for site in ["cross-site", "same-site"] {
+        let login = format!("/login?ticket={}", node.tickets.issue());
+        let answer = node.get(&login, &[("Sec-Fetch-Site", site)]).await;
+        // A redirect would still be the other page's request, without the strict cookie.
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("set-cookie").contains("SameSite=Strict"));
+        assert!(
+            answer.body.contains("content=\"0;url=/\""),
+            "{}",
+            answer.body
+        );
+    }
+    let login = format!("/login?ticket={}", node.tickets.issue());
+    let answer = node.get(&login, &[("Sec-Fetch-Site", "none")]).await;
+    assert_eq!(answer.status, 303);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_told_who_there_is_and_how_they_are() {
     let node = Node::start().await;
