@@ -80,8 +80,10 @@ fn chromium_sees_all_three_then_a_dead_ones_history_and_outlives_its_server() {
 #[test]
 fn a_link_opened_from_a_file_is_logged_in_at_once() {
     let mut world = World::on_loopback(env!("CARGO_BIN_EXE_outlast-under-test"));
-    world.found(&["a"]);
-    let link = world.node(0).run(&["dashboard", "--print"]);
+    let node = world.add("a");
+    world.node_mut(node).up();
+    world.node(node).run(&["init", "--name", "a"]);
+    let link = world.node(node).run(&["dashboard", "--print"]);
     let file = world.dir().join("link.html");
     let page = format!(
         "<meta http-equiv=refresh content=\"0;url={}\">",
