@@ -1,6 +1,7 @@
 //! Three machines on a network of their own: they meet, are cut off, killed and destroyed, and
 //! nothing is lost. Needs root, for network namespaces.
 
+mod clock;
 mod cut;
 mod kill;
 mod meet;

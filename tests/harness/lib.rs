@@ -2,11 +2,12 @@
 //! killed and asked what they hold.
 //!
 //! `net` makes the namespaces and cuts links, `world` starts and stops nodes, `ledger` compares
-//! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it.
+//! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
 
 pub mod capture;
+pub mod clock;
 pub mod control;
 pub mod ledger;
 pub mod net;

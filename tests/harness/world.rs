@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::clock::WrongClock;
 use crate::net::Net;
 use crate::wait_for;
 
@@ -60,6 +61,7 @@ impl World {
             namespace,
             child: None,
             starts: 0,
+            clock: None,
         });
         self.nodes.len() - 1
     }
@@ -127,6 +129,7 @@ pub struct Node {
     namespace: Option<String>,
     child: Option<Child>,
     starts: usize,
+    clock: Option<WrongClock>,
 }
 
 impl Node {
@@ -160,6 +163,9 @@ impl Node {
             command.args(["--dashboard", "127.0.0.1:0"]);
         }
         command.args(flags);
+        if let Some(clock) = &self.clock {
+            clock.bend(&mut command);
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -181,6 +187,14 @@ impl Node {
         let pid = Pid::from_child(&child);
         kill_process(pid, Signal::TERM).expect("signal the daemon");
         child.wait().expect("reap the daemon").code()
+    }
+
+    /// Sets the daemon's wall clock wrong by so many seconds: at once, if it was started with a
+    /// clock that can be set, otherwise from its next start.
+    pub fn set_clock(&mut self, wrong_by: i64) {
+        let file = self.home.join(format!("{}.clock", self.name));
+        let clock = self.clock.get_or_insert_with(|| WrongClock::new(file));
+        clock.set(wrong_by);
     }
 
     /// Its network namespace; `None` on loopback.

@@ -10,6 +10,7 @@ use std::{
     io,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::{
@@ -31,6 +32,7 @@ use quinn::{
             danger::{ClientCertVerified, ClientCertVerifier},
         },
         sign::CertifiedKey,
+        time_provider::TimeProvider,
         version::TLS13,
     },
 };
@@ -57,14 +59,15 @@ pub(super) fn server(key: &NodeKey) -> io::Result<Arc<QuicServerConfig>> {
     let shown = Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified(
         key, &provider,
     )?));
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(io::Error::other)?
-        .with_client_cert_verifier(Arc::new(RawKeys {
-            provider,
-            mesh: None,
-        }))
-        .with_cert_resolver(shown);
+    let mut config =
+        rustls::ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(NoClock))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .with_client_cert_verifier(Arc::new(RawKeys {
+                provider,
+                mesh: None,
+            }))
+            .with_cert_resolver(shown);
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -77,15 +80,16 @@ pub(super) fn client(key: &NodeKey, mesh: MeshId) -> io::Result<Arc<QuicClientCo
     let shown = Arc::new(AlwaysResolvesClientRawPublicKeys::new(certified(
         key, &provider,
     )?));
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(RawKeys {
-            provider,
-            mesh: Some(mesh),
-        }))
-        .with_client_cert_resolver(shown);
+    let mut config =
+        rustls::ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(NoClock))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(RawKeys {
+                provider,
+                mesh: Some(mesh),
+            }))
+            .with_client_cert_resolver(shown);
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
@@ -119,6 +123,16 @@ fn certified(key: &NodeKey, provider: &CryptoProvider) -> io::Result<Arc<Certifi
 fn node(shown: &CertificateDer<'_>) -> Option<NodeId> {
     let key = shown.strip_prefix(&PUBLIC_DER)?;
     Some(NodeId(key.try_into().ok()?))
+}
+
+/// Raw keys have no dates, and rustls' own clock panics before 1970.
+#[derive(Debug)]
+struct NoClock;
+
+impl TimeProvider for NoClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::ZERO))
+    }
 }
 
 /// Checks raw keys; as a client, with the mesh whose addresses they must give.
