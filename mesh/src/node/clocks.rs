@@ -169,9 +169,9 @@ fn length(time: Duration) -> String {
     let seconds = time.as_secs();
     let (number, unit) = match seconds {
         0..120 => (seconds, "seconds"),
-        120..7_200 => (seconds / 60, "minutes"),
-        7_200..172_800 => (seconds / 3_600, "hours"),
-        _ => (seconds / 86_400, "days"),
+        120..7_200 => ((seconds + 30) / 60, "minutes"),
+        7_200..172_800 => ((seconds + 1_800) / 3_600, "hours"),
+        _ => ((seconds + 43_200) / 86_400, "days"),
     };
     format!("{number} {unit}")
 }
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_length_of_time_is_said_as_people_say_it() {
-        let said = [61, 119, 120, 7_199, 7_200, 172_799, 172_800, 2_592_000]
+        let said = [61, 119, 120, 7_169, 7_200, 170_999, 172_800, 2_591_997]
             .map(|seconds| length(Duration::from_secs(seconds)));
         assert_eq!(
             said,

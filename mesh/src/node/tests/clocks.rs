@@ -79,7 +79,7 @@ fn a_peer_restarted_thirty_days_back_is_initiated_to_by_those_who_know_better() 
     );
     assert_eq!(
         world.notices(1)[0].split(';').next(),
-        Some("this machine's clock is 29 days behind the founding of its mesh")
+        Some("this machine's clock is 30 days behind the founding of its mesh")
     );
 }
 
