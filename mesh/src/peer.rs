@@ -138,6 +138,12 @@ impl Peer {
         self.waiting.len() > MOST_WAITING && self.waiting.pop_front().is_some()
     }
 
+    /// How many packets wait.
+    #[cfg(test)]
+    pub(crate) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The packets that waited, oldest first.
     pub(crate) fn take_waiting(&mut self) -> VecDeque<Vec<u8>> {
         std::mem::take(&mut self.waiting)

@@ -57,6 +57,12 @@ impl Guest {
 }
 
 impl Desk {
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.guests.len()
+    }
+
     /// The guest with this key from this source.
     pub(crate) fn find(&self, key: TunnelPublic, source: SocketAddr) -> Option<u64> {
         self.guests

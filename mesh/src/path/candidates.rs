@@ -105,6 +105,12 @@ impl Candidates {
         }
     }
 
+    /// How many addresses are kept.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     fn add(&mut self, address: SocketAddr, origin: Origin) {
         let known = self
             .all

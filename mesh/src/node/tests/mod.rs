@@ -7,6 +7,7 @@ mod ageing;
 mod bend;
 mod clocks;
 mod duties;
+mod growth;
 mod liar;
 mod meeting;
 mod members;
