@@ -8,7 +8,7 @@ CARGO ?= cargo
 NODE_MAJOR := 20
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo bless test test-rust test-ui test-world bench lint lint-rust lint-ui fmt need-node need-clock need-world
+.PHONY: help demo bless test test-rust test-ui test-world bench bench-long lint lint-rust lint-ui fmt need-node need-clock need-world
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +29,11 @@ test-world: need-node need-clock need-world ## Real nodes: loopback, network nam
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1
 
-bench: need-node need-world ## Cost beside node_exporter, bytes on disk and on the wire
+bench: need-node need-world need-bench ## Cost, bytes, times to meet and to heal, memory over time; about 25 minutes
 	$(CARGO) bench --package outlast-tests --bench spine
+
+bench-long: need-node need-world need-bench ## A cut of 10 minutes, then two nodes for an hour; about 75 minutes
+	$(CARGO) bench --package outlast-tests --bench spine -- cut-long pair-long
 
 bless: need-node ## Write the snapshots of help and error lines anew; read what changed before it is committed
 	UPDATE_EXPECT=1 $(CARGO) test --package outlast --test commands
@@ -64,3 +67,7 @@ need-clock:
 # The world tests take namespaces, a firewall, a browser, and node_exporter to be measured against.
 need-world:
 	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools chromium prometheus-node-exporter
+
+# What is measured is measured beside stock WireGuard, and captured to see what it consists of.
+need-bench:
+	@tests/install wireguard-go tcpdump

@@ -10,13 +10,13 @@ use outlast_store::{Clock, ClockSource, Keys, Origin, SchemaDelta, Store, StoreC
 use outlast_tests::recording::{self, Tick};
 
 /// The wall time the recording is played at; any will do.
-const PLAYED_AT_MS: i64 = 1_700_000_000_000;
+pub(crate) const PLAYED_AT_MS: i64 = 1_700_000_000_000;
 
 pub(crate) fn measure() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/rows-45min.zst");
     let ticks = recording::load(&file).expect("read the recorded rows");
     let dir = tempfile::tempdir().expect("a scratch directory");
-    let store = open(dir.path());
+    let (store, _origin) = open(dir.path(), 7);
 
     let began = Instant::now();
     let samples = play(&store, &ticks);
@@ -40,10 +40,12 @@ pub(crate) fn measure() {
     }
 }
 
-fn open(dir: &Path) -> Store {
-    let key = SigningKey::from_bytes(&[7; 32]);
+/// A store of its own, ready, and whose it is.
+pub(crate) fn open(dir: &Path, seed: u8) -> (Store, Origin) {
+    let key = SigningKey::from_bytes(&[seed; 32]);
+    let origin = Origin(key.verifying_key().to_bytes());
     let keys = Keys {
-        origin: Origin(key.verifying_key().to_bytes()),
+        origin,
         sign: Box::new(move |message| key.sign(message).to_bytes()),
         verify: Box::new(|origin, message, signature| {
             let signature = ed25519_dalek::Signature::from_bytes(signature);
@@ -61,7 +63,7 @@ fn open(dir: &Path) -> Store {
     while !store.ready() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    store
+    (store, origin)
 }
 
 /// Appends every tick as this node's own row and returns how many samples those were.

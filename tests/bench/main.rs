@@ -1,32 +1,71 @@
 //! What the promise costs, measured on this machine beside what people run today.
 //!
-//! `make bench` runs them all and prints one table each: `cost` (CPU and memory of a node beside
-//! node_exporter in the same minute), `wire` (bytes between two peers), `disk` (bytes a sample), `flood`
-//! (what a stranger sends and a node survives).
+//! `make bench` runs all but the long ones, each printing a table: `disk` (bytes a sample), `cost`
+//! (CPU and memory of a node beside node_exporter in the same minute), `wire` and `rest` (bytes
+//! between peers, with rows and without), `sessions` (from a start to the first session and row,
+//! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `flood` (what a stranger
+//! sends and a node survives), `feed` (a day of rows at speed) and `pair` (memory over minutes). `make bench-long` runs `cut-long` (10 min) and
+//! `pair-long` (an hour). Names as arguments choose.
 //! Absent: pass and fail. Figures are read by people; tests don't depend on them.
 
 #![expect(clippy::print_stdout, reason = "figures are what this prints")]
 
+mod allocator;
 mod cost;
+mod cut;
 mod disk;
+mod feed;
+mod figures;
 mod flood;
+mod meshes;
+mod pair;
+mod rest;
+mod roam;
+mod sessions;
 mod wire;
+mod wireguard;
 
 /// The daemon being measured, in the release profile.
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
+
+#[global_allocator]
+static COUNTED: allocator::Counted = allocator::Counted;
+
+/// What a run without names measures.
+const USUAL: [(&str, fn()); 10] = [
+    ("disk", disk::measure),
+    ("cost", cost::measure),
+    ("wire", wire::measure),
+    ("rest", rest::measure),
+    ("sessions", sessions::measure),
+    ("roam", roam::measure),
+    ("cut", cut::minute),
+    ("flood", flood::measure),
+    ("feed", feed::measure),
+    ("pair", pair::minutes),
+];
+
+/// What takes so long that it is asked for by name.
+const LONG: [(&str, fn()); 2] = [("cut-long", cut::ten_minutes), ("pair-long", pair::hour)];
 
 fn main() {
     let chosen: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
         .collect();
-    for (name, measure) in [
-        ("disk", disk::measure as fn()),
-        ("cost", cost::measure),
-        ("wire", wire::measure),
-        ("flood", flood::measure),
-    ] {
-        if chosen.is_empty() || chosen.iter().any(|wanted| wanted == name) {
+    if let [name, count] = &chosen[..]
+        && name == "meshes"
+    {
+        return meshes::run(count.parse().expect("a count of members"));
+    }
+    let wanted = |name: &str| chosen.iter().any(|chosen| chosen == name);
+    for (name, measure) in USUAL {
+        if chosen.is_empty() || wanted(name) {
+            measure();
+        }
+    }
+    for (name, measure) in LONG {
+        if wanted(name) {
             measure();
         }
     }

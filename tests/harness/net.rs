@@ -1,7 +1,7 @@
 //! Network namespaces on one bridge, each with IPv4 and IPv6, whose cables can be pulled.
 //!
 //! `Net::new` makes a switch namespace with a bridge, `plug` adds a host, `pull` and `push_back`
-//! take its link down and up at the switch.
+//! take its link down and up at the switch, `sever` and `mend` the way beyond it.
 //! Invariant: names carry the test's process id, and everything is removed on drop.
 //! Absent: delay and reordering; `netem` isn't in the kernels tests run on.
 
@@ -80,6 +80,24 @@ impl Net {
     /// Puts the host's cable back.
     pub fn push_back(&self, host: &str) {
         ip(&["-n", &self.switch(), "link", "set", &port(host), "up"]);
+    }
+
+    /// Cuts the way beyond the host's cable: its own link stays up and tells it nothing.
+    pub fn sever(&self, host: &str) {
+        ip(&["-n", &self.switch(), "link", "set", &port(host), "nomaster"]);
+    }
+
+    /// Mends what `sever` cut.
+    pub fn mend(&self, host: &str) {
+        ip(&[
+            "-n",
+            &self.switch(),
+            "link",
+            "set",
+            &port(host),
+            "master",
+            "br0",
+        ]);
     }
 
     fn switch(&self) -> String {
