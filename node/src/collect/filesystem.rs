@@ -124,9 +124,14 @@ fn measure_until(stop: &mpsc::Receiver<()>, root: &Path, found: &Mutex<Option<Fo
 
 fn measure(root: &Path) -> io::Result<Vec<(Mount, [u64; 6])>> {
     let mounts = parse(&fs::read(root.join("proc/mounts"))?);
+    let superblocks = fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let readonly = superblocks_readonly(&superblocks);
     let measured = mounts.into_iter().filter_map(|mount| {
         let path: PathBuf = root.join(mount.mountpoint.trim_start_matches('/'));
-        let values = values(&statvfs(&path).ok()?);
+        let mut values = values(&statvfs(&path).ok()?);
+        if let Some(readonly) = readonly.get(&mount.mountpoint) {
+            values[5] = u64::from(*readonly);
+        }
         // A size of zero is a filesystem that has none to speak of.
         (values[0] > 0).then_some((mount, values))
     });
@@ -144,6 +149,21 @@ fn values(stat: &StatVfs) -> [u64; 6] {
         stat.f_ffree,
         u64::from(readonly),
     ]
+}
+
+/// Which filesystems can't be written, by mount point. The filesystem's own word, not that of this process's
+/// mount of it: to a hardened service everything is mounted read-only.
+fn superblocks_readonly(mountinfo: &[u8]) -> BTreeMap<String, bool> {
+    let line = |line: &[u8]| {
+        let mountpoint = unescape(words(line).nth(4)?)?;
+        // Behind the lone dash: type, device, and the options of the filesystem itself.
+        let options = words(line).skip_while(|word| *word != b"-").nth(3)?;
+        let readonly = options
+            .split(|byte| *byte == b',')
+            .any(|option| option == b"ro");
+        Some((mountpoint, readonly))
+    };
+    lines(mountinfo).filter_map(line).take(4_096).collect()
 }
 
 /// The mounts that count, one for each device, in the order of their mount points.
@@ -272,10 +292,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_filesystem_is_readonly_by_its_own_word_not_by_the_mount() {
+        let found = superblocks_readonly(
+            b"36 35 98:0 / / ro,relatime master:1 - ext4 /dev/root rw,errors=continue\n\
+              37 36 98:1 / /srv/my\\040data ro,relatime shared:2 master:1 - ext4 /dev/sdb ro,errors=remount-ro\n\
+              38 36 98:2 / /nothing rw\nbroken\n",
+        );
+        let expected = [("/".to_owned(), false), ("/srv/my data".to_owned(), true)];
+        assert_eq!(found, expected.into_iter().collect());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_taken(text: Vec<u8>) {
             parse(&text);
+            superblocks_readonly(&text);
         }
 
         #[test]
