@@ -114,7 +114,8 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   outlast init                       found a mesh; then `outlast up`, `outlast invite`
-  outlast init --invite 2 > token    and print a token that admits two machines within an hour")]
+  outlast init --invite 2 > token    and print a token that admits two machines within an hour
+  sudo outlast init --service        and run the node as a service, now and at each start of the machine")]
     Init(InitArgs),
     /// Print a token that admits machines
     #[command(after_help = "\
@@ -128,7 +129,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   outlast join < token               the token from stdin, seen by nobody
-  outlast join --token-file token --name attic")]
+  outlast join --token-file token --name attic
+  sudo outlast join --service < token    and run the node as a service")]
     Join(JoinArgs),
     /// Run the node until it is told to stop
     #[command(after_help = "\
@@ -192,6 +194,13 @@ Examples:
   outlast demo --nodes 5 --for 60s   the whole story within a minute
 Needs no root and leaves nothing behind.")]
     Demo(DemoArgs),
+    /// Run the node as a systemd service
+    #[command(after_help = "\
+Examples:
+  sudo outlast service install       user, unit and start; each step is printed; twice does no harm
+  outlast service status             what is installed, whether it runs, what to do next
+  sudo outlast service uninstall --purge    and its keys and samples")]
+    Service(ServiceArgs),
     /// Print a new WireGuard private key
     #[command(after_help = "\
 Examples:

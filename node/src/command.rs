@@ -19,6 +19,7 @@ mod members;
 mod ping;
 mod qr;
 mod query;
+mod service;
 mod status;
 mod tail;
 mod up;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(arguments) => query::run(&global, &arguments, out),
         Command::Dashboard(arguments) => dashboard::run(&global, &arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
+        Command::Service(arguments) => service::run(&global, &arguments, out),
         Command::Genkey => keys::genkey(out),
         Command::Pubkey => keys::pubkey(out),
         Command::CheckConfig(arguments) => check_config::run(&global, &arguments, out),
@@ -74,6 +76,13 @@ enum Doer {
 
 /// Finds out whether a node runs; if none does, prepares the directory and takes the lock.
 fn doer(state: &StateDir) -> Result<Doer, Failure> {
+    Ok(match find_doer(state)? {
+        Doer::Ourselves(lock) => Doer::Ourselves(lock.for_service(state)),
+        node @ Doer::Node(_) => node,
+    })
+}
+
+fn find_doer(state: &StateDir) -> Result<Doer, Failure> {
     if let Some(client) = Client::connect(state.socket_dir())? {
         return Ok(Doer::Node(client));
     }
@@ -100,5 +109,8 @@ fn reader(state: &StateDir) -> Result<Doer, Failure> {
             state.path().display()
         )));
     }
-    doer(state)
+    Ok(match find_doer(state)? {
+        Doer::Ourselves(lock) => Doer::Ourselves(lock.for_owner(state)),
+        node @ Doer::Node(_) => node,
+    })
 }

@@ -3,7 +3,7 @@
 //! A request is `{"verb":…}`; the answer is any number of `{"part":…}` lines, then one of `{"ok":…}` or
 //! `{"error":…,"exit":…}`.
 //! Invariant: no line is longer than `LONGEST_LINE`, whoever writes it; a longer one ends the connection.
-//! Absent: who may ask (`server.rs` looks at the peer's uid) and what is answered (`daemon/answer.rs`).
+//! Absent: who may ask what (`server.rs` looks at the peer's uid) and what is answered (`daemon/answer.rs`).
 
 pub(crate) mod client;
 pub(crate) mod server;
@@ -82,6 +82,32 @@ pub(crate) enum Request {
     },
     /// Says goodbye and ends.
     Shutdown,
+}
+
+impl Request {
+    /// Whether whoever may see everything this node knows may ask it, without a right to change anything.
+    ///
+    /// A `Ticket` opens the page, which shows what `query` answers and changes nothing. `Statements` are for
+    /// inviting, and `Tally` counts the whole store: both are the owner's.
+    pub(crate) fn only_reads(&self) -> bool {
+        match self {
+            Self::Status
+            | Self::Members
+            | Self::Query(_)
+            | Self::Ticket
+            | Self::Ping { .. }
+            | Self::Taken
+            | Self::Tail { .. } => true,
+            Self::Statements
+            | Self::Publish { .. }
+            | Self::Identity
+            | Self::Init { .. }
+            | Self::Join { .. }
+            | Self::Isolate { .. }
+            | Self::Tally { .. }
+            | Self::Shutdown => false,
+        }
+    }
 }
 
 /// What `query` asks for.

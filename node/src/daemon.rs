@@ -8,6 +8,7 @@
 mod answer;
 mod history;
 mod ping;
+mod pulse;
 mod status;
 mod store;
 mod tally;
@@ -27,15 +28,17 @@ use data_encoding::HEXLOWER;
 use outlast_mesh::{Mesh, MeshConfig};
 use outlast_store::Store;
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::Collector;
 use crate::config::Config;
-use crate::control::server;
+use crate::control::server::{self, Door};
 use crate::failure::Failure;
 use crate::flow::{Flow, FlowConfig};
 use crate::membership::{Keys, Membership};
+use crate::service;
+use crate::service::herald::Herald;
 use crate::state::{Lock, StateDir};
 use crate::web::{self, Tickets, WebContext, WebKey};
 
@@ -104,7 +107,7 @@ pub(crate) fn run(
 
 async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> Result<()> {
     let signalled = crate::interrupt::stopped();
-    let listener = server::bind(state.path())?;
+    let doors = doors(state.path())?;
     let (fatal, mut failures) = mpsc::channel(1);
     let daemon = Arc::new(Daemon {
         boot_id: boot_id(),
@@ -121,11 +124,20 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
     if ephemeral {
         watcher::stop_with_stdin(daemon.stop.clone());
     }
-    let answering = tokio::spawn(server::serve(
-        listener,
-        Arc::clone(&daemon),
-        daemon.stop.clone(),
-    ));
+    let mut tasks = JoinSet::new();
+    for door in doors {
+        tasks.spawn(server::serve(
+            door,
+            Arc::clone(&daemon),
+            daemon.stop.clone(),
+        ));
+    }
+    let herald = Herald::from_env().map(Arc::new);
+    if let Some(herald) = &herald {
+        // Ready means that commands are answered: a node that waits for `init` is up.
+        herald.ready("starting");
+        tasks.spawn(pulse::speak(Arc::clone(herald), Arc::clone(&daemon)));
+    }
     let ended = tokio::select! {
         () = signalled => Ok(()),
         () = daemon.stop.cancelled() => Ok(()),
@@ -133,17 +145,36 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
         Err(error) = begin(&daemon) => Err(error),
     };
     tracing::info!("stopping");
+    if let Some(herald) = &herald {
+        herald.stopping();
+    }
     daemon.stop.cancel();
-    let _ = answering.await;
+    while tasks.join_next().await.is_some() {}
     if tokio::time::timeout(GOODBYE, daemon.leave()).await.is_err() {
         tracing::warn!(
             after_s = GOODBYE.as_secs(),
             "gave up waiting for a clean end"
         );
     }
-    let _ = std::fs::remove_file(daemon.state.join(crate::control::SOCKET));
+    let runtime_directory = service::runtime_directory();
+    for dir in [Some(daemon.state.path()), runtime_directory.as_deref()] {
+        let _ = dir.map(|dir| std::fs::remove_file(dir.join(crate::control::SOCKET)));
+    }
     drop(lock);
     ended
+}
+
+/// Where commands connect: always in the state directory, and in a service's runtime directory.
+fn doors(state: &Path) -> Result<Vec<Door>> {
+    let mut doors = vec![Door::own(state)?];
+    if let Some(dir) = service::runtime_directory() {
+        match Door::of_service(&dir) {
+            Ok(door) => doors.push(door),
+            // Root still reaches the node, and the node its peers.
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the group gets no socket"),
+        }
+    }
+    Ok(doors)
 }
 
 async fn begin(daemon: &Daemon) -> Result<()> {

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::service;
+
 /// Done.
 pub(crate) const DONE: u8 = 0;
 /// It failed.
@@ -44,8 +46,14 @@ impl Failure {
 
     /// No node answers for this state directory.
     pub(crate) fn not_running(state: &Path) -> Self {
+        let serves = state == Path::new(service::STATE_DIR) || !state.exists();
+        let start = if serves && service::unit().is_some() {
+            "start the service with `sudo systemctl start outlast`"
+        } else {
+            "start it with `outlast up`"
+        };
         let message = format!(
-            "no node is running on {}; start it with `outlast up`, or name another directory with --state-dir",
+            "no node is running on {}; {start}, or name another directory with --state-dir",
             state.display()
         );
         Self {

@@ -22,6 +22,7 @@ mod failure;
 mod interrupt;
 mod membership;
 mod nodes;
+mod service;
 mod state;
 mod text;
 mod when;

@@ -15,15 +15,11 @@ use rustix::fs::FlockOperation;
 
 use crate::cli::Global;
 use crate::control;
+use crate::service;
+use crate::service::account::{self, Account};
 
 /// What FORMAT says in a directory this release reads and writes.
 pub(crate) const FORMAT: &str = "outlast 1\n";
-
-/// Where a node run as a service shows its socket.
-const RUN_DIR: &str = "/run/outlast";
-
-/// Where root keeps a node's state.
-const ROOT_DIR: &str = "/var/lib/outlast";
 
 /// One node's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +33,49 @@ pub(crate) struct StateDir {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+    /// Whom everything in the directory goes to before the right does.
+    heir: Option<(PathBuf, Account)>,
+}
+
+impl Lock {
+    /// Lets root leave no file of its own: what a command makes here belongs to the directory's user in the end.
+    pub(crate) fn for_owner(mut self, state: &StateDir) -> Self {
+        let owner = Account::owning(&state.path)
+            .ok()
+            .filter(|owner| owner.uid != 0);
+        self.heir = owner
+            .filter(|_| account::is_root())
+            .map(|to| (state.path.clone(), to));
+        self
+    }
+
+    /// Lets the service's directory belong to the service's user in the end, where there is one. Any other
+    /// directory stays with whom it belongs to: root named it, and may mean to run the node there.
+    pub(crate) fn for_service(self, state: &StateDir) -> Self {
+        let mut lock = self.for_owner(state);
+        let serves = state.path == Path::new(service::STATE_DIR);
+        if lock.heir.is_none() && serves && account::is_root() {
+            let user = Account::named(service::ACCOUNT);
+            lock.heir = user.map(|to| (state.path.clone(), to));
+        }
+        lock
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let Some((dir, to)) = self.heir.take() else {
+            return;
+        };
+        if let Err(error) = account::hand_over(&dir, to) {
+            crate::text::aside(format!(
+                "{error:#}; do it yourself: chown -R {}:{} {}",
+                to.uid,
+                to.gid,
+                dir.display()
+            ));
+        }
+    }
 }
 
 /// Why the lock was not given.
@@ -76,17 +115,31 @@ impl StateDir {
             });
         }
         let path = if rustix::process::geteuid().is_root() {
-            PathBuf::from(ROOT_DIR)
+            PathBuf::from(service::STATE_DIR)
         } else {
             user_dir("XDG_STATE_HOME", ".local/state")?.join("outlast")
         };
-        let service = Path::new(RUN_DIR);
-        let socket_dir = if service.join(control::SOCKET).exists() {
-            service.to_owned()
-        } else {
-            path.clone()
-        };
-        Ok(Self { path, socket_dir })
+        let mut state = Self::at(path);
+        if state.is_served(Path::new(service::RUN_DIR)) {
+            state.socket_dir = PathBuf::from(service::RUN_DIR);
+        }
+        Ok(state)
+    }
+
+    /// Whether commands go to the machine's service, whose socket is in this directory.
+    fn is_served(&self, run_dir: &Path) -> bool {
+        match run_dir.join(control::SOCKET).try_exists() {
+            Ok(there) => there,
+            // It runs, but not for this user: one with a node of their own goes on with that, anybody else is
+            // told by the connection how to be let in.
+            Err(error) => {
+                error.kind() == ErrorKind::PermissionDenied && !self.is_member() && !self.is_open()
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.join(control::SOCKET).exists()
     }
 
     /// A directory known by its path.
@@ -204,7 +257,10 @@ impl StateDir {
         file.rewind().map_err(io)?;
         file.write_all(format!("{}\n", std::process::id()).as_bytes())
             .map_err(io)?;
-        Ok(Lock { _file: file })
+        Ok(Lock {
+            _file: file,
+            heir: None,
+        })
     }
 }
 
@@ -217,8 +273,22 @@ pub(crate) fn no_directory(path: &Path) -> String {
 }
 
 /// Where this user's settings are, admin keys among them: `$XDG_CONFIG_HOME` or `$HOME/.config`.
+///
+/// For root they are root's, also where `sudo` left the caller's `HOME` in place: a key that root writes into
+/// somebody's home is neither's.
 pub(crate) fn config_home() -> Result<PathBuf> {
-    user_dir("XDG_CONFIG_HOME", ".config")
+    let dir = user_dir("XDG_CONFIG_HOME", ".config")?;
+    let through_sudo = account::is_root() && std::env::var_os("SUDO_UID").is_some();
+    let foreign = through_sudo && nearest_owner(&dir).is_some_and(|owner| owner.uid != 0);
+    match account::home_of_root().filter(|_| foreign) {
+        Some(home) => Ok(home.join(".config")),
+        None => Ok(dir),
+    }
+}
+
+/// Whose the directory is, or would be: the owner of the nearest one above it that exists.
+fn nearest_owner(dir: &Path) -> Option<Account> {
+    dir.ancestors().find_map(|dir| Account::owning(dir).ok())
 }
 
 fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use outlast_mesh::trust::{MAX_NAME, is_name};
 
 use crate::config::address;
@@ -37,6 +37,9 @@ pub(crate) struct InitArgs {
     /// Write the 24 recovery words to a new file instead of showing them
     #[arg(long, value_name = "FILE")]
     pub(crate) recovery_out: Option<PathBuf>,
+    /// Run this node as a systemd service from now on; needs root
+    #[arg(long)]
+    pub(crate) service: bool,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
 }
@@ -91,6 +94,9 @@ pub(crate) struct JoinArgs {
     /// The token itself; other users of this machine can see it in `ps`, stdin is better
     #[arg(value_name = "TOKEN")]
     pub(crate) token: Option<String>,
+    /// Run this node as a systemd service from now on; needs root
+    #[arg(long)]
+    pub(crate) service: bool,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
 }
@@ -233,6 +239,42 @@ pub(crate) struct ManArgs {
     /// Write the page of the program and of every command into this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// `service`.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    #[command(subcommand)]
+    pub(crate) command: ServiceCommand,
+}
+
+/// What is done with the service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Make user and unit where they are missing, start the node now and with the machine
+    Install {
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Stop the node and remove the unit
+    Uninstall {
+        /// Remove keys, samples, configuration and user as well
+        #[arg(long)]
+        purge: bool,
+        /// Don't ask
+        #[arg(long)]
+        yes: bool,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show what is installed, whether it runs, and the next step; exit 3 when it doesn't run
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `demo`.

@@ -9,7 +9,7 @@ use outlast_mesh::trust::{InviteTerms, Statement, found};
 use outlast_mesh::{AdminKey, NodeId};
 
 use super::invite::{self, Invited, public_of};
-use super::{Doer, doer};
+use super::{Doer, doer, service};
 use crate::cli::{Global, InitArgs};
 use crate::config::Config;
 use crate::control::Request;
@@ -25,6 +25,9 @@ const INVITE_LASTS: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?.with_reach(&arguments.reach);
+    if arguments.service {
+        service::check_flag("init", global, &arguments.reach)?;
+    }
     let state = StateDir::resolve(global)?;
     let home = state::config_home()?;
     admin::prepare(&home)?;
@@ -71,7 +74,12 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
             (invited, false)
         }
     };
-    report(&wanted, invited.as_ref(), runs, out)
+    report(&wanted, invited.as_ref(), runs || arguments.service, out)?;
+    if arguments.service {
+        // Last, so that a token is out whatever becomes of the service.
+        service::install_after("init")?;
+    }
+    Ok(())
 }
 
 struct Wanted<'a> {

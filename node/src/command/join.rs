@@ -8,7 +8,7 @@ use outlast_mesh::trust::Token;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Doer, doer};
+use super::{Doer, doer, service};
 use crate::cli::{Global, JoinArgs};
 use crate::config::Config;
 use crate::control::Request;
@@ -22,6 +22,9 @@ const LONGEST_TOKEN: u64 = 64 * 1024;
 
 pub(super) fn run(global: &Global, arguments: &JoinArgs, out: &mut Printer) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?.with_reach(&arguments.reach);
+    if arguments.service {
+        service::check_flag("join", global, &arguments.reach)?;
+    }
     let state = StateDir::resolve(global)?;
     let text = token_text(arguments)?;
     // Read here as well, so that a wrong one is told before anything is touched.
@@ -53,7 +56,10 @@ pub(super) fn run(global: &Global, arguments: &JoinArgs, out: &mut Printer) -> R
         visible(&joined.name),
         members.join(", ")
     ))?;
-    if !runs {
+    if arguments.service {
+        out.flush()?;
+        service::install_after("join")?;
+    } else if !runs {
         aside("this node isn't running yet: start it with `outlast up`");
     }
     Ok(())

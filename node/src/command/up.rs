@@ -9,14 +9,34 @@ use crate::cli::{Global, LogFormat, UpArgs};
 use crate::config::Config;
 use crate::daemon;
 use crate::failure::Failure;
+use crate::service::account::{self, Account};
+use crate::service::journal;
 use crate::state::StateDir;
 use crate::text::ColorChoice;
 
 pub(super) fn run(global: &Global, arguments: &UpArgs) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?.with_up(arguments);
     let state = StateDir::resolve(global)?;
+    refuse_anothers(&state)?;
     start_logging(global);
     daemon::run(state, config, arguments.ephemeral.clone())
+}
+
+/// Root's files in a service's directory would lock the service out of it.
+fn refuse_anothers(state: &StateDir) -> Result<(), Failure> {
+    let Ok(owner) = Account::owning(state.path()) else {
+        return Ok(());
+    };
+    if !account::is_root() || owner.uid == 0 {
+        return Ok(());
+    }
+    let (dir, owner) = (
+        state.path().display(),
+        owner.name().unwrap_or_else(|| owner.uid.to_string()),
+    );
+    Err(Failure::new(format!(
+        "{dir} belongs to user {owner}: start the service with `systemctl start outlast`, or run `sudo -u {owner} outlast up --state-dir {dir}`"
+    )))
 }
 
 fn start_logging(global: &Global) {
@@ -42,6 +62,9 @@ fn start_logging(global: &Global) {
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::NONE);
     let started = match global.log_format {
+        LogFormat::Text if journal::is_stderr() => lines
+            .event_format(journal::Lines::new(global.verbose > 0))
+            .try_init(),
         LogFormat::Text => lines
             .with_ansi(color)
             .with_target(global.verbose > 0)

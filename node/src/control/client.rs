@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Answer, Lines, Request, SOCKET};
 use crate::failure::Failure;
+use crate::service::{self, account};
 use crate::state::no_directory;
 
 /// A connection to the running node.
@@ -43,8 +44,9 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::NotADirectory => {
                 Err(Failure::new(no_directory(state)))
             }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(not_for_you(state)),
             Err(error) => Err(Failure::new(format!(
-                "connect to {}: {error}; run this as the user who runs the node, or as root with sudo",
+                "connect to {}: {error}",
                 state.join(SOCKET).display()
             ))),
         }
@@ -100,6 +102,21 @@ impl Client {
             }
         }
     }
+}
+
+fn not_for_you(dir: &Path) -> Failure {
+    if dir == Path::new(service::RUN_DIR) {
+        return Failure::new(format!(
+            "only root and group {group} may ask the node of this machine: use sudo, or add yourself to group {group}: \
+             sudo usermod -aG {group} {name}, then log in again; a node of your own goes with --state-dir",
+            group = service::ACCOUNT,
+            name = account::my_name(),
+        ));
+    }
+    Failure::new(format!(
+        "connect to {}: permission denied; run this as the user who runs the node, or as root with sudo",
+        dir.join(SOCKET).display()
+    ))
 }
 
 fn lost(error: &std::io::Error) -> Failure {

@@ -1,8 +1,10 @@
 //! The node's end of the control socket.
 //!
-//! In: connections of this node's owner. Out: each request handed to the daemon, each answer written back.
-//! Invariant: 0600, and a peer of another uid is turned away, root excepted; at most `MOST_CONNECTIONS`
-//! are served at once, the next one waits.
+//! There are two doors. The state directory's is 0600: the node's own user and root come in, others are turned
+//! away. A service's, in `/run/outlast`, is 0660: whoever is in the group comes in too, and may only read.
+//! In: connections. Out: each request handed to the daemon, each answer written back.
+//! Invariant: what a peer may is decided by the uid that the kernel names, never by what the peer says; at most
+//! `MOST_CONNECTIONS` a door are served at once, the next one waits; of readers `MOST_READERS`, the next is told so.
 //! Absent: what is answered; the daemon says that.
 
 use std::fs::Permissions;
@@ -27,14 +29,61 @@ use crate::failure::Failure;
 /// Commands and open `tail`s at once; there are no more terminals than this on one machine.
 const MOST_CONNECTIONS: usize = 64;
 
+/// Readers at once: the owner always finds a place beside them.
+const MOST_READERS: usize = 32;
+
 /// How long one write may stand still before its reader is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Binds the socket of this state directory, whose lock the caller holds.
-pub(crate) fn bind(state: &Path) -> Result<UnixListener> {
-    let shown = state.join(super::SOCKET);
+/// A socket that commands connect to.
+#[derive(Debug)]
+pub(crate) struct Door {
+    listener: UnixListener,
+    /// Whether users that are neither root nor the node's own may read.
+    for_readers: bool,
+}
+
+/// What a peer may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    Everything,
+    Reading,
+}
+
+impl Door {
+    /// Opens the door of this state directory, whose lock the caller holds.
+    pub(crate) fn own(state: &Path) -> Result<Self> {
+        // The directory is 0700, so nobody gets in between making the socket and its mode.
+        Ok(Self {
+            listener: bind(state, 0o600)?,
+            for_readers: false,
+        })
+    }
+
+    /// Opens the door of a service, in the directory that the service manager made for it.
+    pub(crate) fn of_service(runtime_directory: &Path) -> Result<Self> {
+        Ok(Self {
+            listener: bind(runtime_directory, 0o660)?,
+            for_readers: true,
+        })
+    }
+
+    /// What the process at the other end may ask. `None` = nothing.
+    fn rights_of(&self, socket: &UnixStream) -> Option<Rights> {
+        let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
+        if peer.uid.is_root() || peer.uid == rustix::process::geteuid() {
+            Some(Rights::Everything)
+        } else {
+            // The socket's mode let it in: it is in the group.
+            self.for_readers.then_some(Rights::Reading)
+        }
+    }
+}
+
+fn bind(dir: &Path, mode: u32) -> Result<UnixListener> {
+    let shown = dir.join(super::SOCKET);
     let context = || format!("open the control socket {}", shown.display());
-    let at = Reachable::in_dir(state).with_context(context)?;
+    let at = Reachable::in_dir(dir).with_context(context)?;
     // Whoever left it is gone: the lock is ours.
     match std::fs::remove_file(&at.path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -42,27 +91,32 @@ pub(crate) fn bind(state: &Path) -> Result<UnixListener> {
         }
         _ => {}
     }
-    // The directory is 0700, so nobody gets in between the two calls.
     let listener = UnixListener::bind(&at.path).with_context(context)?;
-    std::fs::set_permissions(&at.path, Permissions::from_mode(0o600)).with_context(context)?;
+    std::fs::set_permissions(&at.path, Permissions::from_mode(mode)).with_context(context)?;
     Ok(listener)
 }
 
 /// Answers until told to stop.
-pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>, stop: CancellationToken) {
+pub(crate) async fn serve(door: Door, daemon: Arc<Daemon>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let readers = Arc::new(Semaphore::new(MOST_READERS));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = door.listener.accept() => accepted,
         };
         let Ok((socket, _)) = accepted else {
             // Out of descriptors, most likely; they come back when somebody leaves.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        if !is_owner(&socket) {
+        let Some(rights) = door.rights_of(&socket) else {
             tracing::warn!("a process of another user was turned away from the control socket");
+            continue;
+        };
+        let reader = (rights == Rights::Reading).then(|| Arc::clone(&readers).try_acquire_owned());
+        if let Some(Err(_)) = reader {
+            turn_away(socket);
             continue;
         }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -70,23 +124,24 @@ pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>, stop: Can
         };
         let (daemon, stop) = (Arc::clone(&daemon), stop.clone());
         tokio::spawn(async move {
-            let _place = place;
+            let _places = (place, reader);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = converse(socket, daemon) => {}
+                () = converse(socket, rights, daemon) => {}
             }
         });
     }
 }
 
-fn is_owner(socket: &UnixStream) -> bool {
-    let Ok(peer) = rustix::net::sockopt::socket_peercred(socket) else {
-        return false;
-    };
-    peer.uid.is_root() || peer.uid == rustix::process::geteuid()
+/// Says that there is no place, without waiting for whether it is heard.
+fn turn_away(socket: UnixStream) {
+    let answer = Answer::from(Failure::new(format!(
+        "{MOST_READERS} commands of other users are connected already: end a `tail`, or use sudo"
+    )));
+    let _ = socket.try_write(answer.to_line().as_bytes());
 }
 
-async fn converse(socket: UnixStream, daemon: Arc<Daemon>) {
+async fn converse(socket: UnixStream, rights: Rights, daemon: Arc<Daemon>) {
     let (reader, writer) = socket.into_split();
     let mut questions = Questions {
         reader,
@@ -103,6 +158,9 @@ async fn converse(socket: UnixStream, daemon: Arc<Daemon>) {
             }
         };
         let answered = match serde_json::from_str::<Request>(&line) {
+            Ok(request) if rights == Rights::Reading && !request.only_reads() => Err(Failure::new(
+                "only root may change this node, your group may read it: run the same with sudo",
+            )),
             Ok(request) => daemon.answer(request, &mut answers).await,
             Err(error) => Err(Failure::usage(format!(
                 "this node doesn't understand the request: {error}"

@@ -1,0 +1,434 @@
+//! What installing and uninstalling mean on this machine, as steps.
+//!
+//! In: a look at the machine. Out: the steps that are left to do, in order.
+//! Invariant: the plan is a function of what was seen; nothing is changed before `perform`.
+//! Absent: systemd's own work. Its unit makes the directories.
+
+use std::fmt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::failure::Failure;
+use crate::service::account::{self, Account};
+use crate::service::{ACCOUNT, CONFIG_DIR, OWN_UNIT, RUN_DIR, STATE_DIR, UNIT, packaged_unit};
+
+/// The unit as the Debian package brings it.
+const TEMPLATE: &str = include_str!("../../../../deploy/systemd/outlast.service");
+
+/// The program's place in that unit.
+const PACKAGED_PROGRAM: &str = "/usr/bin/outlast";
+
+/// Where a program goes that lies where a service can't run it from, such as a home directory.
+const COPIED_PROGRAM: &str = "/usr/local/bin/outlast";
+
+/// Where programs of the system are found, whatever `PATH` root has.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What matters of this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    /// systemd runs here.
+    pub(super) systemd: bool,
+    /// The unit came with a package.
+    pub(super) packaged: bool,
+    /// The service's user exists.
+    user: bool,
+    /// The state directory exists and isn't the user's.
+    foreign_state: bool,
+    /// A mesh was founded or joined in it.
+    pub(super) is_member: bool,
+    /// This program.
+    program: PathBuf,
+    /// Nobody but root can change it or swap it, and any user may run it.
+    program_is_safe: bool,
+    /// The copy that an earlier installation made is this very program.
+    copy_is_fresh: bool,
+    /// The unit we wrote, as it stands.
+    own_unit: Option<String>,
+    enabled: bool,
+    active: bool,
+}
+
+impl Machine {
+    pub(super) fn look() -> Self {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(PACKAGED_PROGRAM));
+        let state = Path::new(STATE_DIR);
+        let user = Account::named(ACCOUNT);
+        let owner = Account::owning(state).ok();
+        let systemd = sd_notify::booted().unwrap_or(false);
+        Self {
+            systemd,
+            packaged: packaged_unit().is_some(),
+            foreign_state: owner.is_some() && owner != user,
+            user: user.is_some(),
+            is_member: state.join("statements.log").exists(),
+            program_is_safe: is_safe(&program),
+            copy_is_fresh: same_content(&program, Path::new(COPIED_PROGRAM)),
+            program,
+            own_unit: std::fs::read_to_string(OWN_UNIT).ok(),
+            enabled: systemd && systemctl_says("is-enabled"),
+            active: systemd && systemctl_says("is-active"),
+        }
+    }
+}
+
+/// `systemctl is-…` of our unit.
+pub(super) fn systemctl_says(question: &str) -> bool {
+    let asked = tool("systemctl")
+        .args([question, "--quiet", UNIT])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    asked.is_ok_and(|status| status.success())
+}
+
+/// Whether root alone decides what is run at this path, and everybody may run it. Home directories don't count,
+/// whoever owns them: they come and go.
+fn is_safe(program: &Path) -> bool {
+    let at_home = ["/root", "/home", "/tmp", "/var/tmp"];
+    let lasts = !at_home.iter().any(|place| program.starts_with(place));
+    lasts
+        && program.ancestors().all(|path| {
+            path.symlink_metadata().is_ok_and(|found| {
+                found.uid() == 0 && found.mode() & 0o022 == 0 && found.mode() & 0o001 != 0
+            })
+        })
+}
+
+fn same_content(one: &Path, other: &Path) -> bool {
+    let hash = |path: &Path| -> std::io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+        Ok(hasher.finalize())
+    };
+    let size = |path: &Path| path.metadata().map(|found| found.len()).ok();
+    one == other
+        || (size(one) == size(other)
+            && hash(one).is_ok_and(|one| hash(other).is_ok_and(|other| one == other)))
+}
+
+/// One change to the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Copy { from: PathBuf, to: PathBuf },
+    Write { path: PathBuf, content: String },
+    Run(Vec<&'static str>),
+    HandOver(PathBuf),
+    Remove(PathBuf),
+}
+
+/// What is left to do until the service runs.
+pub(super) fn install(machine: &Machine) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !machine.packaged {
+        let program = if machine.program_is_safe {
+            machine.program.clone()
+        } else {
+            PathBuf::from(COPIED_PROGRAM)
+        };
+        if !machine.program_is_safe && !machine.copy_is_fresh {
+            steps.push(Step::Copy {
+                from: machine.program.clone(),
+                to: program.clone(),
+            });
+        }
+        let content = unit_for(&program);
+        if machine.own_unit.as_ref() != Some(&content) {
+            steps.push(Step::Write {
+                path: PathBuf::from(OWN_UNIT),
+                content,
+            });
+        }
+    }
+    let changed = !steps.is_empty();
+    if !machine.user {
+        steps.push(Step::Run(vec![
+            "useradd",
+            "--system",
+            "--user-group",
+            "--home-dir",
+            STATE_DIR,
+            "--no-create-home",
+            "--shell",
+            "/usr/sbin/nologin",
+            ACCOUNT,
+        ]));
+    }
+    if machine.foreign_state {
+        steps.push(Step::HandOver(PathBuf::from(STATE_DIR)));
+    }
+    if changed {
+        steps.push(Step::Run(vec!["systemctl", "daemon-reload"]));
+    }
+    if !machine.enabled {
+        steps.push(Step::Run(vec!["systemctl", "enable", UNIT]));
+    }
+    if changed || !machine.active || machine.foreign_state {
+        steps.push(Step::Run(vec!["systemctl", "restart", UNIT]));
+    }
+    steps
+}
+
+/// What is left to do until the service is gone; with `purge`, and all that it kept.
+pub(super) fn uninstall(machine: &Machine, purge: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if machine.enabled || machine.active {
+        steps.push(Step::Run(vec!["systemctl", "disable", "--now", UNIT]));
+    }
+    if let Some(unit) = &machine.own_unit {
+        steps.push(Step::Remove(PathBuf::from(OWN_UNIT)));
+        if unit.contains(COPIED_PROGRAM) {
+            steps.push(Step::Remove(PathBuf::from(COPIED_PROGRAM)));
+        }
+        steps.push(Step::Run(vec!["systemctl", "daemon-reload"]));
+    }
+    if purge {
+        let kept = [STATE_DIR, CONFIG_DIR, RUN_DIR].map(PathBuf::from);
+        steps.extend(kept.into_iter().map(Step::Remove));
+        if machine.user && !machine.packaged {
+            steps.push(Step::Run(vec!["userdel", ACCOUNT]));
+        }
+    }
+    steps
+}
+
+fn unit_for(program: &Path) -> String {
+    TEMPLATE.replace(PACKAGED_PROGRAM, &program.to_string_lossy())
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Copy { from, to } => write!(f, "copy {} to {}", from.display(), to.display()),
+            Self::Write { path, .. } => write!(f, "write {}", path.display()),
+            Self::Run(words) => write!(f, "run {}", words.join(" ")),
+            Self::HandOver(dir) => write!(f, "give {} to user {ACCOUNT}", dir.display()),
+            Self::Remove(path) => write!(f, "remove {}", path.display()),
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn perform(&self) -> Result<(), Failure> {
+        self.attempt()
+            .with_context(|| self.to_string())
+            .map_err(Failure::from)
+    }
+
+    fn attempt(&self) -> Result<()> {
+        match self {
+            Self::Copy { from, to } => copy(from, to),
+            Self::Write { path, content } => replace(path, 0o644, |file| {
+                std::io::Write::write_all(file, content.as_bytes())
+            }),
+            Self::Run(words) => run(words),
+            Self::HandOver(dir) => {
+                let user = Account::named(ACCOUNT).context("the user was not made")?;
+                account::hand_over(dir, user)
+            }
+            Self::Remove(path) => remove(path),
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut source = std::fs::File::open(from)?;
+    replace(to, 0o755, |file| std::io::copy(&mut source, file).map(drop))
+}
+
+/// Puts a file in place whole: a program that runs can't be written over, but it can be replaced.
+fn replace(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
+) -> Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let mut file = std::fs::File::create(&fresh)?;
+    fill(&mut file)?;
+    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    Ok(std::fs::rename(&fresh, path)?)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PATH", SYSTEM_PATH);
+    command
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    let (name, arguments) = words.split_first().context("an empty command")?;
+    let done = tool(name).args(arguments).stdin(Stdio::null()).output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    bail!(
+        "it ended with {}: {}",
+        done.status,
+        crate::text::visible(&said)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bare() -> Machine {
+        Machine {
+            systemd: true,
+            packaged: false,
+            user: false,
+            foreign_state: false,
+            is_member: false,
+            program: PathBuf::from("/home/ann/outlast"),
+            program_is_safe: false,
+            copy_is_fresh: false,
+            own_unit: None,
+            enabled: false,
+            active: false,
+        }
+    }
+
+    fn lines(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(Step::to_string).collect()
+    }
+
+    #[test]
+    fn a_bare_machine_gets_program_unit_user_and_a_start() {
+        let machine = Machine {
+            foreign_state: true,
+            ..bare()
+        };
+        assert_eq!(
+            lines(&install(&machine)),
+            [
+                "copy /home/ann/outlast to /usr/local/bin/outlast",
+                "write /etc/systemd/system/outlast.service",
+                "run useradd --system --user-group --home-dir /var/lib/outlast --no-create-home --shell /usr/sbin/nologin outlast",
+                "give /var/lib/outlast to user outlast",
+                "run systemctl daemon-reload",
+                "run systemctl enable outlast.service",
+                "run systemctl restart outlast.service",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_installed_machine_has_nothing_left_to_do() {
+        let machine = Machine {
+            user: true,
+            copy_is_fresh: true,
+            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM))),
+            enabled: true,
+            active: true,
+            ..bare()
+        };
+        assert_eq!(install(&machine), []);
+        let fresh_program = Machine {
+            copy_is_fresh: false,
+            ..machine
+        };
+        assert_eq!(
+            lines(&install(&fresh_program)),
+            [
+                "copy /home/ann/outlast to /usr/local/bin/outlast",
+                "run systemctl daemon-reload",
+                "run systemctl restart outlast.service",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_packages_files_are_left_alone() {
+        let machine = Machine {
+            packaged: true,
+            user: true,
+            ..bare()
+        };
+        assert_eq!(
+            lines(&install(&machine)),
+            [
+                "run systemctl enable outlast.service",
+                "run systemctl restart outlast.service"
+            ]
+        );
+        let running = Machine {
+            enabled: true,
+            active: true,
+            ..machine
+        };
+        assert_eq!(
+            lines(&uninstall(&running, true)),
+            [
+                "run systemctl disable --now outlast.service",
+                "remove /var/lib/outlast",
+                "remove /etc/outlast",
+                "remove /run/outlast",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_copy_goes_with_the_unit_that_ran_it() {
+        let machine = Machine {
+            user: true,
+            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM))),
+            active: true,
+            ..bare()
+        };
+        assert_eq!(
+            lines(&uninstall(&machine, false)),
+            [
+                "run systemctl disable --now outlast.service",
+                "remove /etc/systemd/system/outlast.service",
+                "remove /usr/local/bin/outlast",
+                "run systemctl daemon-reload",
+            ]
+        );
+        let of_system = Machine {
+            own_unit: Some(unit_for(Path::new("/opt/outlast/bin/outlast"))),
+            ..machine
+        };
+        let steps = lines(&uninstall(&of_system, true));
+        assert!(!steps.iter().any(|step| step.contains("/opt")), "{steps:?}");
+        assert_eq!(steps.last().unwrap(), "run userdel outlast");
+    }
+
+    #[test]
+    fn the_unit_names_the_program_wherever_it_runs_one() {
+        let unit = unit_for(Path::new("/opt/outlast"));
+        assert!(!unit.contains(PACKAGED_PROGRAM));
+        assert!(unit.contains("ExecStart=/opt/outlast up"));
+        assert!(unit.contains("ExecPaths=/opt/outlast "));
+    }
+
+    #[test]
+    fn a_program_in_a_home_or_in_anybodys_hands_is_not_run_in_place() {
+        let exe = std::env::current_exe().unwrap();
+        assert!(!is_safe(&exe), "{}", exe.display());
+        assert!(is_safe(Path::new("/usr/bin/env")));
+        assert!(!is_safe(Path::new("/nowhere/outlast")));
+    }
+}
