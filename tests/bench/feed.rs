@@ -303,7 +303,7 @@ fn serve(from: &Side, to: &mut Side, request: &Request, now: Instant) -> u64 {
             }
         }
     }
-    to.replica.handle_done(request.id);
+    to.replica.handle_done(request.id, now);
     brought
 }
 

@@ -4,8 +4,8 @@
 //! (CPU and memory of a node beside node_exporter in the same minute), `wire` and `rest` (bytes
 //! between peers, with rows and without), `sessions` (from a start to the first session and row,
 //! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `flood` (what a stranger
-//! sends and a node survives), `feed` (a day of rows at speed) and `pair` (memory over minutes). `make bench-long` runs `cut-long` (10 min) and
-//! `pair-long` (an hour). Names as arguments choose.
+//! sends and a node survives), `feed` (a day of rows at speed) and `pair` (memory over minutes).
+//! `make bench-long` runs `cut-long` (10 min) and `pair-long` (an hour). Names as arguments choose.
 //! Absent: pass and fail. Figures are read by people; tests don't depend on them.
 
 #![expect(clippy::print_stdout, reason = "figures are what this prints")]
