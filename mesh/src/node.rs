@@ -14,6 +14,7 @@ mod datagram;
 mod guests;
 pub(crate) mod members;
 mod messages;
+mod pieces;
 mod ping;
 mod statements;
 mod timers;
@@ -47,8 +48,8 @@ use crate::tunnel::session::Gate;
 use crate::tunnel::table::Table;
 use crate::wire::message::{self, kind};
 use crate::wire::{
-    FIRST_APPLICATION_KIND, MAX_MESSAGE, MAX_STREAM_PACKET, MESSAGE_PORT, STREAM_PORT, frame,
-    packet,
+    FIRST_APPLICATION_KIND, MAX_MESSAGE, MAX_STREAM_PACKET, MESSAGE_PORT, NARROW_PACKET,
+    STREAM_PORT, frame, packet,
 };
 
 /// The timers run this often; boringtun encrypts with expired keys when they rest longer.
@@ -84,6 +85,17 @@ pub(crate) struct NodeConfig {
 pub(crate) struct Transmit {
     pub(crate) to: SocketAddr,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// Why the machine would not send a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendFailure {
+    /// It is longer than the interface takes.
+    TooLong,
+    /// No interface or address leads there at this moment.
+    NoRoute,
+    /// Anything else, such as a firewall's veto.
+    Other,
 }
 
 /// What the shell passes on.
@@ -386,8 +398,17 @@ impl Node {
         self.seal_and_send(id, packet, now);
     }
 
-    /// Seals an inner packet and queues it for the live path; without a session it waits.
+    /// Sends an inner packet, in halves where the path is too narrow for it.
     fn seal_and_send(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
+        if packet.len() > NARROW_PACKET {
+            self.send_long(id, packet, now);
+        } else {
+            self.seal_whole(id, packet, now);
+        }
+    }
+
+    /// Seals an inner packet and queues it for the live path; without a session it waits.
+    fn seal_whole(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };

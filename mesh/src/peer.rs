@@ -12,6 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::id::NodeId;
 use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
+use crate::path::halves::Halves;
+use crate::path::width::Width;
 use crate::quota::Quota;
 use crate::snapshot::PeerState;
 use crate::spread::liveness::Liveness;
@@ -35,6 +37,10 @@ pub(crate) struct Peer {
     pub(crate) session: Option<Session>,
     /// Where it was last authentically heard.
     pub(crate) endpoint: Option<SocketAddr>,
+    /// Whether the way there carries long datagrams; begins anew with each endpoint.
+    pub(crate) width: Width,
+    /// Halves of its packets that wait for each other.
+    pub(crate) halves: Halves,
     pub(crate) candidates: Candidates,
     pub(crate) dial: Dial,
     pub(crate) liveness: Liveness,
@@ -97,6 +103,8 @@ impl Peer {
             key: None,
             session: None,
             endpoint: None,
+            width: Width::default(),
+            halves: Halves::default(),
             candidates: Candidates::default(),
             dial: Dial::new(now, random),
             liveness: Liveness::default(),

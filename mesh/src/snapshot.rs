@@ -155,6 +155,10 @@ pub struct Counters {
     pub tx_datagrams: u64,
     /// Received datagrams, dropped ones included.
     pub rx_datagrams: u64,
+    /// Packets sent in two halves, because the path may be too narrow.
+    pub split_packets: u64,
+    /// Packets joined from two halves.
+    pub joined_packets: u64,
     /// What was dropped, by reason. A reason that never happened is absent.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Completed handshakes.

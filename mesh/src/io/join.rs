@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::udp::Udp;
+use super::udp::{Sent, Udp};
 use super::{now, seed};
 use crate::admission::joiner::Joiner;
 use crate::config::Identity;
@@ -35,7 +35,8 @@ pub async fn join(
         joiner.handle_timeout(now());
         while let Some(transmit) = joiner.poll_transmit() {
             // What doesn't leave is lost as in the network; it is sent again.
-            if !udp.send(transmit.to, &transmit.bytes) && udp.writable().await.is_ok() {
+            let sent = udp.send(transmit.to, &transmit.bytes);
+            if sent == Sent::Full && udp.writable().await.is_ok() {
                 let _sent = udp.send(transmit.to, &transmit.bytes);
             }
         }

@@ -1,9 +1,9 @@
 //! The shell around the core: the handle everybody holds, and the one task that owns the node.
 //!
-//! `run` is that task, `udp` its socket, `writer` the thread of the journal, `streams` and `quic`
-//! what goes over streams, `join` the task of a node that is not a member yet, `addresses` and
-//! `endpoints` what is read from and kept on this machine. The only place of this crate with
-//! sockets, clocks, files, tasks and threads.
+//! `run` is that task, `udp` its socket, `netlink` its ear for changes of the network, `writer` the
+//! thread of the journal, `streams` and `quic` what goes over streams, `join` the task of a node
+//! that is not a member yet, `addresses` and `endpoints` what is read from and kept on this
+//! machine. The only place of this crate with sockets, clocks, files, tasks and threads.
 #![expect(
     clippy::disallowed_methods,
     reason = "this is the shell: it reads the clocks and runs the tasks for the core"
@@ -33,6 +33,7 @@ mod addresses;
 mod endpoints;
 mod join;
 pub mod journal;
+mod netlink;
 pub mod quic;
 mod run;
 mod streams;

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::Journal;
+use super::netlink::Watch;
 use super::quic::{self, VirtualSocket};
 use super::streams::Connections;
-use super::udp::Udp;
+use super::udp::{Sent, Udp};
 use super::writer::Writer;
 use super::{COMMANDS, Command, Connected, EVENTS, Event, Mesh, addresses, endpoints, now, seed};
 use crate::config::{Identity, MeshConfig};
@@ -39,8 +40,12 @@ const MOST_PENDING: usize = 1_024;
 /// A fresh snapshot at least this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
 
-/// The machine's addresses are looked at this often.
+/// The machine's addresses are looked at this often, and when the system tells of a change.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
+
+/// How long news of the network settles: an address comes with its routes, and often goes just
+/// before it comes back.
+const SETTLE: Duration = Duration::from_millis(300);
 
 /// Where peers are is written at most this often.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
@@ -91,6 +96,8 @@ pub(super) fn start(
     let shell = Shell {
         node,
         udp,
+        watch: Watch::start(),
+        stirred: false,
         socket,
         writer,
         commands: command_queue,
@@ -148,6 +155,9 @@ fn bind(
 struct Shell {
     node: Node,
     udp: Udp,
+    watch: Watch,
+    /// The system told of a change that was not looked at yet.
+    stirred: bool,
     socket: Arc<VirtualSocket>,
     writer: Writer,
     commands: mpsc::Receiver<Command>,
@@ -201,6 +211,7 @@ enum Woken {
     Isolate,
     Written(std::io::Result<()>),
     EventTaken,
+    Network,
     Time,
 }
 
@@ -239,6 +250,8 @@ impl Shell {
             // Not while the way out is held: a writable socket would wake us without end.
             _ = self.udp.writable(), if self.unsent.is_some() && may_leave => Woken::Writable,
             _ = self.udp.readable() => Woken::Datagrams,
+            // Not while earlier news settles: a busy router tells without end.
+            () = self.watch.changed(), if !self.stirred => Woken::Network,
             packet = self.socket.outward(), if may_send => Woken::Stream(packet),
             () = tokio::time::sleep_until(due.into()) => Woken::Time,
         }
@@ -260,6 +273,10 @@ impl Shell {
                 self.changed = true;
             }
             Woken::Written(result) => self.written(&result),
+            Woken::Network => {
+                self.stirred = true;
+                self.due.addresses = self.due.addresses.min(now().mono + SETTLE);
+            }
             Woken::Time | Woken::Stop | Woken::Writable | Woken::EventTaken => {}
         }
         let now = now();
@@ -381,9 +398,13 @@ impl Shell {
             let Some(transmit) = next else {
                 return;
             };
-            if !self.udp.send(transmit.to, &transmit.bytes) {
-                self.unsent = Some(transmit);
-                return;
+            match self.udp.send(transmit.to, &transmit.bytes) {
+                Sent::Done => {}
+                Sent::Full => {
+                    self.unsent = Some(transmit);
+                    return;
+                }
+                Sent::Failed(why) => self.node.handle_send_failure(transmit.to, why, now),
             }
         }
     }
@@ -487,6 +508,9 @@ impl Shell {
             self.due.addresses = now.mono + ADDRESSES_EVERY;
             let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
             self.node.handle_endpoints(endpoints, now);
+            if std::mem::take(&mut self.stirred) {
+                self.node.handle_stir(now);
+            }
             if self.writer.is_behind() && !self.writer.is_busy() {
                 self.writer.append(Vec::new(), false);
             }

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 
 use crate::config::DEFAULT_PORT;
+use crate::node::SendFailure;
 use crate::path;
 use crate::tunnel::session::MAX_DATAGRAM;
 
@@ -19,6 +20,17 @@ const BUFFER: usize = 4 << 20;
 
 /// Datagrams handled for each wake-up, before the other work gets its turn.
 const BATCH: usize = 64;
+
+/// What came of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The system took it.
+    Done,
+    /// The system's buffer is full; it may be sent later.
+    Full,
+    /// It is lost.
+    Failed(SendFailure),
+}
 
 /// The socket.
 #[derive(Debug)]
@@ -58,6 +70,7 @@ impl Udp {
         // The system grants what its limits allow; less is no error.
         let _ = socket.set_recv_buffer_size(BUFFER);
         let _ = socket.set_send_buffer_size(BUFFER);
+        never_ask_for_width(&socket);
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::from(address))?;
         let socket = UdpSocket::from_std(socket.into())?;
@@ -98,9 +111,8 @@ impl Udp {
         }
     }
 
-    /// Sends one datagram. False when the system's buffer is full; anything else that goes wrong,
-    /// such as no route, loses the datagram as the network might.
-    pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> bool {
+    /// Sends one datagram. What goes wrong loses that datagram, as the network might.
+    pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
         let to = match (to, self.dual) {
             (SocketAddr::V4(v4), true) => {
                 let mapped = v4.ip().to_ipv6_mapped();
@@ -109,13 +121,43 @@ impl Udp {
             (to, _) => to,
         };
         match self.socket.try_send_to(bytes, to) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
             Err(error) => {
                 tracing::trace!(%to, %error, "send");
-                true
+                Sent::Failed(failure(&error))
             }
-            Ok(_) => true,
+            Ok(_) => Sent::Done,
         }
+    }
+}
+
+/// Lets routers, and this machine, cut datagrams that are too long for a link, and believes no
+/// ICMP about it: a forged answer can narrow nothing, and a filtered one hides nothing, because
+/// the node proves each path's width itself. IPv6 routers never cut.
+fn never_ask_for_width(socket: &Socket) {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    // Refused for the family the socket doesn't speak, and by old kernels: their default cuts too,
+    // once it has learned where.
+    let _ = set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::OMIT);
+    let _ = set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::OMIT);
+}
+
+fn failure(error: &io::Error) -> SendFailure {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MSGSIZE) => SendFailure::TooLong,
+        Some(
+            Errno::NETUNREACH
+            | Errno::HOSTUNREACH
+            | Errno::NETDOWN
+            | Errno::ADDRNOTAVAIL
+            | Errno::NODEV
+            // A socket bound to an address the machine has lost.
+            | Errno::INVAL,
+        ) => SendFailure::NoRoute,
+        _ => SendFailure::Other,
     }
 }
 
@@ -142,18 +184,32 @@ mod tests {
         assert_ne!(everywhere.local().port(), 0);
 
         four.writable().await.unwrap();
-        assert!(four.send(
-            SocketAddr::from(([127, 0, 0, 1], everywhere.local().port())),
-            b"hello"
-        ));
+        let to = SocketAddr::from(([127, 0, 0, 1], everywhere.local().port()));
+        assert_eq!(four.send(to, b"hello"), Sent::Done);
         everywhere.readable().await.unwrap();
         let mut heard = None;
         everywhere.receive(|from, bytes| heard = Some((from, bytes.to_vec())));
 
         assert_eq!(heard, Some((four.local(), b"hello".to_vec())));
         everywhere.writable().await.unwrap();
-        assert!(everywhere.send(four.local(), b"back"));
+        assert_eq!(everywhere.send(four.local(), b"back"), Sent::Done);
         four.readable().await.unwrap();
         four.receive(|_, bytes| assert_eq!(bytes, b"back"));
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_cannot_leave_is_lost_with_its_reason_and_the_next_one_leaves() {
+        let four = Udp::bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        four.writable().await.unwrap();
+
+        // From loopback nothing leads outside, and no datagram is longer than 64 KiB.
+        let outside = "192.0.2.1:9".parse().unwrap();
+        assert_eq!(
+            four.send(outside, b"lost"),
+            Sent::Failed(SendFailure::NoRoute)
+        );
+        let too_long = four.send(four.local(), &[0; 70_000]);
+        assert_eq!(too_long, Sent::Failed(SendFailure::TooLong));
+        assert_eq!(four.send(four.local(), b"fine"), Sent::Done);
     }
 }

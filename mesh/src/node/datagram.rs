@@ -14,6 +14,7 @@ use super::{MOST_BEFORE_COOKIE, Node, NodeEvent};
 use crate::id::NodeId;
 use crate::path;
 use crate::path::candidates::MOST_OF_A_KIND;
+use crate::path::width::Width;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
 use crate::snapshot::PeerState;
@@ -21,7 +22,7 @@ use crate::time::Now;
 use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Kind, Opened, Session, Verdict};
 use crate::tunnel::table::Owner;
-use crate::wire::{MESSAGE_PORT, STREAM_PORT, packet};
+use crate::wire::{FRAGMENT_PORT, MESSAGE_PORT, STREAM_PORT, packet};
 
 /// An initiation of ours this fresh wins over one from where it went, if our id is the lower.
 const CROSSING: Duration = Duration::from_millis(300);
@@ -114,7 +115,7 @@ impl Node {
             }
             Opened::Inner { packet, fresh } => {
                 self.heard(id, from, fresh, now);
-                self.inner(id, from, &packet, now);
+                self.inner(id, from, &packet, false, now);
             }
             Opened::Keepalive { fresh } => self.heard(id, from, fresh, now),
             Opened::CookieStored => {
@@ -136,7 +137,9 @@ impl Node {
         };
         peer.liveness.heard(now);
         peer.dial.heard(now.mono);
-        peer.endpoint = Some(from);
+        if peer.endpoint.replace(from) != Some(from) {
+            peer.width = Width::default();
+        }
         if peer.candidates.worked(from) {
             self.endpoints_changed = true;
             self.settle(id, from);
@@ -167,8 +170,16 @@ impl Node {
         }
     }
 
-    /// A decrypted packet: the source must be this very peer, the destination us.
-    fn inner(&mut self, id: NodeId, from: SocketAddr, bytes: &[u8], now: Now) {
+    /// A decrypted packet, or one `joined` from halves: the source must be this very peer, the
+    /// destination us.
+    pub(super) fn inner(
+        &mut self,
+        id: NodeId,
+        from: SocketAddr,
+        bytes: &[u8],
+        joined: bool,
+        now: Now,
+    ) {
         let Some(packet) = packet::parse(bytes) else {
             self.drop_one("inner packet malformed");
             return self.blame(id, Offence::Malformed, now);
@@ -180,9 +191,10 @@ impl Node {
         if packet.destination != self.address {
             return self.drop_one("inner destination not us");
         }
+        let connected = self.peers.get(&id).is_some_and(|peer| peer.connected);
         match packet.destination_port {
             MESSAGE_PORT => self.frames(id, from, packet.payload, now),
-            STREAM_PORT if self.peers.get(&id).is_some_and(|peer| peer.connected) => {
+            STREAM_PORT if connected => {
                 if !self.grants(id, |quota| quota.packets.take(1.0, now.mono)) {
                     self.drop_one("stream packets too many");
                     return self.blame(id, Offence::StreamPackets, now);
@@ -193,7 +205,9 @@ impl Node {
                     bytes,
                 });
             }
-            STREAM_PORT => self.drop_one("before the greeting"),
+            FRAGMENT_PORT if joined => self.drop_one("fragment within a fragment"),
+            FRAGMENT_PORT if connected => self.half(id, from, packet.payload, now),
+            STREAM_PORT | FRAGMENT_PORT => self.drop_one("before the greeting"),
             _ => self.drop_one("inner port closed"),
         }
     }

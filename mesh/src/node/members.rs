@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Node, NodeEvent};
 use crate::id::NodeId;
 use crate::path;
+use crate::path::allowance::Allowance;
 use crate::peer::Peer;
 use crate::time::Now;
 use crate::trust::{Endpoint, EndpointKind, MAX_ENDPOINTS, MAX_VERSION, NodeInfo, Statement, kind};
@@ -19,6 +20,17 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 /// An address others see us at is published at most this often.
 const OBSERVED_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a peer that has moved may take to come by itself.
+const AFTER_NEWS: Duration = Duration::from_millis(500);
+
+/// Changes of our own addresses that are followed at once, by a statement to everybody and a dial of
+/// everybody, and how long each takes to be allowed again: an interface may flap for days.
+const MOVES: (u32, Duration) = (3, Duration::from_secs(10));
+
+/// The same for whatever else happens to the machine's network, which makes silent peers due. A
+/// machine that starts and stops containers all day stirs without end.
+const STIRS: (u32, Duration) = (3, Duration::from_secs(600));
+
 /// What others know of us is overtaken at most this often; two nodes with one key would race.
 const OVERTAKE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -29,6 +41,12 @@ const MOST_OBSERVED: usize = 4;
 #[derive(Debug)]
 pub(crate) struct OwnInfo {
     endpoints: Vec<Endpoint>,
+    /// The addresses the machine has, which `endpoints` follow.
+    latest: Vec<Endpoint>,
+    moved: bool,
+    moves: Allowance,
+    stirred: bool,
+    stirs: Allowance,
     observed: BTreeMap<NodeId, SocketAddr>,
     observed_at: Option<Instant>,
     incarnation: u32,
@@ -40,7 +58,12 @@ pub(crate) struct OwnInfo {
 impl OwnInfo {
     pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
         Self {
+            latest: endpoints.clone(),
             endpoints,
+            moved: false,
+            moves: Allowance::new(MOVES.0, MOVES.1),
+            stirred: false,
+            stirs: Allowance::new(STIRS.0, STIRS.1),
             observed: BTreeMap::new(),
             observed_at: None,
             incarnation: 0,
@@ -72,16 +95,52 @@ impl OwnInfo {
 }
 
 impl Node {
-    /// Takes the addresses this machine has and is told of; publishes when they changed.
+    /// Takes the addresses this machine has and is told of. When they changed everybody is told and
+    /// dialled, heard or not: a path that works from the old address may not from the new one.
     pub(crate) fn handle_endpoints(&mut self, endpoints: Vec<Endpoint>, now: Now) {
-        if self.own.endpoints == endpoints {
-            return;
+        self.own.moved |= self.own.latest != endpoints;
+        self.own.latest = endpoints;
+        self.follow_network(now);
+    }
+
+    /// Something happened to the machine's network, such as a cable put back: silent peers are due.
+    pub(crate) fn handle_stir(&mut self, now: Now) {
+        self.own.stirred = true;
+        self.follow_network(now);
+    }
+
+    /// Does what the network's changes ask for, as often as is allowed.
+    pub(super) fn follow_network(&mut self, now: Now) {
+        if self.own.moved && self.own.moves.take(now.mono) {
+            self.own.moved = false;
+            self.own.stirred = false;
+            self.adopt_addresses(now);
+            self.redial_everyone(now);
         }
-        tracing::info!(addresses = endpoints.len(), "own addresses changed");
-        self.own.endpoints = endpoints;
+        if self.own.stirred && self.own.stirs.take(now.mono) {
+            self.own.stirred = false;
+            for peer in self.peers.values_mut().filter(|p| !p.is_heard(now.mono)) {
+                peer.candidates.reset();
+                peer.dial.reset(now.mono, &mut self.random);
+            }
+        }
+    }
+
+    fn adopt_addresses(&mut self, now: Now) {
+        let is_near = |endpoint: &Endpoint| endpoint.addr.ip().is_loopback();
+        let lost = self.own.latest.iter().all(is_near) && !self.own.endpoints.iter().all(is_near);
+        tracing::info!(
+            addresses = self.own.latest.len(),
+            lost,
+            "own addresses changed"
+        );
         self.own.observed.clear();
-        self.publish_own_info(now);
-        self.redial_everyone(now);
+        self.own.observed_at = None;
+        // With no address left there is nobody to tell; the next one is worth telling.
+        if !lost && self.own.endpoints != self.own.latest {
+            self.own.endpoints.clone_from(&self.own.latest);
+            self.publish_own_info(now);
+        }
     }
 
     /// A peer tells where our datagrams come from; an address nobody else reports is published.
@@ -103,6 +162,12 @@ impl Node {
             self.own.observed_at = Some(now.mono);
             self.publish_own_info(now);
         }
+    }
+
+    /// How often this node has spoken of itself in this run.
+    #[cfg(test)]
+    pub(super) fn own_seq(&self) -> u32 {
+        self.own.seq
     }
 
     /// Publishes a NodeInfo newer than any known of us.
@@ -200,7 +265,10 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.candidates.publish(&info.endpoints);
+        // Whoever has moved tells those that still hear it; the others learn it from them.
+        if peer.candidates.publish(&info.endpoints) && !peer.is_heard(now.mono) {
+            peer.dial.hurry(AFTER_NEWS, now.mono, &mut self.random);
+        }
         if peer.key == Some(info.tunnel) {
             return;
         }

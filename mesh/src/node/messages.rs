@@ -61,6 +61,8 @@ impl Node {
                 self.goodbye(id);
                 Some(())
             }
+            kind::PROBE => self.probe(id, body, now),
+            kind::PROBED => self.probed(id, body),
             _ => {
                 self.drop_one("frame kind unknown");
                 Some(())

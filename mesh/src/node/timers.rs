@@ -22,6 +22,8 @@ impl Node {
             self.next_second = now.mono + Duration::from_secs(1);
             self.limiter.begin_second(now.mono);
             self.expire_guests(now);
+            self.expire_halves(now);
+            self.follow_network(now);
         }
         let ticks = late || now.mono >= self.next_tick;
         if ticks {
@@ -117,7 +119,7 @@ impl Node {
         }
     }
 
-    /// Makes every peer and candidate due at once, within the spread.
+    /// Makes every peer and candidate due at once, within the spread, heard or not.
     pub(super) fn redial_everyone(&mut self, now: Now) {
         for peer in self.peers.values_mut() {
             peer.candidates.reset();

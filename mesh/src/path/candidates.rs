@@ -47,8 +47,9 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    /// Takes what the peer publishes instead of what it published before.
-    pub(crate) fn publish(&mut self, endpoints: &[Endpoint]) {
+    /// Takes what the peer publishes instead of what it published before. True if an address is
+    /// among it that was not known.
+    pub(crate) fn publish(&mut self, endpoints: &[Endpoint]) -> bool {
         let stays = |candidate: &Candidate| {
             candidate.origin == Origin::Worked
                 || endpoints.iter().any(|endpoint| {
@@ -56,9 +57,13 @@ impl Candidates {
                 })
         };
         self.all.retain(stays);
+        let mut is_new = false;
         for endpoint in endpoints {
+            let known = self.all.iter().any(|known| known.address == endpoint.addr);
+            is_new |= !known && is_usable(endpoint.addr);
             self.add(endpoint.addr, origin(endpoint.kind));
         }
+        is_new
     }
 
     /// Notes that authenticated data came from there. True if that was not known.

@@ -25,6 +25,9 @@ const SPREAD: Duration = Duration::from_millis(333);
 /// Attempts asked for from outside keep this distance.
 const SHORTEST_ON_REQUEST: Duration = Duration::from_millis(250);
 
+/// Attempts asked for by every datagram that finds no way keep this one.
+const SHORTEST_ON_INSISTENCE: Duration = Duration::from_secs(2);
+
 /// When the next attempt is due, and when the last one was.
 #[derive(Debug)]
 pub(crate) struct Dial {
@@ -84,6 +87,16 @@ impl Dial {
     pub(crate) fn hurry(&mut self, wait: Duration, now: Instant, random: &mut ChaCha8Rng) {
         let earliest = self.last.map_or(now, |last| last + SHORTEST_ON_REQUEST);
         self.at = self.at.min((now + wait + jitter(random)).max(earliest));
+    }
+
+    /// Asks for an attempt though the peer may still be heard, because the way to it is gone;
+    /// nothing happens if one was made a moment ago.
+    pub(crate) fn insist(&mut self, now: Instant, random: &mut ChaCha8Rng) {
+        let rested = |last| now >= last + SHORTEST_ON_INSISTENCE;
+        if self.last.is_none_or(rested) {
+            self.wanted = true;
+            self.hurry(Duration::ZERO, now, random);
+        }
     }
 
     /// Forgets the silence so far, as after a sleep or a new address: attempts are frequent again.
@@ -154,5 +167,32 @@ mod tests {
 
         assert!(dial.at() >= start + SHORTEST_ON_REQUEST);
         assert!(dial.at() <= start + SPREAD);
+    }
+
+    #[test]
+    fn a_way_that_is_gone_brings_an_attempt_and_never_two_within_two_seconds() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut dial = Dial::new(start, &mut random);
+        dial.attempted(start, &mut random);
+        let mut attempts = Vec::new();
+
+        for tick in 1..=200 {
+            let now = start + Duration::from_millis(50) * tick;
+            dial.insist(now, &mut random);
+            if dial.is_wanted() && dial.at() <= now {
+                dial.attempted(now, &mut random);
+                attempts.push(now);
+            }
+        }
+
+        assert!(
+            (4..=5).contains(&attempts.len()),
+            "{} attempts",
+            attempts.len()
+        );
+        let apart = attempts.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(apart.min() >= Some(SHORTEST_ON_INSISTENCE));
     }
 }

@@ -1,10 +1,14 @@
 //! Which way to a peer: where it may be, when to knock, where it was last heard.
 //!
 //! `candidates` holds the addresses and how often each was tried, `dial` says when the next
-//! attempt is due. The live path itself is one address, moved only by authenticated datagrams.
+//! attempt is due. The live path itself is one address, moved only by authenticated datagrams;
+//! `width` says whether it carries long ones, `halves` joins those that were split.
 
+pub(crate) mod allowance;
 pub(crate) mod candidates;
 pub(crate) mod dial;
+pub(crate) mod halves;
+pub(crate) mod width;
 
 use std::net::{IpAddr, SocketAddr};
 

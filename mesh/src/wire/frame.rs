@@ -31,11 +31,19 @@ pub(crate) fn push(payload: &mut Vec<u8>, kind: u8, body: &[u8]) -> bool {
     if payload.len() + HEADER + body.len() > MAX_PAYLOAD {
         return false;
     }
-    let length = u16::try_from(body.len()).expect("a payload is shorter than 64 KiB");
+    write(payload, kind, body);
+    true
+}
+
+/// Appends a frame whatever the payload's length.
+///
+/// # Panics
+/// When the body is longer than 64 KiB; callers keep to their own far lower limits.
+pub(crate) fn write(payload: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    let length = u16::try_from(body.len()).expect("body limits are far below");
     payload.extend_from_slice(&[WIRE_VERSION, kind]);
     payload.extend_from_slice(&length.to_be_bytes());
     payload.extend_from_slice(body);
-    true
 }
 
 /// Walks the frames of a payload.

@@ -23,6 +23,10 @@ pub(crate) mod kind {
     pub(crate) const ADMITTED: u8 = 8;
     pub(crate) const REFUSED: u8 = 9;
     pub(crate) const GOODBYE: u8 = 10;
+    /// A number of four bytes, then zeros up to the longest datagram there is.
+    pub(crate) const PROBE: u8 = 11;
+    /// The number of a `PROBE` that arrived whole.
+    pub(crate) const PROBED: u8 = 12;
 }
 
 /// The longest sentence a refusal carries, in bytes.

@@ -1,9 +1,11 @@
 //! What stands inside a tunnel, byte for byte.
 //!
 //! `packet` is the outer shape, an IPv6/UDP datagram between two overlay addresses; `frame` cuts
-//! the payload of the small-message port into frames; `message` is what the mesh itself says.
+//! the payload of the small-message port into frames; `message` is what the mesh itself says;
+//! `fragment` is half of a packet on a narrow path.
 //! Invariant: no parser here panics or allocates more than its input, whatever the bytes.
 
+pub(crate) mod fragment;
 pub(crate) mod frame;
 pub(crate) mod message;
 pub(crate) mod packet;
@@ -19,6 +21,13 @@ pub(crate) const MESSAGE_PORT: u16 = 5_182;
 
 /// Inner UDP port of stream datagrams.
 pub(crate) const STREAM_PORT: u16 = 5_183;
+
+/// Inner UDP port of halves of packets that are too long for the path.
+pub(crate) const FRAGMENT_PORT: u16 = 5_184;
+
+/// The longest inner packet that is never split: with 32 bytes of the tunnel and 48 outside it
+/// makes the 1,280 every IPv6 path carries.
+pub(crate) const NARROW_PACKET: usize = 1_200;
 
 /// The longest payload of one datagram of small messages, frame headers included. With 48 bytes
 /// of inner headers, 32 of the tunnel and 48 outside it stays below 1,280.

@@ -9,6 +9,9 @@ use std::net::Ipv6Addr;
 /// Bytes before the payload: 40 of IPv6 and 8 of UDP.
 pub(crate) const HEADERS: usize = 48;
 
+/// Packets are padded to a multiple of this.
+pub(crate) const PADDING: usize = 16;
+
 const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 const NEXT_HEADER_UDP: u8 = 17;
@@ -31,7 +34,7 @@ pub(crate) struct Packet<'a> {
 /// limits.
 pub(crate) fn build(source: Ipv6Addr, destination: Ipv6Addr, port: u16, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(UDP_HEADER + payload.len()).expect("payload limits are far below");
-    let mut packet = Vec::with_capacity((HEADERS + payload.len()).next_multiple_of(16));
+    let mut packet = Vec::with_capacity((HEADERS + payload.len()).next_multiple_of(PADDING));
     packet.extend_from_slice(&[0x60, 0, 0, 0]);
     packet.extend_from_slice(&length.to_be_bytes());
     packet.extend_from_slice(&[NEXT_HEADER_UDP, HOP_LIMIT]);
@@ -47,7 +50,7 @@ pub(crate) fn build(source: Ipv6Addr, destination: Ipv6Addr, port: u16, payload:
         sum => sum,
     };
     packet[IPV6_HEADER + 6..HEADERS].copy_from_slice(&sum.to_be_bytes());
-    packet.resize(packet.len().next_multiple_of(16), 0);
+    packet.resize(packet.len().next_multiple_of(PADDING), 0);
     packet
 }
 

@@ -181,6 +181,7 @@ mod tests {
             rx_datagrams: 4,
             dropped: [("oversize", 7), ("spoofed", 8)].into(),
             handshakes: 5,
+            ..Counters::default()
         };
         let peers = vec![
             peer("b", PeerState::Alive, Some(0.4567)),

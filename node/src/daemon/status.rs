@@ -167,6 +167,8 @@ fn traffic(snapshot: &Snapshot) -> Value {
         "rx_bytes": counters.rx_bytes,
         "tx_datagrams": counters.tx_datagrams,
         "rx_datagrams": counters.rx_datagrams,
+        "split_packets": counters.split_packets,
+        "joined_packets": counters.joined_packets,
         "dropped": counters.dropped,
         "handshakes": counters.handshakes,
     })

@@ -11,6 +11,7 @@ mod growth;
 mod liar;
 mod meeting;
 mod members;
+mod paths;
 mod ping;
 mod statements;
 mod strangers;
@@ -45,6 +46,12 @@ struct World {
     wrong_by: BTreeMap<usize, i64>,
     /// When each datagram left, from which node, and its kind.
     sent: Vec<(Duration, usize, u8)>,
+    /// Two nodes no datagram passes between, the lower first.
+    apart: Option<[usize; 2]>,
+    /// Where each node is; datagrams to anywhere else are lost.
+    homes: Vec<SocketAddr>,
+    /// Longer datagrams are lost without a word.
+    widest: usize,
 }
 
 impl World {
@@ -70,6 +77,9 @@ impl World {
             frozen: None,
             wrong_by: BTreeMap::new(),
             sent: Vec::new(),
+            apart: None,
+            homes: (0..usize::from(count)).map(address).collect(),
+            widest: usize::MAX,
         };
         for at in 0..usize::from(count) {
             let node = world.node(at, u64::from(count));
@@ -154,13 +164,17 @@ impl World {
                     quiet = false;
                     let kind = transmit.bytes[0];
                     self.sent.push((self.now.boot, at, kind));
-                    let to = usize::from(transmit.to.port()) - 1_000;
-                    let lost = self.cut || self.muted == Some((at, kind));
-                    if to >= self.nodes.len() {
+                    let home = |home: &SocketAddr| *home == transmit.to;
+                    let Some(to) = self.homes.iter().position(home) else {
                         self.strayed.push(transmit);
-                    } else if !lost && self.frozen != Some(to) {
+                        continue;
+                    };
+                    let apart = self.apart == Some([at.min(to), at.max(to)]);
+                    let cut = self.cut || apart || transmit.bytes.len() > self.widest;
+                    let lost = cut || self.muted == Some((at, kind)) || self.frozen == Some(to);
+                    if !lost {
                         self.overhear(to, &transmit.bytes);
-                        self.give(to, address(at), &transmit.bytes);
+                        self.give(to, self.homes[at], &transmit.bytes);
                     }
                 }
                 self.collect(at);
