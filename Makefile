@@ -8,7 +8,7 @@ CARGO ?= cargo
 NODE_MAJOR := 20
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo bless test test-rust test-ui test-world bench bench-long lint lint-rust lint-ui fmt need-node need-clock need-world
+.PHONY: help demo bless test test-rust test-ui test-world bench bench-long deb lint lint-rust lint-ui fmt need-node need-clock need-world
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ bench-long: need-node need-world need-bench ## A cut of 10 minutes, then two nod
 bless: need-node ## Write the snapshots of help and error lines anew; read what changed before it is committed
 	UPDATE_EXPECT=1 $(CARGO) test --package outlast --test commands
 
+# The test packages the program under test instead: deploy/deb/build PROGRAM DIR.
+deb: need-node ## target/deb/outlast_VERSION_ARCH.deb; BIN=path packages a program that is built already
+	@tests/install dpkg-deb:dpkg objdump:binutils
+	test -n "$(BIN)" || $(CARGO) build --release
+	mkdir -p target/deb
+	deploy/deb/build "$(or $(BIN),$${CARGO_TARGET_DIR:-target}/release/outlast)" target/deb
+
 lint: lint-rust lint-ui ## What CI refuses: formatting, clippy, docs, licences, the page's lint and types
 
 lint-rust: need-node
@@ -64,9 +71,10 @@ need-node:
 need-clock:
 	@tests/install faketime
 
-# The world tests take namespaces, a firewall, a browser, and node_exporter to be measured against.
+# The world tests take namespaces, a firewall, a browser, a systemd to boot, and node_exporter to be measured against.
 need-world:
-	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools chromium prometheus-node-exporter
+	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools chromium prometheus-node-exporter \
+		systemctl:systemd nsenter:util-linux setpriv:util-linux useradd:passwd dpkg-deb:dpkg objdump:binutils
 
 # What is measured is measured beside stock WireGuard, and captured to see what it consists of.
 need-bench:

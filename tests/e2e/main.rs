@@ -4,6 +4,7 @@ mod commands;
 mod demo;
 mod disk;
 mod manners;
+mod package;
 
 /// The daemon and its command line under test.
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");

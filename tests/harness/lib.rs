@@ -2,7 +2,8 @@
 //! killed and asked what they hold.
 //!
 //! `net` makes the namespaces and cuts links, `world` starts and stops nodes, `ledger` compares
-//! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong.
+//! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong;
+//! `machine` boots one with systemd, users and packages of its own.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
 
@@ -10,6 +11,7 @@ pub mod capture;
 pub mod clock;
 pub mod control;
 pub mod ledger;
+pub mod machine;
 pub mod net;
 pub mod recording;
 pub mod stranger;
@@ -18,6 +20,7 @@ pub mod world;
 
 pub use control::{Control, Rows};
 pub use ledger::Ledger;
+pub use machine::Machine;
 pub use net::Net;
 pub use usage::{Traffic, Usage};
 pub use world::{Node, World};
