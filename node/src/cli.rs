@@ -115,7 +115,7 @@ pub(crate) enum Command {
 Examples:
   outlast init                       found a mesh; then `outlast up`, `outlast invite`
   outlast init --invite 2 > token    and print a token that admits two machines within an hour
-  sudo outlast init --service        and run the node as a service, now and at each start of the machine")]
+  sudo outlast init --service        and run the node as a service")]
     Init(InitArgs),
     /// Print a token that admits machines
     #[command(after_help = "\
@@ -130,7 +130,7 @@ Examples:
 Examples:
   outlast join < token               the token from stdin, seen by nobody
   outlast join --token-file token --name attic
-  sudo outlast join --service < token    and run the node as a service")]
+  sudo outlast join --service < token")]
     Join(JoinArgs),
     /// Run the node until it is told to stop
     #[command(after_help = "\
