@@ -1,11 +1,14 @@
 //! The sponsor's side: the guests in the joining tunnel.
 //!
 //! Keeps who is being admitted, from where, until when. Bounds: `MOST_GUESTS` at a time, the
-//! oldest that proved nothing makes room; `STAY` each; `MOST_FRAMES` frames each. The same seed
-//! may be in two hands at once (a token for two machines), so a guest is a key and a source.
+//! oldest that proved nothing makes room; `STAY` each; `MOST_FRAMES` frames each; the last
+//! `MOST_ANSWERED` initiations are remembered. The same seed may be in two hands at once (a token
+//! for two machines), so a guest is a key and a source.
+//! Invariant: an initiation is answered once. Each guest has a fresh tunnel, which takes an old
+//! initiation for a new one, so whoever repeats a recorded one could fill every slot.
 //! Absent: what is verified and witnessed, which is `trust`'s and `node`'s business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -21,8 +24,15 @@ const STAY: Duration = Duration::from_secs(30);
 /// A guest that proved nothing makes room after this time, if room is needed.
 const UNPROVED_STAY: Duration = Duration::from_secs(3);
 
+/// Answered initiations remembered, the oldest forgotten first; only an invite's holders make new
+/// ones.
+const MOST_ANSWERED: usize = 256;
+
 /// Frames a guest may send.
 const MOST_FRAMES: u32 = 512;
+
+/// Bytes of an initiation before its two codes.
+const SIGNED: usize = 116;
 
 /// Somebody with a token.
 #[derive(Debug)]
@@ -41,6 +51,8 @@ pub(crate) struct Guest {
 pub(crate) struct Desk {
     guests: BTreeMap<u64, Guest>,
     next: u64,
+    /// The initiations that were answered, as far as they are signed.
+    answered: VecDeque<[u8; SIGNED]>,
 }
 
 impl Guest {
@@ -71,9 +83,15 @@ impl Desk {
             .map(|(number, _)| *number)
     }
 
-    /// Makes room and says the number of the next guest, with whoever had to go. `None` when
-    /// everybody here has proved to be a guest or just arrived.
-    pub(crate) fn make_room(&mut self, now: Instant) -> Option<(u64, Option<Guest>)> {
+    /// A number nobody had.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Makes room and says who had to go. `None` when everybody here has proved to be a guest or
+    /// just arrived.
+    pub(crate) fn make_room(&mut self, now: Instant) -> Option<Option<Guest>> {
         let mut gone = None;
         if self.guests.len() >= MOST_GUESTS {
             let oldest = self
@@ -83,8 +101,7 @@ impl Desk {
                 .map(|(number, _)| *number)?;
             gone = self.guests.remove(&oldest);
         }
-        self.next += 1;
-        Some((self.next, gone))
+        Some(gone)
     }
 
     /// Lets a guest in.
@@ -106,6 +123,26 @@ impl Desk {
             frames: 0,
         };
         self.guests.insert(number, guest);
+    }
+
+    /// Whether this initiation was answered before. Its two codes at the end are left out: they
+    /// depend on the cookie of whoever sends it.
+    pub(crate) fn has_answered(&self, initiation: &[u8]) -> bool {
+        let signed = initiation.get(..SIGNED);
+        self.answered
+            .iter()
+            .any(|answered| signed == Some(&answered[..]))
+    }
+
+    /// Notes that this initiation was answered.
+    pub(crate) fn note_answered(&mut self, initiation: &[u8]) {
+        let signed = initiation.get(..SIGNED);
+        if let Some(signed) = signed.and_then(|signed| signed.try_into().ok()) {
+            if self.answered.len() >= MOST_ANSWERED {
+                self.answered.pop_front();
+            }
+            self.answered.push_back(signed);
+        }
     }
 
     /// A guest by its number.

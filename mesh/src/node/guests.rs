@@ -32,19 +32,30 @@ impl Node {
         if !self.knows_invite(key, now) || now.wall_us < 0 {
             return self.drop_one("unknown key");
         }
+        if self.desk.has_answered(datagram) {
+            return self.drop_one("guest repeats itself");
+        }
         if let Some(number) = self.desk.find(key, from) {
             return self.open_guest(number, from, datagram, now);
         }
-        let Some((number, gone)) = self.desk.make_room(now.mono) else {
+        let number = self.desk.number();
+        let index = self.table.allocate(Owner::Guest(number), &mut self.random);
+        let mut session = Session::new(&self.secret, key, index);
+        // The key alone is no secret: who doesn't hold its other half takes nobody's place.
+        let Opened::Answer(answer) = session.open(from.ip(), datagram) else {
+            self.table.free(index);
+            return self.drop_one("not authentic");
+        };
+        let Some(gone) = self.desk.make_room(now.mono) else {
+            self.table.free(index);
             return self.drop_one("joining tunnels full");
         };
         if let Some(gone) = gone {
             self.table.free(gone.session.index());
         }
-        let index = self.table.allocate(Owner::Guest(number), &mut self.random);
-        let session = Session::new(&self.secret, key, index);
         self.desk.seat(number, key, from, session, now.mono);
-        self.open_guest(number, from, datagram, now);
+        self.desk.note_answered(datagram);
+        self.reply(from, datagram, answer);
     }
 
     /// Whether this is the key of an invite that is open or closed less than a day ago.
@@ -65,7 +76,10 @@ impl Node {
             return self.drop_one("guest from elsewhere");
         }
         match guest.session.open(from.ip(), datagram) {
-            Opened::Answer(answer) => self.reply(from, datagram, answer),
+            Opened::Answer(answer) => {
+                self.desk.note_answered(datagram);
+                self.reply(from, datagram, answer);
+            }
             Opened::Keepalive { .. } => guest.proved(),
             Opened::Inner { packet, .. } => {
                 guest.proved();

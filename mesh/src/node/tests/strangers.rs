@@ -73,7 +73,7 @@ fn guests_are_bounded_and_strangers_hear_nothing() {
     let guest = world.invite.tunnel().secret();
     while world.nodes[0].poll_transmit(now).is_some() {}
     for host in 0..40_u8 {
-        let from = SocketAddr::from(([10, 0, 0, host], 9));
+        let from = SocketAddr::from(([10, 0, 0, host], 9_000));
         let mut session = Session::new(&guest, public, u32::from(host));
         world.nodes[0].handle_datagram(from, &session.initiate().unwrap(), now);
     }
@@ -274,6 +274,31 @@ fn a_guest_is_answered_where_it_shook_hands_and_nowhere_else() {
     world.give(0, address(40), &here);
 
     assert_eq!(world.dropped(0, "frame malformed"), 1, "it was read");
+}
+
+#[test]
+fn a_recorded_handshake_of_a_guest_fills_no_place_and_is_answered_once() {
+    let mut world = World::new(2);
+    let public = world.nodes[0].identity.tunnel.public();
+    let guest = world.invite.tunnel().secret();
+    let mut session = Session::new(&guest, public, 3);
+    let recorded = [session.initiate().unwrap(), session.initiate().unwrap()];
+    world.sent(0);
+
+    for _ in 0..3 {
+        for host in 0..40_u8 {
+            let from = SocketAddr::from(([10, 0, 0, host], 9_000));
+            for initiation in &recorded {
+                world.give(0, from, initiation);
+            }
+        }
+        // Long enough for every guest to be sent away.
+        world.run(31_000);
+    }
+
+    assert_eq!(world.sent(0).len() + world.strayed.len(), 2);
+    assert_eq!(world.dropped(0, "guest repeats itself"), 3 * 2 * 40 - 2);
+    assert_eq!(world.dropped(0, "joining tunnels full"), 0);
 }
 
 #[test]
