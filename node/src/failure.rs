@@ -106,6 +106,12 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
         ErrorKind::PermissionDenied => {
             Some("run this as the user it belongs to, or as root with sudo")
         }
+        ErrorKind::AddrInUse => Some(
+            "another program has that port; take another one, or ask `sudo ss -lnp` which it is",
+        ),
+        ErrorKind::AddrNotAvailable => {
+            Some("that is no address of this machine; `ip address` lists them")
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             Some("make room on that file system and try again")
         }
@@ -128,6 +134,10 @@ mod tests {
             (
                 ErrorKind::PermissionDenied,
                 "write /x: permission denied; run this as the user it belongs to, or as root with sudo",
+            ),
+            (
+                ErrorKind::AddrNotAvailable,
+                "write /x: address not available; that is no address of this machine; `ip address` lists them",
             ),
             (
                 ErrorKind::StorageFull,

@@ -1,5 +1,6 @@
 //! The commands of a running node as a person uses them: ping, tail, doctor, dashboard, pipes, Ctrl-C.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -134,6 +135,96 @@ fn a_reader_that_goes_away_ends_what_would_go_on() {
         let mut text = String::new();
         errors.read_to_string(&mut text).expect("text");
         assert_eq!(text, "", "{line:?}");
+    }
+}
+
+#[test]
+fn a_node_outlives_the_reader_of_its_log_and_a_full_disk_below_it() {
+    let mut world = World::on_loopback(OUTLAST);
+    let node = world.add("a");
+    world.node(node).run(&["init"]);
+    let full = || {
+        Stdio::from(
+            File::options()
+                .write(true)
+                .open("/dev/full")
+                .expect("open it"),
+        )
+    };
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("make a pipe");
+        drop(reader);
+        Stdio::from(writer)
+    };
+    for format in ["text", "json"] {
+        for stderr in [full(), closed()] {
+            let mut up = Command::new(OUTLAST)
+                .args([
+                    "up",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--dashboard",
+                    "127.0.0.1:0",
+                ])
+                .args(["--log-format", format, "--state-dir"])
+                .arg(&world.node(node).state)
+                .env("HOME", world.dir())
+                .stderr(stderr)
+                .spawn()
+                .expect("start the node");
+            wait_for("its first rows", SOON, || {
+                let ended = up.try_wait().expect("look");
+                assert!(ended.is_none(), "it ended because of its log: {ended:?}");
+                let output = world.node(node).output(&["status", "--json"], "");
+                let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                let rows = status["store"]["rows"].as_u64().unwrap_or(0);
+                (rows > 0).then_some(()).ok_or_else(|| status.to_string())
+            });
+            kill_process(Pid::from_child(&up), Signal::TERM).expect("signal the node");
+            assert_eq!(ended(up), Some(0));
+        }
+    }
+}
+
+#[test]
+fn a_port_that_can_t_be_had_is_told_with_what_to_do() {
+    let mut world = World::on_loopback(OUTLAST);
+    let node = world.add("a");
+    world.node(node).run(&["init"]);
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("take a port");
+    let taken = taken.local_addr().expect("bound").to_string();
+    let page = std::net::TcpListener::bind("127.0.0.1:0").expect("take a port");
+    let page = page.local_addr().expect("bound").to_string();
+    let other =
+        "another program has that port; take another one, or ask `sudo ss -lnp` which it is";
+    let nowhere = "that is no address of this machine; `ip address` lists them";
+    for (listen, dashboard, last) in [
+        (
+            taken.as_str(),
+            "127.0.0.1:0",
+            format!(
+                "outlast: listen on UDP {taken}: Address already in use (os error 98); {other}"
+            ),
+        ),
+        (
+            "192.0.2.1:7000",
+            "127.0.0.1:0",
+            format!(
+                "outlast: listen on UDP 192.0.2.1:7000: Cannot assign requested address (os error 99); {nowhere}"
+            ),
+        ),
+        (
+            "127.0.0.1:0",
+            page.as_str(),
+            format!(
+                "outlast: open the dashboard on {page}: Address already in use (os error 98); {other}"
+            ),
+        ),
+    ] {
+        let line = ["up", "--listen", listen, "--dashboard", dashboard];
+        let (code, text, errors) = said(&world.node(node).output(&line, ""));
+        assert_eq!((code, text.as_str()), (Some(1), ""), "{errors}");
+        assert_eq!(errors.lines().last(), Some(last.as_str()), "{errors}");
     }
 }
 

@@ -126,8 +126,10 @@ fn peers(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     let heading = [
         "PEER", "STATE", "PATH", "RTT", "HEARD", "LACKS", "SENT", "RECEIVED", "ENDPOINT",
     ];
+    let mut peers: Vec<&Value> = peers.iter().collect();
+    peers.sort_by_key(|peer| peer["name"].as_str());
     let mut rows = vec![Cell::headings(heading)];
-    rows.extend(peers.iter().map(peer_row));
+    rows.extend(peers.into_iter().map(peer_row));
     out.line("")?;
     out.table(&rows)
 }

@@ -60,6 +60,8 @@ fn start_logging(global: &Global) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that can't be written must not end the node, which saying so on the same stderr does.
+        .log_internal_errors(false)
         .with_span_events(FmtSpan::NONE);
     let started = match global.log_format {
         LogFormat::Text if journal::is_stderr() => lines

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Answer, Lines, Request, SOCKET};
-use crate::failure::Failure;
+use crate::failure::{Failure, NOT_RUNNING};
 use crate::service::{self, account};
 use crate::state::no_directory;
 
@@ -95,7 +95,12 @@ impl Client {
                 });
             }
             match self.socket.read(&mut chunk) {
-                Ok(0) => return Err(Failure::new("the node ended before it had answered")),
+                Ok(0) => {
+                    return Err(Failure {
+                        exit: NOT_RUNNING,
+                        message: "the node ended before it had answered; its log says why, `outlast up` starts it again".to_owned(),
+                    });
+                }
                 Ok(count) => self.lines.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(lost(&error)),

@@ -334,3 +334,27 @@ fn a_member_refuses_the_token_of_another_mesh() {
         assert!(known, "{id} in {said}");
     }
 }
+
+#[test]
+fn a_state_directory_may_be_named_by_a_link_or_from_where_one_stands() {
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink("disk", home.path().join("link")).unwrap();
+    let run = |line: &[&str]| {
+        let output = home.command("a", line).current_dir(home.path()).output();
+        let output = output.expect("start the program");
+        assert!(output.status.success(), "{line:?}: {}", err(&output));
+        out(&output)
+    };
+    run(&["--state-dir", "link", "init", "--name", "attic"]);
+    for dir in ["link", "disk", "./disk/", "disk/../link"] {
+        let members = run(&["--state-dir", dir, "members"]);
+        assert!(members.contains("\nattic "), "{dir}: {members}");
+    }
+    assert!(home.path().join("link").is_symlink());
+    // A very long one is beyond what a socket's address holds, and works all the same.
+    let long = home.path().join("x".repeat(200));
+    let long = long.to_str().expect("a plain path");
+    run(&["--state-dir", long, "init", "--name", "cellar"]);
+    assert!(run(&["--state-dir", long, "members"]).contains("\ncellar "));
+}
