@@ -54,6 +54,8 @@ pub(crate) struct Peer {
     pub(crate) traffic: Traffic,
     /// Where our last initiation went.
     pub(crate) initiated_to: Vec<SocketAddr>,
+    /// Whether an initiation of its was left unanswered because it crossed ours.
+    pub(crate) crossed: bool,
     /// The initiation that renews a live session, and when it leaves.
     pub(crate) renewal: Option<(Instant, Vec<u8>)>,
     /// When an unknown session last made us initiate.
@@ -115,6 +117,7 @@ impl Peer {
             payload: Vec::new(),
             traffic: Traffic::default(),
             initiated_to: Vec::new(),
+            crossed: false,
             renewal: None,
             revived: None,
             rebuilt: None,

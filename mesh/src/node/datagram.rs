@@ -17,7 +17,6 @@ use crate::path::candidates::MOST_OF_A_KIND;
 use crate::path::width::Width;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
-use crate::snapshot::PeerState;
 use crate::time::Now;
 use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Kind, Opened, Session, Verdict};
@@ -73,12 +72,12 @@ impl Node {
         let Some(id) = self.table.by_key(key) else {
             return self.guest_initiation(from, key, datagram, now);
         };
-        let crossing = self.peers.get(&id).is_some_and(|peer| {
-            let last = peer.dial.last();
-            let is_fresh = last.is_some_and(|last| now.mono < last + CROSSING);
-            !peer.is_live() && is_fresh && peer.initiated_to.contains(&from)
-        });
-        if crossing && self.me < id {
+        if self.me < id
+            && self
+                .peers
+                .get_mut(&id)
+                .is_some_and(|peer| crosses(peer, from, now))
+        {
             return self.drop_one("crossing initiation");
         }
         self.ensure_session(id, now);
@@ -137,6 +136,7 @@ impl Node {
         };
         peer.liveness.heard(now);
         peer.dial.heard(now.mono);
+        peer.crossed = false;
         if peer.endpoint.replace(from) != Some(from) {
             peer.width = Width::default();
         }
@@ -255,7 +255,7 @@ impl Node {
     }
 
     /// A true initiation with a stamp we have passed: a duplicate, a replay, or a clock that went
-    /// back. Where no session is in use the stamp may be forgotten, once a minute; otherwise ours,
+    /// back. Where no session is live the stamp may be forgotten, once a minute; otherwise ours,
     /// which is as long, is what its sender can answer.
     fn old_stamp(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
         self.drop_one("old stamp");
@@ -271,8 +271,7 @@ impl Node {
         let rested = peer
             .rebuilt
             .is_none_or(|rebuilt| now.mono >= rebuilt + REBUILD_PAUSE);
-        let in_use = peer.is_live() && peer.liveness.state(now.mono) != PeerState::Down;
-        if in_use || !rested {
+        if peer.is_live() || !rested {
             return self.initiate_back(id, from, now);
         }
         peer.rebuilt = Some(now.mono);
@@ -350,4 +349,13 @@ impl Node {
             self.notices.insert(about, text);
         }
     }
+}
+
+/// Whether this initiation crosses ours, which the peer will answer; the first since it was heard,
+/// for a peer that finds our stamps old cannot answer, and its own come when ours do.
+fn crosses(peer: &mut Peer, from: SocketAddr, now: Now) -> bool {
+    let last = peer.dial.last();
+    let is_fresh = last.is_some_and(|last| now.mono < last + CROSSING);
+    let crosses = !peer.is_live() && is_fresh && peer.initiated_to.contains(&from);
+    crosses && !std::mem::replace(&mut peer.crossed, true)
 }

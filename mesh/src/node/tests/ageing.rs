@@ -5,7 +5,7 @@ use super::*;
 
 #[test]
 fn what_takes_hours_passes_with_the_clock_bent() {
-    bend::run("node::tests::ageing::", bend::Clocks::All, 7);
+    bend::run("node::tests::ageing::", bend::Clocks::All, 8);
 }
 
 #[test]
@@ -200,6 +200,42 @@ fn what_is_sealed_while_a_renewal_is_on_its_way_is_understood() {
         assert!(matches!(begins.open(source, &sealed), Opened::Inner { .. }));
     }
     assert_eq!(renewed, 1, "after 120 s");
+}
+
+#[test]
+#[ignore = "run by `what_takes_hours_passes_with_the_clock_bent`"]
+fn a_network_that_loses_repeats_and_replays_for_hours_locks_nobody_out() {
+    for seed in 1..=4 {
+        let mut world = bent(2);
+        world.run(2_000);
+        world.bad = Some(bad::Network::new(seed));
+        let (mut heard, mut silent, mut longest) = ([0; 2], [0; 2], 0);
+        let seconds = 2_400;
+        for _ in 0..seconds {
+            world.run(1_000);
+            for at in 0..2 {
+                // It is refused while the other is lost, which counts as silence.
+                drop(world.say(at, 1 - at, b"there"));
+                let now = world.heard(at);
+                silent[at] = if now > heard[at] { 0 } else { silent[at] + 1 };
+                heard[at] = now;
+                longest = longest.max(silent[at]);
+            }
+        }
+
+        assert!(longest <= 20, "seed {seed}: silent for {longest} s");
+        let least = heard[0].min(heard[1]);
+        assert!(
+            least > seconds * 6 / 10,
+            "seed {seed}: {least} of {seconds}"
+        );
+        world.bad = None;
+        world.run(15_000);
+        for at in 0..2 {
+            assert_eq!(world.state(at, 1 - at), PeerState::Alive, "seed {seed}");
+            assert_eq!(world.peer(at, 1 - at).endpoint, Some(address(1 - at)));
+        }
+    }
 }
 
 /// A world whose boringtun goes by the told time.

@@ -1,5 +1,21 @@
-//! What boringtun leaves to its caller: the duties that `node` decides, one test each. Those of a
-//! single session are tested in `tunnel::session`.
+//! What boringtun leaves to its caller, one fact a test, against the real crate. Here stands what
+//! `node` decides without waiting; the rest of the table is near what it takes:
+//!
+//! | what boringtun does | where our answer is tried |
+//! |---|---|
+//! | panics on a datagram longer than its buffer | here, and for a session alone in `tunnel::session` |
+//! | hands out a cookie like any other answer | here; `tunnel::session` for one that is late or forged |
+//! | takes an old initiation in a fresh tunnel | here, `strangers`, `tunnel::session` |
+//! | counts a handshake in front and inside | `tunnel::session` |
+//! | delivers what another's address stands on | here |
+//! | gives up on a dead peer after 90 s | `ageing`, `path::dial`, `path::candidates` |
+//! | queues, reorders, crosses initiations | `tunnel::session`, `meeting` for our queue, here for crossings |
+//! | seals with keys of any age when nobody ticks | `ageing` after a sleep and a stop, here for the ticks |
+//! | notices a restarted peer after 15 s | here |
+//! | neither pads nor jitters | `tunnel::session`, `ageing` |
+//! | stamps by the wall clock, once a tunnel | `clocks` |
+//! | forgets everything as `ConnectionExpired` | `ageing` |
+//! | freezes with `mock-instant` | the ban in `.deny.toml` |
 
 use super::*;
 

@@ -4,6 +4,7 @@
 //! `World` holds the nodes and carries their datagrams; the files beside this one hold the tests.
 
 mod ageing;
+mod bad;
 mod bend;
 mod clocks;
 mod duties;
@@ -40,6 +41,8 @@ struct World {
     overheard: Option<Vec<Vec<u8>>>,
     /// Datagrams of this kind from this node are lost.
     muted: Option<(usize, u8)>,
+    /// What the wire does to datagrams; without it each arrives once.
+    bad: Option<bad::Network>,
     /// This node stands still: it takes nothing in and no timer of its runs.
     frozen: Option<usize>,
     /// By how many seconds a node's wall clock is wrong.
@@ -74,6 +77,7 @@ impl World {
             strayed: Vec::new(),
             overheard: None,
             muted: None,
+            bad: None,
             frozen: None,
             wrong_by: BTreeMap::new(),
             sent: Vec::new(),
@@ -174,7 +178,7 @@ impl World {
                     let lost = cut || self.muted == Some((at, kind)) || self.frozen == Some(to);
                     if !lost {
                         self.overhear(to, &transmit.bytes);
-                        self.give(to, self.homes[at], &transmit.bytes);
+                        self.pass(at, to, &transmit.bytes);
                     }
                 }
                 self.collect(at);
@@ -182,6 +186,16 @@ impl World {
             if quiet {
                 return;
             }
+        }
+    }
+
+    fn pass(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        let place = self.homes[from];
+        let Some(bad) = &mut self.bad else {
+            return self.give(to, place, bytes);
+        };
+        for (to, from, bytes) in bad.pass(place, to, bytes) {
+            self.give(to, from, &bytes);
         }
     }
 
