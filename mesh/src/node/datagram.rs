@@ -53,18 +53,22 @@ impl Node {
         let admit = |proof| limiter.admit(from.ip(), proof, is_home, now.mono);
         match self.gate.inspect(from.ip(), datagram, admit) {
             Verdict::Drop(reason) => self.drop_one(reason),
-            Verdict::Cookie(cookie) => {
-                self.drop_one("under load");
-                if self.outgoing.len() < MOST_BEFORE_COOKIE {
-                    self.reply(from, datagram, cookie);
-                }
-            }
+            Verdict::Cookie(cookie) => self.demand_cookie(from, datagram, cookie, now),
             Verdict::Initiation(key) => self.initiation(from, key, datagram, now),
             Verdict::Session { index, kind } => match self.table.owner(index) {
                 Some(Owner::Peer(id)) => self.open(id, from, datagram, now),
                 Some(Owner::Guest(number)) => self.open_guest(number, from, datagram, now),
                 None => self.unknown_session(from, kind, now),
             },
+        }
+    }
+
+    fn demand_cookie(&mut self, from: SocketAddr, datagram: &[u8], cookie: Vec<u8>, now: Now) {
+        self.drop_one("under load");
+        let is_home = self.table.is_home(from.ip());
+        let has_room = self.outgoing.len() < MOST_BEFORE_COOKIE;
+        if has_room && self.limiter.affords_cookie(is_home, now.mono) {
+            self.reply(from, datagram, cookie);
         }
     }
 

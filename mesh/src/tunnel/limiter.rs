@@ -3,11 +3,12 @@
 //! Asked between the gate's check of `mac1` and its Diffie-Hellman. Bounds, each a bucket:
 //! `UNPROVED` for all initiations whose source nothing proves, beyond which the gate asks for
 //! cookies; for a source proved by its cookie `SOURCE`, and where no member was ever heard there
-//! `STRANGERS` for all such sources together, with `MOST_SOURCES` told apart.
+//! `STRANGERS` for all such sources together, with `MOST_SOURCES` told apart. Cookies themselves
+//! are sent at `COOKIES`, to where members were heard and to elsewhere each.
 //! Invariant: an initiation with a made-up source takes nothing from anybody with a cookie, so
 //! no flood keeps a member out that can reach us from where it was heard before; whoever comes
 //! from a new place shares with the strangers.
-//! Absent: cookies, which are the gate's.
+//! Absent: making and checking cookies, which is the gate's.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,6 +35,14 @@ const STRANGERS: Rate = Rate {
     pause: Duration::from_millis(5),
 };
 
+/// Cookies sent. One costs four times what reading an initiation does, and while it is sent the
+/// socket's buffer runs over with what members say; beyond this the flood is only read. A member
+/// may then have to ask several times, or be dialled: answers to us take no cookie.
+const COOKIES: Rate = Rate {
+    burst: 500,
+    pause: Duration::from_micros(200),
+};
+
 /// Proved sources told apart; one beyond that is refused. Only so many have an unpaid handshake
 /// at a time, since `STRANGERS` bounds those of strangers.
 const MOST_SOURCES: usize = 1_024;
@@ -52,6 +61,8 @@ pub(crate) enum Proof {
 pub(crate) struct Limiter {
     unproved: Bucket,
     strangers: Bucket,
+    cookies_home: Bucket,
+    cookies_elsewhere: Bucket,
     sources: BTreeMap<IpAddr, Bucket>,
 }
 
@@ -95,6 +106,16 @@ impl Limiter {
             return false;
         }
         self.sources.entry(source).or_default().take(SOURCE, now)
+    }
+
+    /// Whether one more cookie is sent.
+    pub(crate) fn affords_cookie(&mut self, is_home: bool, now: Instant) -> bool {
+        let bucket = if is_home {
+            &mut self.cookies_home
+        } else {
+            &mut self.cookies_elsewhere
+        };
+        bucket.take(COOKIES, now)
     }
 
     /// Forgets the sources whose buckets are full again.
@@ -178,6 +199,19 @@ mod tests {
             100
         );
         assert_eq!(limiter.sources(), 0, "nothing is kept of them");
+    }
+
+    #[test]
+    fn cookies_for_members_homes_are_not_used_up_by_a_flood_from_elsewhere() {
+        let (mut limiter, start) = (Limiter::default(), start());
+
+        let sent = (0..100_000).filter(|_| limiter.affords_cookie(false, start));
+
+        assert_eq!(sent.count(), 500);
+        assert!(limiter.affords_cookie(true, start));
+        let later = start + Duration::from_millis(1);
+        let sent = (0..100).filter(|_| limiter.affords_cookie(false, later));
+        assert_eq!(sent.count(), 5);
     }
 
     #[test]
