@@ -5,7 +5,7 @@
 //! unchecked. Only one writer at a time: the owner of the `Engine`.
 //!
 //! sled as measured (fanout 4, no flusher, explicit flush): memory grows with what was written since the open, so the
-//! owner reopens after a few megabytes (`written`); after a failed flush its Drop waits for ever, so a broken engine is
+//! owner reopens after a megabyte (`written`); after a failed flush its Drop waits for ever, so a broken engine is
 //! forgotten instead of dropped and its directory stays locked until the process ends (`relink` gets around that).
 //! Absent: transactions, merge operators, subscriptions; deadlines and quarantine (`shelf`).
 

@@ -88,7 +88,9 @@ pub(crate) struct Tuning {
     pub(crate) generation_age: Duration,
     /// Sealed blocks wait in memory this long at most before sled takes and syncs them; the spool covers them so long.
     pub(crate) flush_every: Duration,
-    /// sled's memory grows with what was written since the open: it is closed and opened again after this much.
+    /// sled's memory grows with what was written since the open: it is closed and opened again after this much. With
+    /// blocks of 3.7 KB synced one by one a process grows by 12.4 MB at 4 MiB, by 9.0 at 1 MiB, by 8.4 at 512 KiB; each
+    /// opening takes 0.1 to 0.2 s of the writer's thread.
     pub(crate) reopen_bytes: u64,
     /// Opening and reading a whole generation; beyond it the generation is given up.
     pub(crate) open_deadline: Duration,
@@ -101,7 +103,7 @@ impl Tuning {
             generation_bytes: (limit_bytes / 8).clamp(1 << 20, 64 << 20),
             generation_age: Duration::from_secs(24 * 3_600),
             flush_every: Duration::from_secs(30),
-            reopen_bytes: 4 << 20,
+            reopen_bytes: 1 << 20,
             open_deadline: Duration::from_secs(180),
         }
     }
