@@ -5,6 +5,7 @@ mod demo;
 mod disk;
 mod manners;
 mod package;
+mod service;
 
 /// The daemon and its command line under test.
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");

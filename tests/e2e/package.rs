@@ -21,6 +21,7 @@ fn boot() -> Machine {
 fn package(into: &Path) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/deb/build");
     let built = Command::new(script)
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "gzip")
         .arg(OUTLAST)
         .arg(into)
         .output()
@@ -90,12 +91,13 @@ fn installed_it_runs_as_its_own_user_and_waits(machine: &Machine) {
         "show",
         "outlast",
         "--property",
-        "User,Type,StatusText,NRestarts",
+        "User,Type,StatusText,WatchdogUSec",
     ]);
     assert!(
         shown.contains("User=outlast") && shown.contains("Type=notify"),
         "{shown}"
     );
+    assert!(shown.contains("WatchdogUSec=2min"), "{shown}");
     assert!(
         shown.contains("StatusText=waiting for `outlast init`"),
         "{shown}"

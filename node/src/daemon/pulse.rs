@@ -15,12 +15,12 @@ use crate::text::visible;
 
 /// Speaks until the daemon stops.
 pub(super) async fn speak(herald: Arc<Herald>, daemon: Arc<Daemon>) {
-    let mut mesh = MeshBeats::default();
+    let mut mesh = Beats::default();
     let stop = daemon.stop.clone();
     herald.speak(|| news(&daemon, &mut mesh), stop).await;
 }
 
-fn news(daemon: &Daemon, mesh: &mut MeshBeats) -> (String, Vec<(&'static str, u64)>) {
+fn news(daemon: &Daemon, mesh: &mut Beats<Arc<Snapshot>>) -> (String, Vec<(&'static str, u64)>) {
     let Some(running) = daemon.running() else {
         let waiting = !daemon.state.is_member();
         let status = if waiting {
@@ -30,20 +30,37 @@ fn news(daemon: &Daemon, mesh: &mut MeshBeats) -> (String, Vec<(&'static str, u6
         };
         return (status.to_owned(), Vec::new());
     };
-    let watched = mesh.watched.get_or_insert_with(|| running.mesh.watch());
-    if watched.has_changed().unwrap_or(false) {
-        mesh.count += 1;
-    }
-    let snapshot = Arc::clone(&watched.borrow_and_update());
-    let beats = vec![("mesh", mesh.count), ("sampler", running.flow.taken().rows)];
+    let count = mesh.count(|| running.mesh.watch());
+    let snapshot = running.mesh.snapshot();
+    let beats = vec![("mesh", count), ("sampler", running.flow.taken().rows)];
     (line(&snapshot), beats)
 }
 
-/// How often the mesh's task was seen to have made a new snapshot.
-#[derive(Default)]
-struct MeshBeats {
-    watched: Option<watch::Receiver<Arc<Snapshot>>>,
+/// How often something that is made anew each second was seen to be new.
+struct Beats<T> {
+    watched: Option<watch::Receiver<T>>,
     count: u64,
+}
+
+impl<T> Default for Beats<T> {
+    fn default() -> Self {
+        Self {
+            watched: None,
+            count: 0,
+        }
+    }
+}
+
+impl<T> Beats<T> {
+    fn count(&mut self, watch: impl FnOnce() -> watch::Receiver<T>) -> u64 {
+        let watched = self.watched.get_or_insert_with(watch);
+        // An error means that the maker is gone, and what is gone beats no more.
+        if watched.has_changed().unwrap_or(false) {
+            watched.mark_unchanged();
+            self.count += 1;
+        }
+        self.count
+    }
 }
 
 fn line(snapshot: &Snapshot) -> String {
@@ -56,4 +73,27 @@ fn line(snapshot: &Snapshot) -> String {
         snapshot.peers.len(),
         snapshot.udp_port
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::watchdog::Watchdog;
+
+    #[test]
+    fn a_mesh_that_makes_no_new_snapshot_is_found_out() {
+        let (maker, first) = watch::channel(0);
+        let (mut beats, mut watchdog) = (Beats::default(), Watchdog::default());
+        let mut look = || watchdog.handle_beats([("mesh", beats.count(|| first.clone()))]);
+        assert_eq!(look(), None);
+        for number in 1..5 {
+            maker.send_replace(number);
+            assert_eq!(look(), None, "look {number}");
+        }
+        assert_eq!(look(), Some("mesh"));
+        maker.send_replace(5);
+        assert_eq!(look(), None);
+        drop(maker);
+        assert_eq!(look(), Some("mesh"));
+    }
 }
