@@ -3,6 +3,7 @@
 mod commands;
 mod demo;
 mod disk;
+mod liar;
 mod manners;
 mod package;
 mod service;

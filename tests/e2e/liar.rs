@@ -1,0 +1,198 @@
+//! A member that lies, among two that don't: each lie is refused, counted and named by both, and
+//! neither their rows, nor their memory, nor their disk suffers.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use outlast_tests::{Control, Ledger, Rows, Usage, World, now_ms, wait_for};
+
+use crate::OUTLAST;
+
+const NAME: &str = "mallory";
+
+/// Each lie, and what it is called in `status`. Nothing: it harms nobody and is nobody's fault.
+const LIES: [(&str, &str); 21] = [
+    ("slow", ""),
+    ("digests", "digests too often"),
+    ("keys", "key row requests too often"),
+    ("garbage", "unreadable messages"),
+    ("seal", "rows in another's name"),
+    ("forged", "altered rows"),
+    ("unasked", "answers nobody asked for"),
+    ("hollow", "claims of rows it did not have"),
+    ("gone", ""),
+    ("letters", ""),
+    ("twice", "second contents of a row"),
+    ("future", "impossible rows"),
+    ("ahead", ""),
+    ("huge", "schemas over the limit"),
+    ("live", "live rows too often"),
+    ("restless", "statements about itself too often"),
+    ("critical", ""),
+    ("greedy", "questions for too much"),
+    ("questions", "questions too often"),
+    ("messages", "messages too many at a time"),
+    // The stream of the first lie has waited for long enough.
+    ("gone", "questions never finished"),
+];
+
+#[test]
+fn a_member_that_lies_is_refused_named_and_harms_nobody() {
+    let mut world = World::on_loopback(OUTLAST);
+    world.found(&["a", "b"]);
+    let token = world.node(0).run(&["invite"]);
+    let mut liar = Liar::join(&world.dir().join(NAME), &token);
+    let honest = [world.node(0), world.node(1)];
+    let rows = [Rows::of(honest[0], "b"), Rows::of(honest[1], "a")];
+    for rows in &rows {
+        rows.first(Duration::from_secs(20), |_| true)
+            .expect("a live row");
+    }
+    let (from_ms, before) = (now_ms(), honest.map(|node| measured(node)));
+
+    for (lie, what) in LIES {
+        liar.tell(lie);
+        for node in honest.iter().filter(|_| !what.is_empty()) {
+            wait_for(
+                &format!("{} naming {NAME} for {lie}", node.name),
+                Duration::from_secs(20),
+                || named(node, what),
+            );
+        }
+    }
+
+    for (node, rows) in honest.iter().zip(&rows) {
+        let arrived = rows.so_far();
+        let latest = arrived.iter().map(|row| row.delay_ms()).max();
+        assert!(latest < Some(3_000), "{}: {latest:?} ms late", node.name);
+        let gaps = arrived.windows(2).filter(|two| two[1].seq > two[0].seq + 3);
+        assert_eq!(gaps.count(), 0, "live rows of the other kept coming");
+        let status = Control::of(node).status();
+        let refused = status["refused"].as_array().expect("a list");
+        assert!(
+            refused.iter().all(|line| line["name"] == NAME),
+            "{refused:?}"
+        );
+        let upgrade = status["notices"].to_string().contains("upgrade");
+        assert!(!upgrade, "a mere member's word stops nobody");
+        let shown = node.run(&["status"]);
+        let line = shown
+            .lines()
+            .find(|line| line.contains(NAME) && line.contains("refused"));
+        assert!(
+            line.is_some_and(|line| line.contains("altered rows")),
+            "{shown}"
+        );
+        let answer = node.run(&["query", "--series", "liar_value", "--from", "-10m"]);
+        assert!(
+            answer.contains("liar_value") && !answer.contains('\u{1b}'),
+            "{answer}"
+        );
+    }
+    let to_ms = now_ms() - 5_000;
+    wait_for("equal histories", Duration::from_secs(30), || {
+        let [a, b] = honest.map(|node| Ledger::about(node, "?", "*", from_ms, to_ms));
+        let differ = a.differences(&b);
+        if differ.is_empty() && a.samples() > 1_000 {
+            Ok(())
+        } else {
+            Err(format!("{} samples, {differ:?}", a.samples()))
+        }
+    });
+    for (node, before) in honest.iter().zip(before) {
+        let after = measured(node);
+        let grown = |after: f64, before: f64| (after - before) / f64::from(1 << 20);
+        let (memory, disk) = (grown(after.0, before.0), grown(after.1, before.1));
+        println!(
+            "{}: memory grew by {memory:.1} MiB, disk by {disk:.1} MiB",
+            node.name
+        );
+        assert!(
+            memory < 16.0,
+            "{}: memory grew by {memory:.1} MiB",
+            node.name
+        );
+        assert!(disk < 16.0, "{}: disk grew by {disk:.1} MiB", node.name);
+    }
+}
+
+fn named(node: &outlast_tests::Node, what: &str) -> Result<(), String> {
+    let status = Control::of(node).status();
+    let refused = status["refused"].as_array().cloned().unwrap_or_default();
+    let mut of_it = refused.iter();
+    let found = of_it.any(|line| {
+        line["name"] == NAME && line["what"] == what && line["count"].as_u64() > Some(0)
+    });
+    if found {
+        Ok(())
+    } else {
+        Err(format!("{refused:?}"))
+    }
+}
+
+/// Resident memory and the state directory, in bytes.
+fn measured(node: &outlast_tests::Node) -> (f64, f64) {
+    let memory = Usage::of(node.pid().expect("it runs")).resident_bytes;
+    (memory, size_of(&node.state))
+}
+
+fn size_of(path: &Path) -> f64 {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return std::fs::metadata(path).map_or(0.0, |file| file.len() as f64);
+    };
+    entries.flatten().map(|entry| size_of(&entry.path())).sum()
+}
+
+/// The process that lies; it ends with this.
+struct Liar {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Liar {
+    fn join(dir: &Path, token: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_liar"))
+            .arg(dir)
+            .arg(NAME)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the liar");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut liar = Self {
+            child,
+            input,
+            output,
+        };
+        liar.say(token.trim());
+        assert_eq!(liar.line(), "joined");
+        liar
+    }
+
+    fn tell(&mut self, lie: &str) {
+        self.say(lie);
+        assert_eq!(self.line(), format!("told {lie}"));
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the liar listens");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the liar speaks");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
