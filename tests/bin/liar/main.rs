@@ -5,6 +5,8 @@
 //! It shares no code with the node it lies to but the crates below it: the wire is written a second
 //! time, so that a change of it is noticed here. Absent: judging; the test looks at the honest nodes.
 
+#![expect(clippy::print_stdout, reason = "the test reads what it says")]
+
 mod lies;
 mod wire;
 

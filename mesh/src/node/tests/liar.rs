@@ -112,6 +112,37 @@ fn a_member_that_replaces_what_it_says_all_the_time_is_heard_a_few_times() {
 }
 
 #[test]
+fn a_member_whose_log_is_full_is_named_whoever_brings_it() {
+    let mut world = World::new(3);
+    world.run(1_000);
+    let mesh = world.first.mesh();
+    let author = world.keys[LIAR].0.clone();
+    let (mut statements, mut prev) = (Vec::new(), [0; 32]);
+    for seq in 1..=1_300 {
+        let header = LogHeader { seq, prev, hlc: 1 };
+        let body = message::encode(&(header, vec![7_u8; 850]));
+        let statement = Statement::sign(10, &mesh, &author, body);
+        prev = statement.id(&mesh).0;
+        statements.push(statement);
+    }
+    for some in statements.chunks(50) {
+        tell(&mut world, some);
+    }
+    world.run(5_000);
+
+    let bytes: usize = world.nodes[0]
+        .statements
+        .all()
+        .filter(|statement| statement.author == author.public())
+        .map(|statement| statement.body.len())
+        .sum();
+    assert!(bytes < trust::MAX_LOG_BYTES + 100_000, "{bytes}");
+    assert!(world.blamed(0, LIAR, Offence::StatementQuota) > 10);
+    assert_eq!(world.blamed(2, 0, Offence::StatementQuota), 0);
+    assert_eq!(world.nodes[0].root, world.nodes[2].root);
+}
+
+#[test]
 fn strangers_words_go_no_further_than_the_node_they_were_told() {
     let mut world = World::new(3);
     world.run(1_000);
