@@ -1,4 +1,4 @@
-//! A minute without a cable, and what everybody holds afterwards.
+//! A minute without a cable, or without the way beyond it, and what everybody holds afterwards.
 
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc;
@@ -71,6 +71,42 @@ fn a_minute_of_cut_leaves_everyone_with_every_sample_once() {
         latest <= LATEST_MS,
         "b's rows reached a up to {latest} ms late"
     );
+}
+
+#[test]
+fn a_cut_that_no_machine_is_told_of_heals_by_itself() {
+    let mut world = world("n");
+    world.found(&["a", "b", "c"]);
+    for (number, others) in [(0, ["b", "c"]), (2, ["a", "b"])] {
+        world
+            .node(number)
+            .wait_alive(&others, Duration::from_secs(20));
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    let from = now_ms();
+    let net = world.net.as_ref().expect("in namespaces");
+
+    // Every link stays up: only silence tells.
+    net.sever("c");
+    wait_for("c seen down", Duration::from_secs(30), || {
+        let states = world.node(0).peer_states();
+        let down = states.contains(&("c".to_owned(), "down".to_owned()));
+        down.then_some(()).ok_or_else(|| format!("{states:?}"))
+    });
+    std::thread::sleep(Duration::from_secs(8));
+    net.mend("c");
+    world
+        .node(0)
+        .wait_alive(&["b", "c"], Duration::from_secs(30));
+    std::thread::sleep(Duration::from_secs(3));
+    let to = now_ms();
+
+    let ledgers = converge(&world.nodes().iter().collect::<Vec<_>>(), from, to);
+    for origin in ["a", "b", "c"] {
+        let holes = ledgers.holes(origin, "node_load1");
+        assert_eq!(holes, Vec::<i64>::new(), "holes in {origin}");
+    }
+    assert_eq!(ledgers.repeats(), Vec::<String>::new());
 }
 
 /// Waits until all nodes answer the same for the stretch, and returns that answer.
