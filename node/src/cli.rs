@@ -41,24 +41,16 @@ pub(crate) struct Cli {
 
 /// The program without its hidden commands and flags, for pages, completions and proposals.
 pub(crate) fn shown() -> clap::Command {
-    let program = Cli::command();
-    let seen = |command: &clap::Command| {
-        let arguments = command
-            .get_arguments()
-            .filter(|argument| !argument.is_hide_set());
-        arguments.cloned().collect::<Vec<_>>()
-    };
-    let commands = program
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set());
-    let commands: Vec<_> = commands
-        .map(|command| copy(command).args(seen(command)))
-        .collect();
-    copy(&program).args(seen(&program)).subcommands(commands)
+    without_hidden(&Cli::command())
 }
 
-/// A command's name and texts, without what it takes.
-fn copy(command: &clap::Command) -> clap::Command {
+fn without_hidden(command: &clap::Command) -> clap::Command {
+    let arguments = command
+        .get_arguments()
+        .filter(|argument| !argument.is_hide_set());
+    let commands = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
     let text = |text: Option<&clap::builder::StyledStr>| text.cloned().unwrap_or_default();
     clap::Command::new(command.get_name().to_owned())
         .version(env!("CARGO_PKG_VERSION"))
@@ -68,6 +60,8 @@ fn copy(command: &clap::Command) -> clap::Command {
         ))
         .after_help(text(command.get_after_help()))
         .subcommand_required(command.is_subcommand_required_set())
+        .args(arguments.cloned())
+        .subcommands(commands.map(without_hidden))
 }
 
 /// Flags that every command takes.
@@ -276,6 +270,13 @@ mod tests {
             assert_eq!(
                 found.get_arguments().count(),
                 all - hidden,
+                "{}",
+                command.get_name()
+            );
+            let below = command.get_subcommands().count();
+            assert_eq!(
+                found.get_subcommands().count(),
+                below,
                 "{}",
                 command.get_name()
             );

@@ -235,7 +235,7 @@ pub(crate) struct PingArgs {
 pub(crate) struct ManArgs {
     /// The page of this command [default: that of the program]
     #[arg(conflicts_with = "out")]
-    pub(crate) command: Option<String>,
+    pub(crate) command: Vec<String>,
     /// Write the page of the program and of every command into this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

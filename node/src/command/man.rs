@@ -18,19 +18,18 @@ pub(super) fn run(arguments: &ManArgs, out: &mut Printer) -> Result<(), Failure>
     if let Some(dir) = &arguments.out {
         return write_all(&program, dir, out);
     }
-    let page = match &arguments.command {
-        None => page(&program, "outlast")?,
-        Some(name) => {
-            let command = commands(&program).find(|command| command.get_name() == name);
-            let command = command.ok_or_else(|| {
-                Failure::usage(format!(
-                    "no command is called {}; `outlast --help` lists them",
-                    visible(name)
-                ))
-            })?;
-            page(command, &format!("outlast-{name}"))?
-        }
-    };
+    let (mut command, mut title) = (&program, "outlast".to_owned());
+    for name in &arguments.command {
+        let below = commands(command).find(|below| below.get_name() == name);
+        command = below.ok_or_else(|| {
+            Failure::usage(format!(
+                "no command is called {}; `outlast --help` lists them",
+                visible(name)
+            ))
+        })?;
+        title = format!("{title}-{name}");
+    }
+    let page = page(command, &title)?;
     out.raw(&page)
 }
 
@@ -41,14 +40,12 @@ fn commands(program: &clap::Command) -> impl Iterator<Item = &clap::Command> {
 }
 
 fn page(command: &clap::Command, title: &str) -> Result<String, Failure> {
-    let man = Man::new(command.clone())
-        .title(title)
-        .section("1")
-        .source(format!("outlast {}", env!("CARGO_PKG_VERSION")))
-        .manual("Outlast");
-    let mut page = Vec::new();
-    man.render_title(&mut page)
-        .and_then(|()| man.render_name_section(&mut page))
+    let man = Man::new(command.clone());
+    // A page has no date of its own: builds of one release are equal to the byte.
+    let version = env!("CARGO_PKG_VERSION");
+    let heading = format!(".TH \"{title}\" \"1\" \"\" \"outlast {version}\" \"Outlast\"\n");
+    let mut page = heading.into_bytes();
+    man.render_name_section(&mut page)
         .and_then(|()| man.render_synopsis_section(&mut page))
         .and_then(|()| man.render_description_section(&mut page))
         .and_then(|()| man.render_options_section(&mut page))
@@ -93,12 +90,22 @@ fn as_written(after_help: &str) -> String {
     section
 }
 
+/// A command and those below it, each with the title of its page.
+fn collect<'a>(
+    title: String,
+    command: &'a clap::Command,
+    pages: &mut Vec<(String, &'a clap::Command)>,
+) {
+    for below in commands(command) {
+        collect(format!("{title}-{}", below.get_name()), below, pages);
+    }
+    pages.push((title, command));
+}
+
 fn write_all(program: &clap::Command, dir: &Path, out: &mut Printer) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-    let mut pages = vec![("outlast".to_owned(), program)];
-    pages.extend(
-        commands(program).map(|command| (format!("outlast-{}", command.get_name()), command)),
-    );
+    let mut pages = Vec::new();
+    collect("outlast".to_owned(), program, &mut pages);
     for (title, command) in &pages {
         let path = dir.join(format!("{title}.1"));
         std::fs::write(&path, page(command, title)?)

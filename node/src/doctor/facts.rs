@@ -17,6 +17,7 @@ use crate::config::{Config, default_listen};
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
+use crate::service::{self, account::Account};
 use crate::state::{self, StateDir};
 use crate::when;
 
@@ -149,8 +150,8 @@ pub(super) struct Service {
     pub(super) systemd: bool,
     pub(super) installed: bool,
     pub(super) enabled: bool,
-    /// Whether group `outlast` exists.
-    pub(super) group: bool,
+    /// Whether the user it runs as exists.
+    pub(super) account: bool,
 }
 
 /// Looks at everything once.
@@ -185,7 +186,7 @@ pub(crate) fn gather(global: &Global) -> Result<Facts, Failure> {
         rmem_max: number("/proc/sys/net/core/rmem_max"),
         lost_datagrams: lost_datagrams(&read("/proc/net/snmp"), &read("/proc/net/snmp6")),
         unreadable: unreadable(),
-        service: service(),
+        service: starter(),
         config,
     })
 }
@@ -361,20 +362,13 @@ fn unreadable() -> Vec<&'static str> {
     closed.copied().collect()
 }
 
-fn service() -> Service {
-    const UNITS: [&str; 3] = [
-        "/etc/systemd/system/outlast.service",
-        "/usr/lib/systemd/system/outlast.service",
-        "/lib/systemd/system/outlast.service",
-    ];
+fn starter() -> Service {
     let wants = "/etc/systemd/system/multi-user.target.wants/outlast.service";
     Service {
         systemd: Path::new("/run/systemd/system").is_dir(),
-        installed: UNITS.iter().any(|path| Path::new(path).exists()),
+        installed: service::unit().is_some(),
         enabled: std::fs::symlink_metadata(wants).is_ok(),
-        group: read("/etc/group")
-            .lines()
-            .any(|line| line.starts_with("outlast:")),
+        account: Account::named(service::ACCOUNT).is_some(),
     }
 }
 

@@ -163,6 +163,11 @@ pub(super) fn service(facts: &Facts) -> Finding {
         _ if !facts.state.is_member && !service.installed => {
             Finding::ok(CHECK, "none, and no mesh to start yet")
         }
+        (true, true) if !service.account => Finding::fail(
+            CHECK,
+            "its user outlast is missing, so it can't start",
+            "sudo outlast service install",
+        ),
         (true, true) if service.enabled => Finding::ok(CHECK, "starts with the machine"),
         (true, true) => Finding::warn(
             CHECK,

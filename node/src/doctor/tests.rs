@@ -72,7 +72,7 @@ fn fine() -> Facts {
             systemd: true,
             installed: true,
             enabled: true,
-            group: true,
+            account: true,
         },
     }
 }
@@ -248,6 +248,10 @@ fn each_trouble_is_one_sentence_and_its_mending() {
         (
             with(|f| f.service.installed = false),
             "warn service: none: after a restart of the machine nobody starts this node -> sudo outlast service install",
+        ),
+        (
+            with(|f| f.service.account = false),
+            "fail service: its user outlast is missing, so it can't start -> sudo outlast service install",
         ),
         (
             with(|f| f.state.quarantine = vec!["gen-000003".into()]),

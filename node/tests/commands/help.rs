@@ -6,11 +6,9 @@ use crate::home::Home;
 
 /// The commands that `--help` lists, so that a new one can't be left out here.
 fn listed(help: &str) -> Vec<&str> {
-    let from = help
-        .split_once("\nCommands:\n")
-        .expect("a list of commands")
-        .1;
-    from.lines()
+    let list = help.split_once("\nCommands:\n");
+    let lines = list.map_or("", |(_, list)| list).lines();
+    lines
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
         .filter(|command| *command != "help")
@@ -22,11 +20,17 @@ fn every_page_of_help_is_as_it_was_read_last() {
     let home = Home::new();
     let help = home.ok("a", &["--help"], "");
     expect_file!["help/outlast.txt"].assert_eq(&help);
-    for command in listed(&help) {
+    let commands = listed(&help);
+    assert!(commands.len() > 15, "{commands:?}");
+    for command in commands {
         let said = home.ok("a", &[command, "--help"], "");
         assert!(said.contains("\nExamples:\n  "), "{said}");
         assert!(said.lines().count() <= 45, "too long to be read:\n{said}");
         expect_file![format!("help/{command}.txt")].assert_eq(&said);
+        for below in listed(&said) {
+            let said = home.ok("a", &[command, below, "--help"], "");
+            expect_file![format!("help/{command}-{below}.txt")].assert_eq(&said);
+        }
     }
 }
 
@@ -68,29 +72,39 @@ fn a_page_is_written_for_every_command() {
     for command in listed(&help) {
         let page = std::fs::read_to_string(dir.join(format!("outlast-{command}.1")));
         let page = page.expect("a page a command");
-        assert!(page.contains(&format!(".TH outlast-{command} 1")), "{page}");
+        assert!(
+            page.contains(&format!(".TH \"outlast-{command}\" \"1\"")),
+            "{page}"
+        );
     }
     let page = std::fs::read_to_string(dir.join("outlast.1")).expect("the program's page");
     assert!(page.contains("outlast\\-query(1)"), "{page}");
 }
 
 #[test]
-fn bash_completes_a_command_from_its_first_letters() {
+fn bash_completes_commands_and_those_below_them() {
     let home = Home::new();
+    for (words, last, found) in [
+        ("outlast st", "st", "status"),
+        ("outlast service ins", "ins", "install"),
+        ("outlast query --ser", "--ser", "--series"),
+    ] {
+        assert_eq!(completed(&home, words, last), found, "{words}");
+    }
+}
+
+/// What bash makes of a line whose last word is begun.
+fn completed(home: &Home, words: &str, last: &str) -> String {
     let script = home.path().join("completions.bash");
     std::fs::write(&script, home.ok("a", &["completions", "bash"], "")).expect("write");
-    let typed = "source \"$1\"; COMP_WORDS=(outlast st); COMP_CWORD=1; COMP_LINE='outlast st'; \
-                 COMP_POINT=10; _outlast outlast st outlast; echo \"${COMPREPLY[@]}\"";
+    let typed = "source \"$1\"; COMP_WORDS=($2); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMP_LINE=\"$2\"; \
+                 COMP_POINT=${#2}; _outlast outlast \"$3\" outlast; echo \"${COMPREPLY[@]}\"";
     let bash = std::process::Command::new("bash")
         .args(["-euc", typed, "bash"])
         .arg(&script)
+        .args([words, last])
         .output()
         .expect("run bash");
-    assert_eq!(
-        (
-            String::from_utf8_lossy(&bash.stdout).trim(),
-            String::from_utf8_lossy(&bash.stderr).trim()
-        ),
-        ("status", "")
-    );
+    assert_eq!(String::from_utf8_lossy(&bash.stderr), "");
+    String::from_utf8_lossy(&bash.stdout).trim().to_owned()
 }
