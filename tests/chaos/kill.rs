@@ -5,7 +5,7 @@ use std::time::Duration;
 use outlast_tests::{Ledger, World, now_ms, wait_for};
 
 use crate::cut::converge;
-use crate::world;
+use crate::{wait_whole, world};
 
 #[test]
 fn kill_nine_of_each_and_of_all_loses_nothing_that_was_synced_or_heard() {
@@ -179,15 +179,6 @@ fn scribble(store: &std::path::Path) -> usize {
         }
     }
     broken
-}
-
-/// Waits until everybody sees everybody.
-fn wait_whole(world: &World) {
-    for (number, others) in [(0, ["b", "c"]), (1, ["a", "c"]), (2, ["a", "b"])] {
-        world
-            .node(number)
-            .wait_alive(&others, Duration::from_secs(30));
-    }
 }
 
 /// What everybody agrees on by now, and until when: later rows may not have been synced.

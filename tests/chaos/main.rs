@@ -1,11 +1,16 @@
-//! Three machines on a network of their own: they meet, are cut off, killed and destroyed, and
+//! Machines on a network of their own: they meet, are cut off, moved, killed and destroyed, and
 //! nothing is lost. Needs root, for network namespaces.
 
 mod clock;
 mod cut;
 mod kill;
 mod meet;
+mod moved;
+mod narrow;
+mod stack;
 mod strangers;
+
+use std::time::Duration;
 
 use outlast_tests::World;
 
@@ -16,4 +21,13 @@ use outlast_tests::World;
 fn world(tag: &str) -> World {
     World::in_namespaces(env!("CARGO_BIN_EXE_outlast-under-test"), tag)
         .expect("network namespaces take root; run `make test` as root or in a container that is")
+}
+
+/// Waits until everybody sees everybody.
+fn wait_whole(world: &World) {
+    for (number, others) in [(0, ["b", "c"]), (1, ["a", "c"]), (2, ["a", "b"])] {
+        world
+            .node(number)
+            .wait_alive(&others, Duration::from_secs(30));
+    }
 }
