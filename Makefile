@@ -29,7 +29,7 @@ test-world: need-node need-clock need-world ## Real nodes: loopback, network nam
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1
 
-bench: need-node need-world need-bench ## Cost, bytes, times to meet and to heal, memory over time; about 25 minutes
+bench: need-node need-world need-bench ## Cost, bytes, times to meet and to heal, memory over time; about half an hour
 	$(CARGO) bench --package outlast-tests --bench spine
 
 bench-long: need-node need-world need-bench ## A cut of 10 minutes, then two nodes for an hour; about 75 minutes
