@@ -127,8 +127,31 @@ fn founded_by_root_it_leaves_nothing_of_roots(machine: &Machine) {
     assert_eq!(strays, "", "every file is the service's");
 }
 
-/// Whatever it died of. Starting again it has its store verified by a child of its own.
+/// Whatever it died of, and with all it had sealed: its store is verified by a child of its own, the only program
+/// that the unit lets it start. Could it not, the generation would be set aside.
 fn killed_it_comes_back(machine: &Machine) {
+    kill_and_wait(machine);
+    wait_for("the earlier run's block", Duration::from_secs(60), || {
+        let store = status(machine)["store"].take();
+        let sealed = store["generations"].as_u64().unwrap_or_default() > 0;
+        if sealed {
+            Ok(())
+        } else {
+            Err(store.to_string())
+        }
+    });
+    kill_and_wait(machine);
+    wait_for_rows(machine);
+    let store = status(machine)["store"].take();
+    assert_eq!(store["quarantined"], serde_json::json!([]), "{store}");
+    assert_eq!(
+        (&store["generations"], &store["ready"]),
+        (&1.into(), &true.into()),
+        "{store}"
+    );
+}
+
+fn kill_and_wait(machine: &Machine) {
     let pid = status(machine)["node"]["pid"].clone();
     machine.run(&["kill", "-9", &pid.to_string()]);
     wait_for("the service to come back", Duration::from_secs(30), || {
@@ -141,7 +164,6 @@ fn killed_it_comes_back(machine: &Machine) {
             Err(status.to_string())
         }
     });
-    wait_for_rows(machine);
 }
 
 fn removed_it_keeps_its_samples_and_purged_nothing(machine: &Machine) {
