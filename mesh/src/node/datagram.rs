@@ -141,10 +141,13 @@ impl Node {
         peer.liveness.heard(now);
         peer.dial.heard(now.mono);
         peer.crossed = false;
-        if peer.endpoint.replace(from) != Some(from) {
+        let again = peer.endpoint.replace(from) == Some(from);
+        if !again {
             peer.width = Width::default();
         }
-        if peer.candidates.worked(from) {
+        // One datagram alone may be an old one, sent on from where the peer never was: enough to
+        // answer there, not to remember the place and forget another.
+        if (fresh || again) && peer.candidates.worked(from) {
             self.endpoints_changed = true;
             self.settle(id, from);
         }
@@ -152,6 +155,8 @@ impl Node {
             return;
         };
         if fresh {
+            // What was tried in vain before says nothing about its next absence.
+            peer.candidates.reset();
             peer.liveness.returned();
             peer.liveness.begin_session();
             peer.traffic.handshake_ms = Some(now.wall_ms());

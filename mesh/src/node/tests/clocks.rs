@@ -91,9 +91,9 @@ fn one_whose_address_changed_too_is_initiated_to_where_its_old_stamps_come_from(
         world.run(5_000);
         world.wrong_by.insert(back, -30 * DAY);
         world.homes[back] = address(40);
-        world.restart(back);
+        world.restart_with_memory(back);
 
-        world.run(10_000);
+        world.run(15_000);
 
         assert!(world.dropped(other, "old stamp") > 0);
         assert_eq!(world.nodes[back].connected().count(), 1);

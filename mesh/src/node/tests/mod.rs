@@ -5,6 +5,7 @@
 
 mod ageing;
 mod bad;
+mod befall;
 mod bend;
 mod clocks;
 mod duties;
@@ -45,6 +46,8 @@ struct World {
     bad: Option<bad::Network>,
     /// This node stands still: it takes nothing in and no timer of its runs.
     frozen: Option<usize>,
+    /// Where a node that starts remembers peers to be.
+    remembered: BTreeMap<usize, Vec<(NodeId, SocketAddr)>>,
     /// By how many seconds a node's wall clock is wrong.
     wrong_by: BTreeMap<usize, i64>,
     /// When each datagram left, from which node, and its kind.
@@ -79,6 +82,7 @@ impl World {
             muted: None,
             bad: None,
             frozen: None,
+            remembered: BTreeMap::new(),
             wrong_by: BTreeMap::new(),
             sent: Vec::new(),
             apart: None,
@@ -105,7 +109,7 @@ impl World {
             }],
             udp_port: address(at).port(),
             version: "0.1.0".into(),
-            remembered: Vec::new(),
+            remembered: self.remembered.get(&at).cloned().unwrap_or_default(),
             seed: bytes,
         };
         Node::new(config, self.now_at(at))
@@ -128,8 +132,20 @@ impl World {
 
     /// The node stops without a word and starts with its first disk.
     fn restart(&mut self, at: usize) {
-        let seed = self.now.wall_us.unsigned_abs();
+        let seed = self.sent.len() as u64 + 1_000;
         self.nodes[at] = self.node(at, seed);
+    }
+
+    /// The same, but it kept where its peers were heard.
+    fn restart_with_memory(&mut self, at: usize) {
+        let peers = self.nodes[at].peers.values();
+        let known = peers.flat_map(|peer| {
+            let addresses = peer.candidates.worked_addresses();
+            addresses.map(|address| (peer.id, address))
+        });
+        let known = known.collect();
+        self.remembered.insert(at, known);
+        self.restart(at);
     }
 
     fn run(&mut self, ms: u64) {
