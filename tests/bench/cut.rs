@@ -23,7 +23,7 @@ const SETTLING: Duration = Duration::from_secs(20);
 /// How long the wire is watched before the cut, to know what isn't repair.
 const CALM: Duration = Duration::from_secs(30);
 
-/// How long live rows are watched after the heal at least.
+/// How long live rows are watched on once the stores are equal.
 const AFTER: Duration = Duration::from_secs(30);
 
 /// How long anything may take before the measurement is given up.
@@ -137,7 +137,7 @@ fn heal(world: &World, kind: Kind, cut: Duration, bytes_at_rest: f64) -> Healed 
     let seconds = began.elapsed().as_secs_f64();
     let crossed = Traffic::of(c).bytes - traffic.bytes;
     let samples = held(&mut controls, &taken) - before;
-    std::thread::sleep(AFTER.saturating_sub(began.elapsed()));
+    std::thread::sleep(AFTER);
 
     let rows = followed.map(|rows| {
         let mut rows = rows.so_far();
