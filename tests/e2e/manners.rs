@@ -134,7 +134,9 @@ fn a_reader_that_goes_away_ends_what_would_go_on() {
         assert_eq!(ended(child), Some(0), "{line:?}");
         let mut text = String::new();
         errors.read_to_string(&mut text).expect("text");
-        assert_eq!(text, "", "{line:?}");
+        // On a busy machine a row may be late, and `tail` says so.
+        let unexpected = |said: &&str| !said.starts_with("outlast: waiting for ");
+        assert_eq!(text.lines().find(unexpected), None, "{line:?}");
     }
 }
 

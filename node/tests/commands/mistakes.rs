@@ -6,7 +6,8 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use expect_test::expect_file;
 
@@ -249,11 +250,18 @@ fn a_directory_of_another_user_is_told_as_such() {
     let home = Home::new();
     home.ok("a", &["init"], "");
     std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).expect("open the home");
+    // Where it was built another user may not go.
+    let program = home.path().join("outlast");
+    std::fs::copy(env!("CARGO_BIN_EXE_outlast"), &program).expect("copy the program");
     for command in ["members", "status", "init"] {
-        let output =
-            std::os::unix::process::CommandExt::uid(&mut home.command("a", &[command]), 65_534)
-                .output()
-                .expect("start the program");
+        let output = Command::new(&program)
+            .arg(command)
+            .env_clear()
+            .env("HOME", home.path())
+            .env("OUTLAST_STATE_DIR", home.state("a"))
+            .uid(65_534)
+            .output()
+            .expect("start the program");
         let said = err(&output);
         assert_eq!(output.status.code(), Some(1), "{command}: {said}");
         assert_eq!(said.lines().count(), 1, "{command}: {said}");
