@@ -266,6 +266,13 @@ fn three_kinds_of_users(machine: &Machine) {
         said.contains("belongs to user bob") && said.lines().count() == 1,
         "{said}"
     );
+    // A second node on the service's directory, by the service's own user.
+    let pid = status(machine)["node"]["pid"].to_string();
+    let second = ["up", "--state-dir", "/var/lib/outlast"];
+    let (exit, said) = machine.run_as("outlast", &outlast(&second));
+    assert_eq!(exit, Some(1), "{said}");
+    let named = said.contains(&format!("in use by process {pid};"));
+    assert!(named && said.lines().count() == 1, "{said}");
     machine.run(&["userdel", "--remove", "alice"]);
     machine.run(&["userdel", "--remove", "bob"]);
 }

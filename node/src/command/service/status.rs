@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::control::client::Client;
 use crate::control::{Request, SOCKET};
 use crate::failure::{Failure, NOT_RUNNING};
-use crate::service::{self, RUN_DIR, STATE_DIR, account};
+use crate::service::{self, RUN_DIR, STATE_DIR};
 use crate::state::StateDir;
 use crate::text::{Printer, Tone};
 
@@ -108,9 +108,8 @@ fn show(found: &Value, out: &mut Printer) -> Result<(), Failure> {
     let version = found["version"].as_str().unwrap_or("-");
     out.line(format!("version    {}", crate::text::visible(version)))?;
     out.line(format!("state      {STATE_DIR}"))?;
-    let reader = if account::is_root() { "root" } else { "you" };
     out.line(format!(
-        "socket     {RUN_DIR}/{SOCKET} (root: everything; group {}: reading; this is {reader})",
+        "socket     {RUN_DIR}/{SOCKET} (root: everything; group {}: reading)",
         service::ACCOUNT
     ))?;
     if let Some(next) = found["next"].as_str() {
