@@ -49,7 +49,7 @@ use crate::tunnel::table::Table;
 use crate::wire::message::{self, kind};
 use crate::wire::{
     FIRST_APPLICATION_KIND, MAX_MESSAGE, MAX_STREAM_PACKET, MESSAGE_PORT, NARROW_PACKET,
-    STREAM_PORT, frame, packet,
+    STREAM_PORT, WIRE_OLDEST, WIRE_VERSION, frame, packet,
 };
 
 /// The timers run this often; boringtun encrypts with expired keys when they rest longer.
@@ -364,14 +364,17 @@ impl Node {
             return;
         };
         self.filled.insert(to);
-        if frame::push(&mut peer.payload, kind, body) {
+        // The greeting finds out which version both read, so it is in the one that all do.
+        let agreed = peer.greeting.version.filter(|_| kind != kind::HELLO);
+        let version = agreed.unwrap_or(WIRE_OLDEST);
+        if frame::push_as(version, &mut peer.payload, kind, body) {
             return;
         }
         self.flush_payload(to, now);
         let pushed = self
             .peers
             .get_mut(&to)
-            .is_some_and(|peer| frame::push(&mut peer.payload, kind, body));
+            .is_some_and(|peer| frame::push_as(version, &mut peer.payload, kind, body));
         self.filled.insert(to);
         if !pushed {
             self.drop_one("oversize frame");
@@ -499,8 +502,8 @@ impl Node {
         };
         peer.greeting.told = peer.greeting.heard;
         let hello = message::Hello {
-            wire_min: crate::wire::WIRE_OLDEST,
-            wire_max: crate::wire::WIRE_VERSION,
+            wire_min: WIRE_OLDEST,
+            wire_max: WIRE_VERSION,
             run: self.run,
             root,
             heard: peer.greeting.heard,

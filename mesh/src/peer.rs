@@ -72,6 +72,8 @@ pub(crate) struct Peer {
 pub(crate) struct Greeting {
     /// The other side's start, from its greeting.
     run: Option<u64>,
+    /// The wire version both sides read. `None` until its greeting was heard in this session.
+    pub(crate) version: Option<u8>,
     /// Its greeting was heard in this session.
     pub(crate) heard: bool,
     /// It has heard ours.
@@ -172,6 +174,7 @@ impl Peer {
 impl Greeting {
     /// A new session: both sides greet again, ours is due at once.
     pub(crate) fn begin(&mut self, now: Option<Instant>) {
+        self.version = None;
         self.heard = false;
         self.answered = false;
         self.told = false;

@@ -127,6 +127,8 @@ pub(crate) enum Offence {
     Malformed,
     /// More stream connections than are kept.
     Connections,
+    /// A greeting that offers less than what the peer has signed it speaks.
+    Downgrade,
 }
 
 impl Offence {
@@ -145,6 +147,7 @@ impl Offence {
             Self::Spoofed => "packets in another's name",
             Self::Malformed => "malformed packets",
             Self::Connections => "stream connections too many",
+            Self::Downgrade => "greetings in a lower version than it signed",
         }
     }
 }

@@ -97,7 +97,11 @@ impl Node {
         if ends != (JOINER, SPONSOR, MESSAGE_PORT) {
             return self.drop_one("inner source spoofed");
         }
-        for frame in frame::frames(packet.payload).flatten() {
+        for frame in frame::frames(packet.payload) {
+            let Ok(frame) = frame else {
+                self.drop_one("frame of a guest unreadable");
+                continue;
+            };
             let Some(guest) = self.desk.guest(number) else {
                 return;
             };

@@ -13,10 +13,10 @@ use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::wire::frame::{Frame, Unreadable};
 use crate::wire::message::{self, Hello, Ping, Pong, kind};
-use crate::wire::{FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame};
+use crate::wire::{self, FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame};
 
 impl Node {
-    pub(super) fn frames(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
+    pub(crate) fn frames(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
         for frame in frame::frames(payload) {
             match frame {
                 Ok(frame) => self.frame(id, from, frame, now),
@@ -90,16 +90,9 @@ impl Node {
     }
 
     fn hello(&mut self, id: NodeId, hello: Hello, now: Now) {
-        if hello.wire_min > WIRE_VERSION || hello.wire_max < WIRE_OLDEST {
-            self.notice(
-                format!("version {id}"),
-                format!(
-                    "{} speaks wire versions {} to {}, this node {WIRE_OLDEST} to {WIRE_VERSION}: upgrade the older one",
-                    id.short(), hello.wire_min, hello.wire_max
-                ),
-            );
+        let Some(version) = self.common_version(id, &hello, now) else {
             return self.drop_one("wire version");
-        }
+        };
         let root = self.root;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
@@ -114,6 +107,7 @@ impl Node {
             return self.blame(id, Offence::Restarts, now);
         }
         let lost = restarted && peer.connected;
+        peer.greeting.version = Some(version);
         peer.greeting.heard = true;
         peer.greeting.answered = hello.heard;
         let answer = !hello.heard || !peer.greeting.told;
@@ -130,6 +124,40 @@ impl Node {
             self.emit(NodeEvent::Connected(id));
         }
         self.summarise_if_due(id, now);
+    }
+
+    /// The version to speak with who greets so. `None`, and a notice, where none is read by both, or
+    /// where the greeting offers less than what the peer has signed: somebody would like it to speak
+    /// an older version than it can.
+    fn common_version(&mut self, id: NodeId, hello: &Hello, now: Now) -> Option<u8> {
+        let (lowest, highest) = (hello.wire_min, hello.wire_max);
+        let about = format!("version {id}");
+        let Some(version) = wire::common((WIRE_OLDEST, WIRE_VERSION), (lowest, highest)) else {
+            self.notice(
+                about,
+                format!(
+                    "{} speaks wire versions {lowest} to {highest}, this node {WIRE_OLDEST} to {WIRE_VERSION}: upgrade the older one",
+                    id.short()
+                ),
+            );
+            return None;
+        };
+        let member = self.state.members.get(&id);
+        let signed = member.and_then(|member| member.info.as_ref());
+        let signed = signed.map_or(0, |info| info.wire_max);
+        if highest < signed {
+            self.notice(
+                about,
+                format!(
+                    "{} offers wire version {highest} and has signed that it speaks {signed}: refused",
+                    id.short()
+                ),
+            );
+            self.blame(id, Offence::Downgrade, now);
+            return None;
+        }
+        self.notices.remove(&about);
+        Some(version)
     }
 
     fn ping(&mut self, id: NodeId, from: SocketAddr, ping: Ping, now: Now) {

@@ -1,6 +1,6 @@
 //! Frames: `version u8, kind u8, length u16 big-endian, body`, one after the other.
 //!
-//! `push` appends one, `frames` walks a payload. A frame of another version or an unknown kind is
+//! `push` and `push_as` append one, `frames` walks a payload. A frame of another version or an unknown kind is
 //! skipped by its length; a cut one ends the walk. What a body means is `message`'s business.
 
 use super::{MAX_PAYLOAD, WIRE_OLDEST, WIRE_VERSION};
@@ -26,22 +26,32 @@ pub(crate) enum Unreadable {
     Cut,
 }
 
-/// Appends a frame. False, and nothing appended, if the payload would exceed `MAX_PAYLOAD`.
+/// Appends a frame in the version that everybody reads, for who hasn't been greeted. False, and
+/// nothing appended, if the payload would exceed `MAX_PAYLOAD`.
 pub(crate) fn push(payload: &mut Vec<u8>, kind: u8, body: &[u8]) -> bool {
+    push_as(WIRE_OLDEST, payload, kind, body)
+}
+
+/// Appends a frame in the version agreed on with its reader, else as `push`.
+pub(crate) fn push_as(version: u8, payload: &mut Vec<u8>, kind: u8, body: &[u8]) -> bool {
     if payload.len() + HEADER + body.len() > MAX_PAYLOAD {
         return false;
     }
-    write(payload, kind, body);
+    append(version, payload, kind, body);
     true
 }
 
-/// Appends a frame whatever the payload's length.
+/// Appends a frame as `push` does, whatever the payload's length.
 ///
 /// # Panics
 /// When the body is longer than 64 KiB; callers keep to their own far lower limits.
 pub(crate) fn write(payload: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    append(WIRE_OLDEST, payload, kind, body);
+}
+
+fn append(version: u8, payload: &mut Vec<u8>, kind: u8, body: &[u8]) {
     let length = u16::try_from(body.len()).expect("body limits are far below");
-    payload.extend_from_slice(&[WIRE_VERSION, kind]);
+    payload.extend_from_slice(&[version, kind]);
     payload.extend_from_slice(&length.to_be_bytes());
     payload.extend_from_slice(body);
 }

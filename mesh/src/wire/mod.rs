@@ -16,6 +16,14 @@ pub(crate) const WIRE_VERSION: u8 = 1;
 /// The oldest wire version this software still reads.
 pub(crate) const WIRE_OLDEST: u8 = 1;
 
+/// The version in which two sides speak: the highest that both read. `None` where the ranges, each
+/// lowest and highest, have none in common.
+pub(crate) fn common(ours: (u8, u8), theirs: (u8, u8)) -> Option<u8> {
+    let (lowest, highest) = (ours.0.max(theirs.0), ours.1.min(theirs.1));
+    let are_ranges = ours.0 <= ours.1 && theirs.0 <= theirs.1;
+    (are_ranges && lowest <= highest).then_some(highest)
+}
+
 /// Inner UDP port of small messages.
 pub(crate) const MESSAGE_PORT: u16 = 5_182;
 
@@ -41,3 +49,25 @@ pub(crate) const MAX_STREAM_PACKET: usize = 1_200;
 
 /// Frame kinds from here on belong to the application and are carried unread.
 pub(crate) const FIRST_APPLICATION_KIND: u8 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::common;
+
+    #[test]
+    fn two_releases_speak_the_highest_version_both_read() {
+        for (ours, theirs, version) in [
+            ((1, 1), (1, 1), Some(1)),
+            ((1, 2), (1, 1), Some(1)),
+            ((1, 2), (2, 3), Some(2)),
+            ((2, 3), (1, 9), Some(3)),
+            ((1, 1), (2, 3), None),
+            ((3, 4), (1, 2), None),
+            ((1, 2), (2, 1), None),
+            ((0, 255), (255, 255), Some(255)),
+        ] {
+            assert_eq!(common(ours, theirs), version, "{ours:?} {theirs:?}");
+            assert_eq!(common(theirs, ours), version, "{theirs:?} {ours:?}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod paths;
 mod ping;
 mod statements;
 mod strangers;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -293,10 +294,15 @@ fn address(at: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 1_000 + at as u16))
 }
 
+/// Who founded the mesh of the tests.
+fn admin() -> AdminKey {
+    AdminKey::from_seed(&[99; 32])
+}
+
 /// Statements that make all of these members, with their keys and addresses.
 fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> (Statements, crate::trust::InviteSeed) {
     use crate::trust::{self, InviteTerms, NodeInfo, Token};
-    let (admin, at_ms) = (AdminKey::generate(), now.wall_ms() - 60_000);
+    let (admin, at_ms) = (admin(), now.wall_ms() - 60_000);
     let (mesh, genesis) = found(&admin, keys[0].0.id(), "n0", "home", None, at_ms);
     let mut statements = Statements::new(mesh);
     statements.insert(genesis).unwrap();
