@@ -7,8 +7,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 NODE_MAJOR := 20
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.1
+T ?=
+S ?= 60
 
-.PHONY: help demo bless test test-rust test-ui test-world bench bench-long deb lint lint-rust lint-ui fmt need-node need-clock need-world
+.PHONY: help demo bless test test-rust test-ui test-world bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +47,11 @@ deb: need-node ## target/deb/outlast_VERSION_ARCH.deb; BIN=path packages a progr
 	test -n "$(BIN)" || $(CARGO) build --release
 	mkdir -p target/deb
 	deploy/deb/build "$(or $(BIN),$${CARGO_TARGET_DIR:-target}/release/outlast)" target/deb
+
+fuzz: need-node ## Fuzz one parser, or all in turn: make fuzz T=row S=60 (KEEP=1 keeps what reaches new code)
+	@$(CARGO) fuzz --version 2>/dev/null | grep -qF $(FUZZ_VERSION) || $(CARGO) install cargo-fuzz --version $(FUZZ_VERSION) --locked
+	@command -v c++ >/dev/null || tests/install c++:g++
+	CARGO="$(CARGO)" tests/fuzz/run "$(T)" "$(S)"
 
 lint: lint-rust lint-ui ## What CI refuses: formatting, clippy, docs, licences, the page's lint and types
 

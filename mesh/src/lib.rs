@@ -36,6 +36,9 @@ mod admission;
 mod path;
 mod spread;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 mod node;
 mod peer;
 mod time;

@@ -20,7 +20,7 @@ impl Now {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Now {
     /// The real clocks, for tests over boringtun, which reads them itself.
     pub(crate) fn real() -> Self {
@@ -38,7 +38,10 @@ impl Now {
             wall_us: i64::try_from(wall.as_micros()).expect("before the year 294246"),
         }
     }
+}
 
+#[cfg(test)]
+impl Now {
     /// This moment, later.
     pub(crate) fn after(self, time: Duration) -> Self {
         Self {

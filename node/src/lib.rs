@@ -29,6 +29,8 @@ mod when;
 
 pub mod collect;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod replica;
 pub mod web;
 

@@ -269,6 +269,31 @@ impl Block {
     }
 }
 
+/// A block made of its head and unpacked columns, one after the other, without looking at the columns. `None` without a
+/// head in front.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn pack(inside: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader::new(inside, "a block");
+    let head = Head::read(&mut reader).ok()?;
+    let packed = zstd::bulk::compress(reader.rest(), LEVEL).ok()?;
+    let mut out = Vec::new();
+    head.write(&mut out);
+    out.extend_from_slice(&[7; 64]);
+    out.push(CODEC_ZSTD);
+    out.extend_from_slice(&packed);
+    out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
+    Some(out)
+}
+
+/// What `pack` takes, of a block.
+#[cfg(test)]
+pub(crate) fn inside(block: &Block) -> Vec<u8> {
+    let mut out = Vec::new();
+    block.head.write(&mut out);
+    out.extend_from_slice(block.columns.bytes());
+    out
+}
+
 fn unpack(packed: &[u8]) -> Result<Vec<u8>, FormatError> {
     let broken = FormatError::Invalid("a block's zstd frame is damaged or not one whole frame");
     if find_frame_compressed_size(packed).ok() != Some(packed.len()) {

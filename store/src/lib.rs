@@ -21,6 +21,8 @@ mod append;
 pub mod block;
 mod engine;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(test)]
 mod given;
 pub mod interval;

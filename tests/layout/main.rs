@@ -1,6 +1,6 @@
 //! The shape of the repository, as a test: which crate may know which, and what every file opens with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,6 +87,25 @@ fn files_are_named_for_what_they_hold() {
         })
         .collect();
     assert!(named.is_empty(), "say what they hold: {named:?}");
+}
+
+#[test]
+fn kept_inputs_and_released_encodings_belong_to_a_crate_that_replays_them() {
+    for place in ["tests/fuzz/corpus", "tests/released"] {
+        let entries = std::fs::read_dir(root().join(place)).expect("the directory is there");
+        let crates: BTreeSet<String> = entries
+            .map(|entry| entry.expect("its entries can be read").path())
+            .filter(|path| path.is_dir())
+            .map(|path| {
+                path.file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        let replaying = ["mesh", "node", "store"].map(str::to_owned);
+        assert_eq!(crates, BTreeSet::from(replaying), "{place}");
+    }
 }
 
 /// The file without its comments and its tests.

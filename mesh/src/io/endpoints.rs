@@ -26,14 +26,21 @@ pub(crate) fn read(path: &Path) -> Vec<(NodeId, SocketAddr)> {
     } else {
         Vec::new()
     };
-    let Some((sum, body)) = bytes.split_first_chunk::<4>() else {
-        return Vec::new();
-    };
+    parse(&bytes).unwrap_or_else(|| {
+        if !bytes.is_empty() {
+            tracing::info!(path = %path.display(), "remembered endpoints are damaged, starting without");
+        }
+        Vec::new()
+    })
+}
+
+/// What the file holds. `None` for bytes that nobody wrote whole.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Vec<(NodeId, SocketAddr)>> {
+    let (sum, body) = bytes.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*sum) != crc32c::crc32c(body) {
-        tracing::info!(path = %path.display(), "remembered endpoints are damaged, starting without");
-        return Vec::new();
+        return None;
     }
-    postcard::from_bytes(body).unwrap_or_default()
+    postcard::from_bytes(body).ok()
 }
 
 /// Replaces the file.

@@ -120,7 +120,7 @@ impl Journal {
     }
 }
 
-fn records<'a>(statements: impl Iterator<Item = &'a Statement>) -> Vec<u8> {
+pub(crate) fn records<'a>(statements: impl Iterator<Item = &'a Statement>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for statement in statements {
         let len = (statement.encoded_len() as u16).to_be_bytes();
@@ -136,7 +136,7 @@ fn records<'a>(statements: impl Iterator<Item = &'a Statement>) -> Vec<u8> {
 }
 
 /// Every whole statement in `bytes`, and where the last whole record ends.
-fn recover(bytes: &[u8]) -> (Vec<Statement>, usize) {
+pub(crate) fn recover(bytes: &[u8]) -> (Vec<Statement>, usize) {
     let (mut statements, mut at, mut end) = (Vec::new(), 0, 0);
     while at < bytes.len() {
         if let Some((statement, len)) = record(&bytes[at..]) {

@@ -30,7 +30,7 @@ use journal::Journal;
 pub use join::join;
 
 mod addresses;
-mod endpoints;
+pub(crate) mod endpoints;
 mod join;
 pub mod journal;
 mod netlink;

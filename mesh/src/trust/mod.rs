@@ -25,6 +25,10 @@ mod token;
 
 mod moment;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod family;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod scene;
 

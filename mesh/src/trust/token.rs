@@ -111,9 +111,7 @@ impl Token {
         self.chain
             .iter()
             .for_each(|statement| statement.encode(&mut payload));
-        let len = (payload.len() as u16).to_be_bytes();
-        let bytes = [&len[..], &payload, &checksum(&payload)].concat();
-        format!("{PREFIX}{}", base32().encode(&bytes))
+        sealed(&payload)
     }
 
     /// Reads a text. White space anywhere in it is ignored: mail and terminals break long lines.
@@ -212,6 +210,13 @@ impl Token {
             bootstraps,
         })
     }
+}
+
+/// The text around a payload.
+pub(super) fn sealed(payload: &[u8]) -> String {
+    let len = (payload.len() as u16).to_be_bytes();
+    let bytes = [&len[..], payload, &checksum(payload)].concat();
+    format!("{PREFIX}{}", base32().encode(&bytes))
 }
 
 /// The payload of a token's text, when the text is whole.

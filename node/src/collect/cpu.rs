@@ -102,7 +102,7 @@ impl Cpu {
 
 impl Stat {
     /// Takes a text in, in place of what was there; the room for cores is used again.
-    fn read(&mut self, text: &[u8]) {
+    pub(super) fn read(&mut self, text: &[u8]) {
         let mut cores = std::mem::take(&mut self.cores);
         cores.clear();
         *self = Self {

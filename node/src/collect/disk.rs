@@ -67,7 +67,7 @@ impl Disk {
 }
 
 /// The whole disks, in the order of their lines.
-fn parse(text: &[u8]) -> impl Iterator<Item = DiskStat> {
+pub(super) fn parse(text: &[u8]) -> impl Iterator<Item = DiskStat> {
     // A line with fewer than 11 numbers is no disk: a partition of Linux 2.6 has four.
     lines(text)
         .filter_map(|line| DiskStat::from_line(str::from_utf8(line).ok()?).ok())
@@ -75,7 +75,7 @@ fn parse(text: &[u8]) -> impl Iterator<Item = DiskStat> {
 }
 
 /// In the order of `SPECS`.
-fn values(disk: &DiskStat) -> [Option<u64>; COLUMNS] {
+pub(super) fn values(disk: &DiskStat) -> [Option<u64>; COLUMNS] {
     let bytes = |sectors: u64| sectors.checked_mul(SECTOR_BYTES);
     [
         Some(disk.reads),

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{io, thread};
 
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use tracing::warn;
 
+use super::kept::read_once;
 use super::scan::{lines, words};
 use super::sheet::{Family, Sheet, Spec};
 
@@ -54,9 +55,9 @@ struct Found {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
+pub(super) struct Mount {
     device: String,
-    mountpoint: String,
+    pub(super) mountpoint: String,
     fstype: String,
 }
 
@@ -123,8 +124,8 @@ fn measure_until(stop: &mpsc::Receiver<()>, root: &Path, found: &Mutex<Option<Fo
 }
 
 fn measure(root: &Path) -> io::Result<Vec<(Mount, [u64; 6])>> {
-    let mounts = parse(&fs::read(root.join("proc/mounts"))?);
-    let superblocks = fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let mounts = parse(&read_once(&root.join("proc/mounts"))?);
+    let superblocks = read_once(&root.join("proc/self/mountinfo")).unwrap_or_default();
     let readonly = superblocks_readonly(&superblocks);
     let measured = mounts.into_iter().filter_map(|mount| {
         let path: PathBuf = root.join(mount.mountpoint.trim_start_matches('/'));
@@ -153,7 +154,7 @@ fn values(stat: &StatVfs) -> [u64; 6] {
 
 /// Which filesystems can't be written, by mount point. The filesystem's own word, not that of this process's
 /// mount of it: to a hardened service everything is mounted read-only.
-fn superblocks_readonly(mountinfo: &[u8]) -> BTreeMap<String, bool> {
+pub(super) fn superblocks_readonly(mountinfo: &[u8]) -> BTreeMap<String, bool> {
     let line = |line: &[u8]| {
         let mountpoint = unescape(words(line).nth(4)?)?;
         // Behind the lone dash: type, device, and the options of the filesystem itself.
@@ -167,7 +168,7 @@ fn superblocks_readonly(mountinfo: &[u8]) -> BTreeMap<String, bool> {
 }
 
 /// The mounts that count, one for each device, in the order of their mount points.
-fn parse(text: &[u8]) -> Vec<Mount> {
+pub(super) fn parse(text: &[u8]) -> Vec<Mount> {
     let mut shortest: BTreeMap<String, Mount> = BTreeMap::new();
     for mount in lines(text).filter_map(parse_line) {
         let known = shortest.get(&mount.device);

@@ -6,11 +6,23 @@
 //! Bound: `MAX_BYTES` of text; a longer file counts as unreadable.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
+
+/// The whole text of a file that is read now and then, within the same bound.
+pub(super) fn read_once(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut text)?;
+    if text.len() > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
 
 /// The longest text that is read. A machine with 1,024 cores has 400 KB of `/proc/stat`.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -153,5 +165,7 @@ mod tests {
     fn a_text_without_end_is_refused() {
         let (mut kept, mut buffer) = (Kept::new(Path::new("/"), "dev/zero"), Buffer::new());
         assert_eq!(kept.read(&mut buffer), None);
+        let refused = read_once(Path::new("/dev/zero")).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::FileTooLarge));
     }
 }

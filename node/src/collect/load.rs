@@ -104,7 +104,7 @@ impl Processes {
 }
 
 /// Three load averages in hundredths, and the number of threads.
-fn parse(text: &[u8]) -> Option<[Option<u64>; 4]> {
+pub(super) fn parse(text: &[u8]) -> Option<[Option<u64>; 4]> {
     let load = LoadAverage::from_read(text).ok()?;
     // 32 bits hold the two decimals that the kernel writes of any load below 83,886.
     let [one, five, fifteen] = [load.one, load.five, load.fifteen].map(to_hundredths);

@@ -128,7 +128,7 @@ impl Memory {
 }
 
 /// Bytes, in the order of `MEMORY_KEYS`. Older kernels lack `MemAvailable` and others.
-fn parse_meminfo(text: &[u8]) -> [Option<u64>; 25] {
+pub(super) fn parse_meminfo(text: &[u8]) -> [Option<u64>; 25] {
     let mut values = [None; 25];
     let mut cursor = Cursor::default();
     for line in lines(text) {
@@ -149,7 +149,7 @@ fn parse_meminfo(text: &[u8]) -> [Option<u64>; 25] {
 }
 
 /// Counts, in the order of `PAGING_KEYS`.
-fn parse_vmstat(text: &[u8]) -> [Option<u64>; 7] {
+pub(super) fn parse_vmstat(text: &[u8]) -> [Option<u64>; 7] {
     let mut values = [None; 7];
     let mut cursor = Cursor::default();
     // A line is a name, one space and a number.

@@ -17,6 +17,8 @@ mod own;
 mod tunnel;
 mod uptime;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod kept;
 mod scan;
 mod sheet;
@@ -105,5 +107,7 @@ impl Collector {
     }
 }
 
+#[cfg(test)]
+mod kernels;
 #[cfg(test)]
 mod tests;

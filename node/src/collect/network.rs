@@ -9,11 +9,10 @@
 //! its bridge's; their names alone would use up the numbers of a machine that runs many.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::kept::{Buffer, Kept};
+use super::kept::{Buffer, Kept, read_once};
 use super::scan::{lines, number, words};
 use super::sheet::{Family, Sheet, Spec};
 
@@ -89,7 +88,7 @@ impl Network {
 }
 
 /// Each interface and its values, in the order of `SPECS`.
-fn parse(text: &[u8]) -> impl Iterator<Item = (&str, [Option<u64>; 8])> {
+pub(super) fn parse(text: &[u8]) -> impl Iterator<Item = (&str, [Option<u64>; 8])> {
     lines(text).filter_map(|line| {
         // A long number may follow the colon without a space. Names may hold colons, numbers don't.
         let colon = line.iter().rposition(|byte| *byte == b':')?;
@@ -108,7 +107,7 @@ fn parse(text: &[u8]) -> impl Iterator<Item = (&str, [Option<u64>; 8])> {
 /// Up, carrier, and speed in bytes per second. `None` = not said: an interface that is down has no
 /// carrier to speak of, and most virtual ones have no speed.
 fn measure(class: &Path) -> [Option<u64>; 3] {
-    let read = |name: &str| fs::read(class.join(name)).ok();
+    let read = |name: &str| read_once(&class.join(name)).ok();
     let read_number = |name| read(name).and_then(|text| number(text.trim_ascii()));
     let up = read("operstate").map(|state| u64::from(state.trim_ascii() == b"up"));
     let megabits = read_number("speed");
@@ -121,6 +120,8 @@ fn measure(class: &Path) -> [Option<u64>; 3] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -46,7 +46,7 @@ impl Own {
 }
 
 /// Pages of address space, and pages of it in memory.
-fn parse(text: &[u8]) -> [Option<u64>; 2] {
+pub(super) fn parse(text: &[u8]) -> [Option<u64>; 2] {
     let mut words = words(text);
     [words.next().and_then(number), words.next().and_then(number)]
 }

@@ -40,7 +40,7 @@ impl Uptime {
 }
 
 /// Hundredths of a second.
-fn parse(text: &[u8]) -> Option<u64> {
+pub(super) fn parse(text: &[u8]) -> Option<u64> {
     to_hundredths(procfs::Uptime::from_read(text).ok()?.uptime)
 }
 

@@ -8,6 +8,8 @@
 
 mod clock;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod inward;
 mod keep;
 mod live;

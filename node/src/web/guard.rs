@@ -69,7 +69,7 @@ pub(super) async fn check(
 }
 
 /// The host asked for, or why not.
-fn admit<'a>(
+pub(super) fn admit<'a>(
     hosts: &Hosts,
     method: &Method,
     headers: &'a HeaderMap,
@@ -102,7 +102,7 @@ fn admit<'a>(
     Ok(host)
 }
 
-fn protect(headers: &mut HeaderMap, host: &str) {
+pub(super) fn protect(headers: &mut HeaderMap, host: &str) {
     // Older Safaris don't count a WebSocket to the page's own host as 'self'.
     let policy = format!(
         "default-src 'self'; connect-src 'self' ws://{host} wss://{host}; object-src 'none'; \

@@ -12,6 +12,8 @@ mod auth;
 mod catalog;
 mod door;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gauge;
 mod guard;
 mod history;

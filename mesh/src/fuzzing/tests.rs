@@ -1,0 +1,186 @@
+//! The kept inputs, and what today's encoders write, run through every target.
+
+use super::*;
+use crate::trust::AuthorHead;
+use crate::tunnel::session::Session;
+
+const MESH: &str = "mesh";
+
+#[test]
+fn kept_inputs_are_survived() {
+    kept::replay(MESH, TARGETS);
+}
+
+#[test]
+fn what_encoders_write_is_taken() {
+    kept::sow(MESH, TARGETS, seeds);
+}
+
+#[test]
+fn released_encodings_are_written_as_ever() {
+    let family = Family::new();
+    let pin = |name: &str, bytes: &[u8]| pinned::pinned(MESH, name, bytes);
+    for (kind, body) in bodies(&family) {
+        let names = [
+            "",
+            "hello",
+            "ping",
+            "pong",
+            "summary",
+            "statements",
+            "want",
+            "join",
+            "admitted",
+            "refused",
+            "goodbye",
+        ];
+        let name = names.get(usize::from(kind)).unwrap_or(&"application");
+        pin(&format!("frame-{name}"), &payload_of(&[(kind, body)]));
+    }
+    pin("statement-genesis", &encoded(&family.genesis));
+    pin("statement-invite", &encoded(&family.invite));
+    pin("statement-join", &encoded(&family.join));
+    pin("statement-witness", &encoded(&family.witness));
+    pin("statement-node-info", &encoded(&family.infos[0]));
+    let held = family.statements();
+    pin("mesh-id", &family.mesh.0);
+    pin("root", &held.root());
+    pin("heads", &message::encode(&held.summary()));
+    pin("token", family.token.encode().as_bytes());
+    pin("journal", &journal::records(family.all().iter()));
+    let ends =
+        [1, 2].map(|number| crate::id::overlay_address(&family.mesh, &family::node(number).id()));
+    pin(
+        "inner-packet",
+        &packet::build(ends[0], ends[1], 5_182, b"payload"),
+    );
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let family = Family::new();
+    match target {
+        "datagram" => {
+            let secret = family::tunnel(2).secret();
+            let mut session = Session::new(&secret, family::tunnel(1).public(), 7);
+            let initiation = session.initiate().expect("it has a key");
+            vec![behind_length(&initiation)]
+        }
+        "packet" => {
+            let ends = [1, 2]
+                .map(|number| crate::id::overlay_address(&family.mesh, &family::node(number).id()));
+            [&b""[..], b"payload"]
+                .map(|payload| packet::build(ends[0], ends[1], 5_182, payload))
+                .into()
+        }
+        "frames" => vec![payload_of(&bodies(&family))],
+        "messages" => bodies(&family)
+            .into_iter()
+            .filter(|(kind, _)| *kind < 64 && *kind != kind::GOODBYE)
+            .map(|(kind, body)| [&[kind][..], &body].concat())
+            .collect(),
+        "member" => {
+            let bodies = bodies(&family);
+            let greeted = behind_length(&payload_of(&bodies[..1]));
+            let all = bodies
+                .iter()
+                .map(|one| behind_length(&payload_of(std::slice::from_ref(one))));
+            let all: Vec<u8> = all.flatten().collect();
+            vec![greeted, all]
+        }
+        "statement" => family.all().iter().map(encoded).collect(),
+        "payload" => family
+            .all()
+            .iter()
+            .filter(|statement| statement.kind != 1 || statement.author == family::admin().public())
+            .map(|statement| [&[statement.kind][..], &statement.body].concat())
+            .collect(),
+        "fold" => vec![
+            b"\x03\x02\x00\x01\x20\x03\x01\x00\x02\x06\x21\x00".to_vec(),
+            b"\x00\x01\x03\x01\x05\x07\x00\x04\x03\x01\x05\x07\x02\x00\x01\x02\x09\x00".to_vec(),
+        ],
+        "token" => {
+            let text = family.token.encode();
+            let letters = &text.as_bytes()["ol1".len()..];
+            let bytes = crate::id::base32()
+                .decode(letters)
+                .expect("its own letters");
+            vec![
+                [&[0][..], text.as_bytes()].concat(),
+                [&[1][..], &bytes[2..bytes.len() - 8]].concat(),
+            ]
+        }
+        "journal" => {
+            let whole = journal::records(family.all().iter());
+            let mut hurt = whole.clone();
+            hurt[300] ^= 4;
+            hurt.truncate(whole.len() - 3);
+            vec![whole, hurt]
+        }
+        "endpoints" => {
+            let known: Vec<(crate::NodeId, SocketAddr)> = vec![
+                (family::node(2).id(), stranger()),
+                (family::node(3).id(), ([0, 0, 0, 0, 0, 0, 0, 1], 9).into()),
+            ];
+            vec![postcard::to_stdvec(&known).unwrap()]
+        }
+        "tunnel-key" => vec![format!("{}\n", *family::tunnel(1).to_base64()).into_bytes()],
+        other => panic!("no seeds for {other}"),
+    }
+}
+
+/// A body of every kind the mesh says, and one of the application's.
+fn bodies(family: &Family) -> Vec<(u8, Vec<u8>)> {
+    let root = family.statements().root();
+    let hello = Hello {
+        wire_min: 1,
+        wire_max: 1,
+        run: 0x0102_0304_0506_0708,
+        root: [3; 32],
+        heard: true,
+    };
+    let pong = Pong {
+        number: 9,
+        received_us: 1_800_000_000_000_000,
+        sent_us: -1,
+        observed: stranger(),
+    };
+    let summary = Summary {
+        root: [3; 32],
+        range: Some(([0; 32], [255; 32])),
+        heads: vec![AuthorHead::none(family::node(2).public())],
+    };
+    vec![
+        (kind::HELLO, message::encode(&hello)),
+        (kind::PING, message::encode(&Ping { number: 9 })),
+        (kind::PONG, message::encode(&pong)),
+        (kind::SUMMARY, message::encode(&summary)),
+        (kind::WANT, message::encode(&summary)),
+        (kind::STATEMENTS, message::pack(&family.infos).concat()),
+        (
+            kind::JOIN,
+            [encoded(&family.join), encoded(&family.infos[1])].concat(),
+        ),
+        (kind::ADMITTED, message::encode(&Admitted { root })),
+        (kind::REFUSED, message::sentence("the token expired")),
+        (64, b"opaque".to_vec()),
+        (kind::GOODBYE, Vec::new()),
+    ]
+}
+
+fn payload_of(bodies: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (kind, body) in bodies {
+        frame::push(&mut payload, *kind, body);
+    }
+    payload
+}
+
+fn behind_length(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
+}
+
+fn encoded(statement: &crate::trust::Statement) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    statement.encode(&mut bytes);
+    bytes
+}
