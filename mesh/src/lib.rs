@@ -9,6 +9,8 @@
 //!   are reliable while the peer is connected and yield to messages.
 //! - Members are never forgotten because they are silent, and are dialled for ever. A peer is
 //!   `Connected` once a session is up and both sides have said which statements they hold.
+//! - A clock that is wrong, steps or stops costs seconds and no peer; the snapshot's notices say
+//!   whose it is and what to do.
 //! - What this node or its owner says is durable before anybody hears of it, and every member
 //!   holds it in the end.
 //! - Every queue has a bound; what is dropped at it is counted by reason in the snapshot.
