@@ -22,6 +22,18 @@ fn a_node_that_gets_another_address_is_found_there_by_everybody() {
 
     move_to(&world, "b", 2, 102);
     wait_at(&world, &[0, 2], 102, "another address");
+    // Its rows alone would bring that about. That it knows by itself, long before it would look
+    // again, is the system's news.
+    wait_for("b knowing that it moved", BACK, || {
+        match world
+            .node(1)
+            .log_tail(100)
+            .contains("own addresses changed")
+        {
+            true => Ok(()),
+            false => Err("no word of it in the log".into()),
+        }
+    });
     // Every address but the loopback's is another one again, while c can't hear of it.
     world.net.as_ref().expect("in namespaces").pull("c");
     move_to(&world, "b", 102, 103);

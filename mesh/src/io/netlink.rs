@@ -42,6 +42,11 @@ impl Watch {
         Self { socket }
     }
 
+    /// Whether changes are told.
+    pub(super) fn is_listening(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Waits until something has changed. Cancelling loses nothing.
     pub(super) async fn changed(&mut self) {
         let Some(socket) = &self.socket else {

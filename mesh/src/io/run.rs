@@ -40,14 +40,15 @@ const MOST_PENDING: usize = 1_024;
 /// A fresh snapshot at least this often.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
 
-/// The machine's addresses are looked at this often, and when the system tells of a change.
-const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
+/// The machine's addresses are looked at this often where the system doesn't tell of changes, and
+/// where it does, in case it forgot one.
+const ADDRESSES_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
 /// How long news of the network settles: an address comes with its routes, and often goes just
 /// before it comes back.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Where peers are is written at most this often.
+/// Where peers are is written at most this often, and what could not be written is tried again.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 
 /// The journal may shrink this often, and whenever it has grown by much.
@@ -194,7 +195,7 @@ impl Deadlines {
     fn new(now: Instant) -> Self {
         Self {
             snapshot: now + SNAPSHOT_EVERY,
-            addresses: now + ADDRESSES_EVERY,
+            addresses: now + ADDRESSES_EVERY.0,
             endpoints: now + Duration::from_secs(1),
             compact: now + COMPACT_EVERY,
         }
@@ -506,19 +507,21 @@ impl Shell {
     fn keep_time(&mut self) {
         let now = now();
         if now.mono >= self.due.addresses {
-            self.due.addresses = now.mono + ADDRESSES_EVERY;
+            let (by_ourselves, in_case) = ADDRESSES_EVERY;
+            let told = self.watch.is_listening();
+            self.due.addresses = now.mono + if told { in_case } else { by_ourselves };
             let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
             self.node.handle_endpoints(endpoints, now);
             if std::mem::take(&mut self.stirred) {
                 self.node.handle_stir(now);
             }
-            if self.writer.is_behind() && !self.writer.is_busy() {
-                self.writer.append(Vec::new(), false);
-            }
         }
         if now.mono >= self.due.endpoints {
             self.due.endpoints = now.mono + ENDPOINTS_EVERY;
             self.remember_endpoints();
+            if self.writer.is_behind() && !self.writer.is_busy() {
+                self.writer.append(Vec::new(), false);
+            }
         }
         let full = now.mono >= self.due.compact || self.writer.has_grown();
         if full && !self.writer.is_busy() {
