@@ -68,7 +68,8 @@ fn row(world: &mut World, name: &str, load: impl FnOnce() -> Option<Flood>) {
     let seconds = before.2.elapsed().as_secs_f64();
     let cpu = (Usage::of(pid).cpu_s - before.0.cpu_s) / seconds * 100.0;
     let read = (received(world.node(0)) - before.1) as f64 / seconds;
-    let on_time = rows.on_time() as f64 / seconds;
+    // A row more than seconds may fall into the stretch.
+    let on_time = (rows.on_time() as f64 / seconds).min(1.0);
 
     world.node_mut(1).kill();
     let began = Instant::now();
