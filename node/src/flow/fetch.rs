@@ -271,3 +271,49 @@ async fn next(answers: &mut RecvStream, limit: usize) -> anyhow::Result<Answer> 
     let inside = timeout(PATIENCE, read_frame(answers, limit)).await??;
     Ok(Answer::decode(&inside).ok_or(Lie(Offence::Unreadable))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use outlast_store::{Epoch, Kind, Series, StoreId};
+
+    use super::*;
+
+    fn delta(parent: Option<SchemaHash>, name: &str) -> SchemaDelta {
+        let series = Series::new(name, [], "", Kind::Gauge, 0).unwrap();
+        SchemaDelta {
+            parent,
+            appended: vec![series],
+        }
+    }
+
+    #[test]
+    fn only_the_chain_of_the_schema_that_was_asked_for_is_taken() {
+        let first = delta(None, "a");
+        let second = delta(Some(first.hash()), "b");
+        let other = delta(None, "c");
+        let wanted = second.hash();
+
+        assert!(is_chain(&[first.clone(), second.clone()], wanted));
+        assert!(is_chain(&[second.clone()], wanted), "the first is known");
+        assert!(!is_chain(&[], wanted));
+        assert!(!is_chain(&[second.clone(), first.clone()], wanted));
+        assert!(!is_chain(&[other, first.clone(), second], wanted));
+        assert!(!is_chain(&[first], wanted));
+    }
+
+    #[test]
+    fn an_answer_has_an_end_by_what_was_asked() {
+        let log = LogId {
+            origin: Origin([1; 32]),
+            store: StoreId(1),
+            epoch: Epoch {
+                counter: 1,
+                nonce: 1,
+            },
+        };
+        let rows = [1..=60].into_iter().collect();
+        assert_eq!(most_answers(&Ask::Rows { log, rows }), 128);
+        let windows = vec![(log, 1), (log, 61)];
+        assert_eq!(most_answers(&Ask::Seals { windows }), 2);
+    }
+}

@@ -39,6 +39,33 @@ async fn two_endpoints_talk_and_know_each_other() {
 }
 
 #[tokio::test]
+async fn a_peer_that_opens_connections_without_end_keeps_the_latest_and_is_known() {
+    let net = Net::of(2);
+    let [a, b] = [net.streams(0), net.streams(1)];
+    let (events, mut opened) = tokio::sync::mpsc::channel(64);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let kept = crate::io::streams::Connections::start(b, events, stop);
+    let mut connections = Vec::new();
+    for _ in 0..12 {
+        let connection = a.connect(net.id(1)).await.unwrap();
+        let (mut send, _recv) = connection.open_bi().await.unwrap();
+        send.write_all(b"here").await.unwrap();
+        // Known to the other side before the next one comes.
+        opened.recv().await.unwrap();
+        connections.push(connection);
+    }
+
+    let closed = timeout(Duration::from_secs(5), connections[7].closed()).await;
+    assert!(closed.is_ok(), "the older ones are closed");
+    let open = connections
+        .iter()
+        .filter(|one| one.close_reason().is_none());
+    assert_eq!(open.count(), 4);
+    assert_eq!(kept.take_excess(), [net.id(0); 8]);
+    assert_eq!(kept.take_excess(), []);
+}
+
+#[tokio::test]
 async fn no_packet_exceeds_its_size() {
     let net = Net::of(2);
     let [a, b] = [net.streams(0), net.streams(1)];
