@@ -294,7 +294,10 @@ mod tests {
         let wanted = second.hash();
 
         assert!(is_chain(&[first.clone(), second.clone()], wanted));
-        assert!(is_chain(&[second.clone()], wanted), "the first is known");
+        assert!(
+            is_chain(std::slice::from_ref(&second), wanted),
+            "the first is known"
+        );
         assert!(!is_chain(&[], wanted));
         assert!(!is_chain(&[second.clone(), first.clone()], wanted));
         assert!(!is_chain(&[other, first.clone(), second], wanted));
