@@ -364,7 +364,7 @@ impl Node {
             return;
         };
         self.filled.insert(to);
-        // The greeting finds out which version both read, so it is in the one that all do.
+        // The greeting finds out which version both read, and is read in any.
         let agreed = peer.greeting.version.filter(|_| kind != kind::HELLO);
         let version = agreed.unwrap_or(WIRE_OLDEST);
         if frame::push_as(version, &mut peer.payload, kind, body) {

@@ -1,8 +1,11 @@
 //! Frames: `version u8, kind u8, length u16 big-endian, body`, one after the other.
 //!
-//! `push` and `push_as` append one, `frames` walks a payload. A frame of another version or an unknown kind is
-//! skipped by its length; a cut one ends the walk. What a body means is `message`'s business.
+//! `push` and `push_as` append one, `frames` walks a payload. A frame of another version or an
+//! unknown kind is skipped by its length; a cut one ends the walk. A greeting is read in whatever
+//! version it stands: its body never changes, and from it the reader learns what the other speaks.
+//! What any other body means is `message`'s business.
 
+use super::message::kind;
 use super::{MAX_PAYLOAD, WIRE_OLDEST, WIRE_VERSION};
 
 /// Bytes before the body.
@@ -20,7 +23,7 @@ pub(crate) struct Frame<'a> {
 /// Why a frame was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// Its version is not ours; the walk goes on behind it.
+    /// Its version is none we read; the walk goes on behind it.
     Version,
     /// It is shorter than it says; nothing behind it can be read.
     Cut,
@@ -79,13 +82,14 @@ impl<'a> Iterator for Frames<'a> {
             return Some(Err(Unreadable::Cut));
         };
         let [version, kind, high, low] = *head;
+        let is_read = kind == kind::HELLO || (WIRE_OLDEST..=WIRE_VERSION).contains(&version);
         let length = usize::from(u16::from_be_bytes([high, low]));
         let Some((body, rest)) = rest.split_at_checked(length) else {
             self.rest = &[];
             return Some(Err(Unreadable::Cut));
         };
         self.rest = rest;
-        if (WIRE_OLDEST..=WIRE_VERSION).contains(&version) {
+        if is_read {
             Some(Ok(Frame { kind, body }))
         } else {
             Some(Err(Unreadable::Version))
@@ -140,6 +144,19 @@ mod tests {
                 Err(Unreadable::Cut),
             ]
         );
+    }
+
+    #[test]
+    fn a_greeting_is_read_in_every_version() {
+        for version in 0..=u8::MAX {
+            let payload = [version, kind::HELLO, 0, 1, 7];
+            let read: Vec<_> = frames(&payload).collect();
+            let hello = Frame {
+                kind: kind::HELLO,
+                body: &[7],
+            };
+            assert_eq!(read, [Ok(hello)], "version {version}");
+        }
     }
 
     proptest! {

@@ -202,7 +202,7 @@ fn tell(world: &mut World, payload: &[u8]) {
     world.deliver();
 }
 
-/// Node 0 hears this greeting of the other node.
+/// Node 0 hears this greeting of the other node, in the oldest version that one speaks.
 fn greet(world: &mut World, (wire_min, wire_max): (u8, u8)) {
     let hello = Hello {
         wire_min,
@@ -212,7 +212,8 @@ fn greet(world: &mut World, (wire_min, wire_max): (u8, u8)) {
         heard: false,
     };
     let mut payload = Vec::new();
-    frame::push(&mut payload, kind::HELLO, &message::encode(&hello));
+    let body = message::encode(&hello);
+    frame::push_as(wire_min, &mut payload, kind::HELLO, &body);
     frame::push(
         &mut payload,
         kind::PING,
