@@ -21,8 +21,8 @@ const UNPROVED: Rate = Rate {
     pause: Duration::from_millis(5),
 };
 
-/// Handshakes by one proved source. Wide enough for sixteen members behind one address that all
-/// come back together.
+/// Handshakes by one proved source: a member's address, or a stranger's whole network. Wide enough
+/// for sixteen members behind one address that all come back together.
 const SOURCE: Rate = Rate {
     burst: 32,
     pause: Duration::from_millis(50),
@@ -96,7 +96,8 @@ impl Limiter {
     }
 
     fn admit_proved(&mut self, source: IpAddr, is_home: bool, now: Instant) -> bool {
-        let source = prefix(source);
+        // A neighbour in a member's network has no part of what the member has.
+        let source = if is_home { source } else { prefix(source) };
         let has_room = is_home || self.sources.len() < MOST_SOURCES;
         let own = match self.sources.get_mut(&source) {
             Some(bucket) => bucket.has(SOURCE, now),
@@ -227,6 +228,22 @@ mod tests {
         let later = start + Duration::from_millis(51);
         assert!(limiter.admit(HOME, Proof::Cookie, is_home, later));
         assert!(!limiter.admit(HOME, Proof::Cookie, is_home, later));
+    }
+
+    #[test]
+    fn neighbours_in_a_members_network_use_up_nothing_of_its_own() {
+        let (mut limiter, start) = (Limiter::default(), start());
+        let member: IpAddr = "2001:db8::2".parse().unwrap();
+        let is_home = |source| source == member;
+        for host in 3_u128..1_000 {
+            let neighbour = IpAddr::from((0x2001_0db8_u128 << 96 | host).to_be_bytes());
+            limiter.admit(neighbour, Proof::Cookie, is_home, start);
+        }
+
+        let admitted = (0..100).filter(|_| limiter.admit(member, Proof::Cookie, is_home, start));
+
+        assert_eq!(admitted.count(), 32);
+        assert_eq!(limiter.sources(), 2);
     }
 
     #[test]
