@@ -9,6 +9,7 @@ use super::{Node, SendFailure};
 use crate::id::NodeId;
 use crate::path;
 use crate::path::halves::Taken;
+use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::wire::message::kind;
 use crate::wire::{FRAGMENT_PORT, MAX_STREAM_PACKET, MESSAGE_PORT, fragment, frame, packet};
@@ -87,7 +88,8 @@ impl Node {
     /// Half of a packet; with the other half it is a packet like any other.
     pub(super) fn half(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
         let Some(half) = fragment::parse(payload) else {
-            return self.drop_one("fragment malformed");
+            self.drop_one("fragment malformed");
+            return self.blame(id, Offence::Malformed, now);
         };
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
