@@ -18,6 +18,14 @@ use crate::wire::{self, FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame
 impl Node {
     pub(crate) fn frames(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
         for frame in frame::frames(payload) {
+            // Behind a goodbye nothing counts until there is a new session.
+            if self
+                .peers
+                .get(&id)
+                .is_none_or(|peer| peer.liveness.has_left())
+            {
+                return self.drop_one("after a goodbye");
+            }
             match frame {
                 Ok(frame) => self.frame(id, from, frame, now),
                 Err(Unreadable::Version) => self.drop_one("frame version unknown"),
@@ -102,11 +110,17 @@ impl Node {
             return self.blame(id, Offence::Restarts, now);
         };
         let first = !peer.connected || restarted;
+        let lost = restarted && peer.connected;
         if first && !peer.quota.connects.take(1.0, now.mono) {
+            // Its earlier life is over all the same, or its next greeting would pass for that
+            // one's.
+            if lost {
+                peer.disconnect();
+                self.emit(NodeEvent::Disconnected(id));
+            }
             self.drop_one("connects too often");
             return self.blame(id, Offence::Restarts, now);
         }
-        let lost = restarted && peer.connected;
         peer.greeting.version = Some(version);
         peer.greeting.heard = true;
         peer.greeting.answered = hello.heard;
