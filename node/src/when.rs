@@ -18,6 +18,10 @@ pub(crate) fn moment(text: &str, now_ms: i64) -> Result<i64, String> {
             .map(Timestamp::as_millisecond)
             .map_err(|_out_of_range| too_far())
     };
+    // Ahead of the relative forms, since the years before 0 begin with `-` too.
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at.as_millisecond());
+    }
     if let Some(back) = text.strip_prefix('-') {
         return in_calendar(now_ms.saturating_sub(millis(back)?));
     }
@@ -27,11 +31,9 @@ pub(crate) fn moment(text: &str, now_ms: i64) -> Result<i64, String> {
     if text.bytes().all(|letter| letter.is_ascii_digit()) && !text.is_empty() {
         return in_calendar(text.parse().map_err(|_out_of_range| too_far())?);
     }
-    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_unread| {
-        format!(
-            "`{text}` is no moment; write now, -10m, 2026-11-23T10:00:00Z or milliseconds since the epoch"
-        )
-    })
+    Err(format!(
+        "`{text}` is no moment; write now, -10m, 2026-11-23T10:00:00Z or milliseconds since the epoch"
+    ))
 }
 
 /// Reads a duration: numbers with units `ms s m h d w`, largest first or not, none left out.
@@ -95,6 +97,7 @@ mod tests {
             ("1700000000000", 1_700_000_000_000),
             ("2023-11-14T22:13:20Z", 1_700_000_000_000),
             ("2023-11-14T23:13:20.250+01:00", 1_700_000_000_250),
+            ("-000420-06-02T10:54:00.000Z", -75_407_893_560_000),
         ];
         for (text, at_ms) in cases {
             assert_eq!(moment(text, now), Ok(at_ms), "{text}");
