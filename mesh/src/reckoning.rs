@@ -129,6 +129,8 @@ pub(crate) enum Offence {
     Connections,
     /// A greeting that offers less than what the peer has signed it speaks.
     Downgrade,
+    /// It publishes a tunnel key that another member holds the secret of.
+    ForeignKey,
 }
 
 impl Offence {
@@ -148,6 +150,7 @@ impl Offence {
             Self::Malformed => "malformed packets",
             Self::Connections => "stream connections too many",
             Self::Downgrade => "greetings in a lower version than it signed",
+            Self::ForeignKey => "tunnel keys of others",
         }
     }
 }

@@ -193,8 +193,12 @@ impl Node {
             self.drop_one("inner packet malformed");
             return self.blame(id, Offence::Malformed, now);
         };
-        if self.table.by_address(packet.source) != Some(id) {
+        let source = self.table.by_address(packet.source);
+        if source != Some(id) {
             self.drop_one("inner source spoofed");
+            if let Some(owner) = source.filter(|owner| self.give_key_back(id, *owner, now)) {
+                return self.initiate_back(owner, from, now);
+            }
             return self.blame(id, Offence::Spoofed, now);
         }
         if packet.destination != self.address {

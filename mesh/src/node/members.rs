@@ -10,6 +10,7 @@ use crate::id::NodeId;
 use crate::path;
 use crate::path::allowance::Allowance;
 use crate::peer::Peer;
+use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::trust::{Endpoint, EndpointKind, MAX_ENDPOINTS, MAX_VERSION, NodeInfo, Statement, kind};
 use crate::wire::{WIRE_OLDEST, WIRE_VERSION};
@@ -273,20 +274,47 @@ impl Node {
             return;
         }
         if !self.table.claim_key(info.tunnel, id) {
-            self.notice(
-                format!("key {id}"),
-                format!(
-                    "{} publishes a tunnel key another member has; it is not dialled",
-                    id.short()
-                ),
-            );
-            return;
+            return self.notice_key(id);
         }
         if let Some(old) = peer.key.replace(info.tunnel) {
             self.table.release_key(old);
         }
         peer.dial.reset(now.mono, &mut self.random);
         self.drop_session(id);
+        self.notices.remove(&about_key(id));
+    }
+
+    fn notice_key(&mut self, id: NodeId) {
+        let name = id.short();
+        let text = format!("{name} publishes a tunnel key another member has; it is not dialled");
+        self.notice(about_key(id), text);
+    }
+
+    /// Gives the key that leads to `wrong` to `owner`, if that one publishes it too. Only for data
+    /// that decrypted by this key with `owner` as its source: who sent it holds the key's secret,
+    /// and whoever else publishes the key lies.
+    pub(super) fn give_key_back(&mut self, wrong: NodeId, owner: NodeId, now: Now) -> bool {
+        let state = Arc::clone(&self.state);
+        let Some(info) = state.members.get(&owner).and_then(|m| m.info.as_ref()) else {
+            return false;
+        };
+        let key = self.peers.get(&wrong).and_then(|peer| peer.key);
+        if key != Some(info.tunnel) {
+            return false;
+        }
+        self.blame(wrong, Offence::ForeignKey, now);
+        self.drop_session(wrong);
+        if let Some(peer) = self.peers.get_mut(&wrong) {
+            peer.key = None;
+            if peer.connected {
+                peer.disconnect();
+                self.emit(NodeEvent::Disconnected(wrong));
+            }
+        }
+        self.table.release_key(info.tunnel);
+        self.notice_key(wrong);
+        self.follow(owner, info, now);
+        true
     }
 
     /// Ends everything with somebody who is no member any more.
@@ -295,6 +323,8 @@ impl Node {
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };
+        self.notices.remove(&about_key(id));
+        self.notices.remove(&about_version(id));
         self.table.release_address(peer.address);
         if let Some(key) = peer.key {
             self.table.release_key(key);
@@ -304,4 +334,14 @@ impl Node {
         }
         self.emit(NodeEvent::Removed(id));
     }
+}
+
+/// What a notice about a peer's tunnel key is kept by.
+fn about_key(id: NodeId) -> String {
+    format!("key {id}")
+}
+
+/// What a notice about a peer's versions is kept by.
+pub(super) fn about_version(id: NodeId) -> String {
+    format!("version {id}")
 }

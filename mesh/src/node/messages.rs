@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::members::about_version;
 use super::{Node, NodeEvent};
 use crate::id::NodeId;
 use crate::reckoning::Offence;
@@ -145,7 +146,7 @@ impl Node {
     /// an older version than it can.
     fn common_version(&mut self, id: NodeId, hello: &Hello, now: Now) -> Option<u8> {
         let (lowest, highest) = (hello.wire_min, hello.wire_max);
-        let about = format!("version {id}");
+        let about = about_version(id);
         let Some(version) = wire::common((WIRE_OLDEST, WIRE_VERSION), (lowest, highest)) else {
             self.notice(
                 about,

@@ -286,6 +286,30 @@ fn a_pong_nobody_asked_for_moves_no_address() {
 }
 
 #[test]
+fn a_member_that_publishes_anothers_tunnel_key_keeps_nobody_out_of_a_node_that_starts() {
+    for (liar, victim) in [(1, 2), (2, 1)] {
+        let mut world = World::new(3);
+        world.run(1_000);
+        world.keys[liar].1 = world.keys[victim].1.clone();
+        let stolen = info(&world, liar, 1, home(liar));
+        world.first.insert(stolen).unwrap();
+
+        world.restart(0);
+        world.run(5_000);
+
+        assert!(world.peer(0, victim).connected, "{liar} keeps {victim} out");
+        world.say(0, victim, b"hello").unwrap();
+        world.run(10);
+        assert_eq!(world.heard(victim), 1);
+        assert!(!world.peer(0, liar).connected, "it has no key of its own");
+        let told = world.notices(0);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("another member has"), "{told:?}");
+        assert_eq!(world.blamed(0, victim, Offence::ForeignKey), 0);
+    }
+}
+
+#[test]
 fn a_silent_member_that_points_at_a_victim_makes_a_node_send_it_little() {
     let mut world = World::new(3);
     world.run(1_000);
