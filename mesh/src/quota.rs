@@ -5,6 +5,7 @@
 //! Absent: bulk, which `replica`'s buckets pace, and strangers, which the limiter bounds.
 
 use crate::allowance::Allowance;
+use crate::spread::sync::RANGES_AT_ONCE;
 
 /// Statements taken from one peer: what an honest one answers with, and one core's tenth if all
 /// must be verified.
@@ -14,6 +15,12 @@ pub(crate) const FORGED: f64 = 64.0;
 /// Times an author may replace what it says of itself: a start says it twice, a changed address
 /// once. Others are pushed each change and dial the addresses in it, so a change must be rare.
 const NOTES: (f64, f64) = (0.1, 8.0);
+/// Questions about statements: in 200 ms, the pause between two summaries, one round of a full
+/// summary's ranges and one of wants.
+const QUESTIONS: (f64, f64) = (
+    5.0 * 2.0 * RANGES_AT_ONCE as f64,
+    2.0 * RANGES_AT_ONCE as f64,
+);
 /// Bytes of statements sent in answer to one peer's questions.
 const ANSWERS: (f64, f64) = (256_000.0, 1_048_576.0);
 /// Messages of the application: eight parts of a live row a second, seals, digests, and room for
@@ -34,6 +41,7 @@ const DIALS: (f64, f64) = (4.0, 128.0);
 pub(crate) struct Quota {
     pub(crate) statements: Allowance,
     pub(crate) notes: Allowance,
+    pub(crate) questions: Allowance,
     pub(crate) answers: Allowance,
     pub(crate) messages: Allowance,
     pub(crate) packets: Allowance,
@@ -48,6 +56,7 @@ impl Default for Quota {
         Self {
             statements: allow(STATEMENTS),
             notes: allow(NOTES),
+            questions: allow(QUESTIONS),
             answers: allow(ANSWERS),
             messages: allow(MESSAGES),
             packets: allow(PACKETS),

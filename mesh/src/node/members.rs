@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Node, NodeEvent};
+use crate::allowance::Allowance;
 use crate::id::NodeId;
 use crate::path;
-use crate::path::allowance::Allowance;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
 use crate::time::Now;
@@ -24,13 +24,13 @@ const OBSERVED_PAUSE: Duration = Duration::from_secs(30);
 /// How long a peer that has moved may take to come by itself.
 const AFTER_NEWS: Duration = Duration::from_millis(500);
 
-/// Changes of our own addresses that are followed at once, by a statement to everybody and a dial of
-/// everybody, and how long each takes to be allowed again: an interface may flap for days.
-const MOVES: (u32, Duration) = (3, Duration::from_secs(10));
+/// Changes of our own addresses that are followed, by a statement to everybody and a dial of
+/// everybody: one each 10 s, three at once. An interface may flap for days.
+const MOVES: (f64, f64) = (0.1, 3.0);
 
-/// The same for whatever else happens to the machine's network, which makes silent peers due. A
-/// machine that starts and stops containers all day stirs without end.
-const STIRS: (u32, Duration) = (3, Duration::from_secs(600));
+/// The same for whatever else happens to the machine's network, which makes silent peers due: one
+/// each 10 min. A machine that starts and stops containers all day stirs without end.
+const STIRS: (f64, f64) = (1.0 / 600.0, 3.0);
 
 /// What others know of us is overtaken at most this often; two nodes with one key would race.
 const OVERTAKE_PAUSE: Duration = Duration::from_secs(10);
@@ -112,13 +112,13 @@ impl Node {
 
     /// Does what the network's changes ask for, as often as is allowed.
     pub(super) fn follow_network(&mut self, now: Now) {
-        if self.own.moved && self.own.moves.take(now.mono) {
+        if self.own.moved && self.own.moves.take(1.0, now.mono) {
             self.own.moved = false;
             self.own.stirred = false;
             self.adopt_addresses(now);
             self.redial_everyone(now);
         }
-        if self.own.stirred && self.own.stirs.take(now.mono) {
+        if self.own.stirred && self.own.stirs.take(1.0, now.mono) {
             self.own.stirred = false;
             for peer in self.peers.values_mut().filter(|p| !p.is_heard(now.mono)) {
                 peer.candidates.reset();

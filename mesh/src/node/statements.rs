@@ -54,7 +54,8 @@ impl Node {
         if theirs.range.is_none() {
             return self.summarise_if_due(id, now);
         }
-        if !peer.sync.take_answer(now.mono) || self.inbox.questions.len() >= MOST_QUESTIONS {
+        let granted = peer.quota.questions.take(1.0, now.mono);
+        if !granted || self.inbox.questions.len() >= MOST_QUESTIONS {
             self.drop_one("asked too often");
             return self.blame(id, Offence::Questions, now);
         }

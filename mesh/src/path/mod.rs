@@ -4,7 +4,6 @@
 //! attempt is due. The live path itself is one address, moved only by authenticated datagrams;
 //! `width` says whether it carries long ones, `halves` joins those that were split.
 
-pub(crate) mod allowance;
 pub(crate) mod candidates;
 pub(crate) mod dial;
 pub(crate) mod halves;

@@ -3,8 +3,9 @@
 //! A set is described by one root, and in detail by the heads of its authors, cut into ranges
 //! that each stand alone, so that a lost datagram costs one range until the next comparison.
 //! In: the set, what the other side said. Out: frame bodies. Bounds: `RANGES_AT_ONCE` ranges and
-//! `STATEMENTS_AT_ONCE` statements go out for one question, `ANSWERS_AT_ONCE` questions are
-//! answered in one pause; the asker asks again at once while something new arrives. Absent: when to ask, and the set itself.
+//! `STATEMENTS_AT_ONCE` statements go out for one question; the asker asks again at once while
+//! something new arrives. Absent: when to ask, how many questions are answered (`quota`), and the
+//! set itself.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,10 @@ use crate::trust::{AuthorHead, Statement, Statements};
 use crate::wire::message::{HEADS_PER_SUMMARY, Summary};
 
 /// Ranges sent at once; a bigger set goes on where it stopped.
-const RANGES_AT_ONCE: usize = 32;
+pub(crate) const RANGES_AT_ONCE: usize = 32;
 
 /// Statements sent for one range: about 50 kB.
 const STATEMENTS_AT_ONCE: usize = 48;
-
-/// Questions of one peer answered in one pause: a round of its summaries, and one of its wants.
-const ANSWERS_AT_ONCE: usize = 2 * RANGES_AT_ONCE;
 
 /// Roots are compared this often with each connected peer.
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
@@ -37,8 +35,6 @@ pub(crate) struct Sync {
     summary_after: Option<Instant>,
     wanted: bool,
     next_range: usize,
-    answers_since: Option<Instant>,
-    answers: usize,
 }
 
 impl Sync {
@@ -80,19 +76,6 @@ impl Sync {
         }
         self.compared = Some(now);
         true
-    }
-
-    /// Whether one more question may be answered; counts it as answered.
-    pub(crate) fn take_answer(&mut self, now: Instant) -> bool {
-        if self
-            .answers_since
-            .is_none_or(|since| now >= since + SUMMARY_PAUSE)
-        {
-            self.answers_since = Some(now);
-            self.answers = 0;
-        }
-        self.answers += 1;
-        self.answers <= ANSWERS_AT_ONCE
     }
 
     /// The full summary, or its next part where the set is large.

@@ -1,10 +1,10 @@
 //! How many handshakes others may begin.
 //!
-//! Asked between the gate's check of `mac1` and its Diffie-Hellman. Bounds, each a bucket:
-//! `UNPROVED` for all initiations whose source nothing proves, beyond which the gate asks for
-//! cookies; for a source proved by its cookie `SOURCE`, and where no member was ever heard there
-//! `STRANGERS` for all such sources together, with `MOST_SOURCES` told apart. Cookies themselves
-//! are sent at `COOKIES`, to where members were heard and to elsewhere each.
+//! Asked between the gate's check of `mac1` and its Diffie-Hellman. Bounds, each so many a second
+//! and so many at once: `UNPROVED` for all initiations whose source nothing proves, beyond which
+//! the gate asks for cookies; for a source proved by its cookie `SOURCE`, and where no member was
+//! ever heard there `STRANGERS` for all such sources together, with `MOST_SOURCES` told apart.
+//! Cookies themselves are sent at `COOKIES`, to where members were heard and to elsewhere each.
 //! Invariant: an initiation with a made-up source takes nothing from anybody with a cookie, so
 //! no flood keeps a member out that can reach us from where it was heard before; whoever comes
 //! from a new place shares with the strangers.
@@ -12,36 +12,26 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::allowance::Allowance;
 
 /// Handshakes by sources that prove nothing: a mesh of two hundred that starts all at once
 /// needs no cookie, and a flood costs one core in a hundred.
-const UNPROVED: Rate = Rate {
-    burst: 200,
-    pause: Duration::from_millis(5),
-};
+const UNPROVED: (f64, f64) = (200.0, 200.0);
 
 /// Handshakes by one proved source: a member's address, or a stranger's whole network. Wide enough
 /// for sixteen members behind one address that all come back together.
-const SOURCE: Rate = Rate {
-    burst: 32,
-    pause: Duration::from_millis(50),
-};
+const SOURCE: (f64, f64) = (20.0, 32.0);
 
 /// Handshakes by proved sources where no member was ever heard: many hosts, or one host with a
 /// large share of the IPv6 addresses, may have a cookie for each.
-const STRANGERS: Rate = Rate {
-    burst: 200,
-    pause: Duration::from_millis(5),
-};
+const STRANGERS: (f64, f64) = (200.0, 200.0);
 
 /// Cookies sent. One costs four times what reading an initiation does, and while it is sent the
 /// socket's buffer runs over with what members say; beyond this the flood is only read. A member
 /// may then have to ask several times, or be dialled: answers to us take no cookie.
-const COOKIES: Rate = Rate {
-    burst: 500,
-    pause: Duration::from_micros(200),
-};
+const COOKIES: (f64, f64) = (5_000.0, 500.0);
 
 /// Proved sources told apart; one beyond that is refused. Only so many have an unpaid handshake
 /// at a time, since `STRANGERS` bounds those of strangers.
@@ -56,27 +46,26 @@ pub(crate) enum Proof {
     Cookie,
 }
 
-/// The buckets.
-#[derive(Debug, Default)]
+/// The budgets.
+#[derive(Debug)]
 pub(crate) struct Limiter {
-    unproved: Bucket,
-    strangers: Bucket,
-    cookies_home: Bucket,
-    cookies_elsewhere: Bucket,
-    sources: BTreeMap<IpAddr, Bucket>,
+    unproved: Allowance,
+    strangers: Allowance,
+    cookies_home: Allowance,
+    cookies_elsewhere: Allowance,
+    sources: BTreeMap<IpAddr, Allowance>,
 }
 
-/// How much fits into a bucket, and how long until one more does.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    burst: u32,
-    pause: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Bucket {
-    used: u32,
-    since: Option<Instant>,
+impl Default for Limiter {
+    fn default() -> Self {
+        Self {
+            unproved: allow(UNPROVED),
+            strangers: allow(STRANGERS),
+            cookies_home: allow(COOKIES),
+            cookies_elsewhere: allow(COOKIES),
+            sources: BTreeMap::new(),
+        }
+    }
 }
 
 impl Limiter {
@@ -90,7 +79,7 @@ impl Limiter {
         now: Instant,
     ) -> bool {
         match proof {
-            Proof::None => self.unproved.take(UNPROVED, now),
+            Proof::None => self.unproved.take(1.0, now),
             Proof::Cookie => self.admit_proved(source, is_home(source), now),
         }
     }
@@ -100,31 +89,29 @@ impl Limiter {
         let source = if is_home { source } else { prefix(source) };
         let has_room = is_home || self.sources.len() < MOST_SOURCES;
         let own = match self.sources.get_mut(&source) {
-            Some(bucket) => bucket.has(SOURCE, now),
+            Some(share) => share.has(1.0, now),
             None => has_room,
         };
-        if !own || !(is_home || self.strangers.take(STRANGERS, now)) {
+        if !own || !(is_home || self.strangers.take(1.0, now)) {
             return false;
         }
-        self.sources.entry(source).or_default().take(SOURCE, now)
+        let share = self.sources.entry(source);
+        share.or_insert_with(|| allow(SOURCE)).take(1.0, now)
     }
 
     /// Whether one more cookie is sent.
     pub(crate) fn affords_cookie(&mut self, is_home: bool, now: Instant) -> bool {
-        let bucket = if is_home {
+        let budget = if is_home {
             &mut self.cookies_home
         } else {
             &mut self.cookies_elsewhere
         };
-        bucket.take(COOKIES, now)
+        budget.take(1.0, now)
     }
 
-    /// Forgets the sources whose buckets are full again.
+    /// Forgets the sources whose share is whole again.
     pub(crate) fn begin_second(&mut self, now: Instant) {
-        self.sources.retain(|_, bucket| {
-            bucket.refill(SOURCE, now);
-            bucket.used > 0
-        });
+        self.sources.retain(|_, share| !share.is_full(now));
     }
 
     /// How many sources are told apart.
@@ -134,35 +121,9 @@ impl Limiter {
     }
 }
 
-impl Bucket {
-    fn has(&mut self, rate: Rate, now: Instant) -> bool {
-        self.refill(rate, now);
-        self.used < rate.burst
-    }
-
-    fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let has = self.has(rate, now);
-        self.used += u32::from(has);
-        has
-    }
-
-    fn refill(&mut self, rate: Rate, now: Instant) {
-        let since = *self.since.get_or_insert(now);
-        let passed = now.saturating_duration_since(since);
-        let back = passed.as_nanos() / rate.pause.as_nanos();
-        match u32::try_from(back) {
-            Ok(back) if back < self.used => {
-                self.used -= back;
-                self.since = Some(since + rate.pause * back);
-            }
-            _ => {
-                *self = Self {
-                    used: 0,
-                    since: Some(now),
-                }
-            }
-        }
-    }
+/// A budget of so many a second, and so many at once.
+fn allow((per_second, at_once): (f64, f64)) -> Allowance {
+    Allowance::new(per_second, at_once)
 }
 
 /// One host's share of the address space: an IPv6 source owns a whole /64.
@@ -179,6 +140,8 @@ fn prefix(source: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
