@@ -1,7 +1,7 @@
 //! Statements on their way in and on.
 //!
-//! What peers bring is checked and taken at once, and folded once for all that came together: a
-//! fold costs as much for one statement as for a thousand. What counts is kept and pushed on; what
+//! What peers bring is checked and taken at once, and folded once for all that came together, or
+//! soon after (`FOLDS`): a fold costs as much for one statement as for a thousand. What counts is kept and pushed on; what
 //! doesn't (yet) waits in the set and goes no further, so that a member cannot make others carry a
 //! stranger's words.
 //! Bounds: a budget for each bringer and, for what an author replaces, each author (`quota`);
@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use super::{MOST_OUTGOING, Node};
+use crate::allowance::Allowance;
 use crate::id::NodeId;
 use crate::quota::FORGED;
 use crate::reckoning::Offence;
@@ -23,12 +24,31 @@ use crate::wire::message::{self, Summary, kind};
 const MOST_QUESTIONS: usize = 128;
 const MOST_UNCOUNTED: usize = 256;
 
+/// Folds over what others brought, a second and at once. In a mesh of hundreds one takes a
+/// millisecond, and a member could bring strangers' words one by one.
+const FOLDS: (f64, f64) = (20.0, 32.0);
+
+/// So many new statements are folded though it is not time: the work is shared by all of them.
+const ENOUGH: usize = 64;
+
 /// What came since the last fold, and what came before and did not count by then.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbox {
     new: Vec<Taken>,
     uncounted: VecDeque<Taken>,
     questions: Vec<(NodeId, Summary, bool)>,
+    folds: Allowance,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            new: Vec::new(),
+            uncounted: VecDeque::new(),
+            questions: Vec::new(),
+            folds: Allowance::new(FOLDS.0, FOLDS.1),
+        }
+    }
 }
 
 /// A statement that was taken in; `None` brought what was said here.
@@ -36,6 +56,12 @@ pub(super) struct Inbox {
 struct Taken {
     statement: Statement,
     from: Option<NodeId>,
+}
+
+impl Inbox {
+    fn is_due(&mut self, now: Now) -> bool {
+        self.new.len() >= ENOUGH || self.folds.take(1.0, now.mono)
+    }
 }
 
 impl Node {
@@ -175,13 +201,20 @@ impl Node {
             }
         }
         self.owes_write |= grew;
-        self.conclude(now);
+        self.conclude_at_once(now);
         (grew, refused)
     }
 
     /// Folds what came since the last time, stores and passes on what counts, and answers the
-    /// questions that waited for it.
+    /// questions that waited for it. What others brought may wait for its turn, at most until the
+    /// tick after it.
     pub(crate) fn conclude(&mut self, now: Now) {
+        if self.inbox.new.is_empty() || self.inbox.is_due(now) {
+            self.conclude_at_once(now);
+        }
+    }
+
+    fn conclude_at_once(&mut self, now: Now) {
         if !self.inbox.new.is_empty() {
             self.fold(now);
         }

@@ -179,6 +179,33 @@ fn strangers_words_go_no_further_than_the_node_they_were_told() {
 }
 
 #[test]
+fn strangers_words_that_come_one_by_one_make_no_work_without_end() {
+    let mut world = World::new(3);
+    world.run(1_000);
+    let mesh = world.first.mesh();
+    let now = world.now;
+    let mut folded = 0;
+    for number in 0..1_000_u32 {
+        let mut seed = [0xee; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        let note = message::encode(&(1_u32, 1_u32, "nothing"));
+        let statement = Statement::sign(40, &mesh, &NodeKey::from_seed(&seed), note);
+        let from = world.nodes[LIAR].me();
+        world.nodes[0].statements_from(from, vec![statement], now);
+        world.nodes[0].conclude(now);
+        folded += u32::from(world.nodes[0].statements.is_folded());
+    }
+
+    assert!((20..60).contains(&folded), "{folded} folds");
+    // The truth told among all that is heard soon.
+    let told = info(&world, LIAR, 1, home(LIAR));
+    tell(&mut world, &[told]);
+    world.run(500);
+    let member = &world.nodes[0].state.members[&world.nodes[LIAR].me()];
+    assert!(member.info.as_ref().unwrap().incarnation >= 1_000);
+}
+
+#[test]
 fn a_join_that_comes_before_its_witness_is_passed_on_with_it() {
     let mut world = World::new(3);
     world.run(1_000);
