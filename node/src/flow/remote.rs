@@ -5,6 +5,7 @@
 //! through `serve`, and all three report back here.
 //! Bounds per peer: see the constants; what is over them is dropped, counted and repaired.
 
+mod budget;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,13 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outlast_mesh::{Allowance, Event, Mesh, NodeId, PeerState};
-use outlast_store::{LogId, MAX_SCHEMA_CHANGES_PER_HOUR, SchemaHash, Seal, SignedRow};
+use outlast_mesh::{Event, Mesh, NodeId, PeerState};
+use outlast_store::{LogId, SchemaHash, Seal, SignedRow};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::budget::Budget;
 use super::fetch::{Fetcher, Progress};
 use super::inward::Inward;
 use super::keep::{Job, Note};
@@ -33,20 +35,6 @@ use crate::replica::{self, Replica};
 
 /// Streams served at a time, all peers together.
 const MAX_SERVED: usize = 48;
-/// What one peer may send and ask: a second, and at once. Budgets last as long as the daemon, so
-/// that coming back buys nothing.
-/// Live rows: one a second, and what a frozen node catches up with.
-const LIVE: (f64, f64) = (4.0, 64.0);
-/// Digests: some a second while things change, several messages each in a large mesh.
-const DIGESTS: (f64, f64) = (8.0, 64.0);
-const KEY_ROWS: (f64, f64) = (2.0, 16.0);
-/// Questions: two at a time at the speed of a local network, as long as a backlog lasts.
-const QUESTIONS: (f64, f64) = (100.0, 400.0);
-/// Schemas that live rows bring up: as many as an origin may make.
-const SCHEMAS: (f64, f64) = (
-    MAX_SCHEMA_CHANGES_PER_HOUR as f64 / 3_600.0,
-    MAX_SCHEMA_CHANGES_PER_HOUR as f64,
-);
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two readings of the store's sets, and between two looks for missing seals.
 const HOLDINGS_TICKS: u64 = 10;
@@ -94,29 +82,6 @@ struct Remembered {
     key_answered: Option<Instant>,
     served: usize,
     budget: Budget,
-}
-
-/// What a peer may send and ask.
-#[derive(Debug)]
-struct Budget {
-    live: Allowance,
-    digests: Allowance,
-    key_rows: Allowance,
-    questions: Allowance,
-    schemas: Allowance,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        let allow = |(per_second, at_once)| Allowance::new(per_second, at_once);
-        Self {
-            live: allow(LIVE),
-            digests: allow(DIGESTS),
-            key_rows: allow(KEY_ROWS),
-            questions: allow(QUESTIONS),
-            schemas: allow(SCHEMAS),
-        }
-    }
 }
 
 impl Remembered {
@@ -317,7 +282,7 @@ impl Remote {
 
     fn handle_members(&mut self) {
         let snapshot = self.mesh.snapshot();
-        let all = snapshot
+        let all: BTreeSet<_> = snapshot
             .members
             .iter()
             .map(|member| origin_of(member.id))
@@ -327,8 +292,7 @@ impl Remote {
             .iter()
             .filter(|member| !matches!(member.state, PeerState::Retired | PeerState::Evicted));
         let keepers = keeping.map(|member| origin_of(member.id)).collect();
-        self.spent
-            .retain(|peer, _| snapshot.members.iter().any(|member| member.id == *peer));
+        self.spent.retain(|peer, _| all.contains(&origin_of(*peer)));
         self.replica.handle_members(all, keepers);
     }
 
@@ -338,43 +302,54 @@ impl Remote {
         mut send: quinn::SendStream,
         recv: quinn::RecvStream,
     ) {
-        let served: usize = self.peers.values().map(|peer| peer.served).sum();
-        let all_busy = served >= MAX_SERVED;
-        let now = Instant::now();
-        let peer = self.peers.get_mut(&from).filter(|_| !all_busy);
-        let peer = peer.filter(|peer| peer.served < PER_PEER);
-        if let Some(peer) = peer
-            && peer.budget.questions.take(1.0, now)
-        {
-            peer.served += 1;
-            self.tasks
-                .spawn(self.server.clone().serve(from, send, recv));
-            return;
-        }
-        if all_busy {
-            self.shared.refuse("question: too many at a time");
-        } else {
-            self.shared.blame(from, Offence::Questions);
+        let all_busy = self.served() >= MAX_SERVED;
+        match self.peers.get_mut(&from) {
+            Some(peer) => {
+                let crowded = peer.served >= PER_PEER;
+                if !peer.budget.question(crowded, Instant::now()) {
+                    self.shared.blame(from, Offence::Questions);
+                } else if crowded || all_busy {
+                    self.shared.refuse("question: too many at a time");
+                } else {
+                    peer.served += 1;
+                    self.tasks
+                        .spawn(self.server.clone().serve(from, send, recv));
+                    return;
+                }
+            }
+            // Connections outlast a greeting: it asked before it went, or asks before it has greeted us again.
+            None => self
+                .shared
+                .refuse("question: from a peer that is not there"),
         }
         // Already closed by the peer: nothing to reset.
         let _ = send.reset(1u8.into());
     }
 
+    fn served(&self) -> usize {
+        self.peers.values().map(|peer| peer.served).sum()
+    }
+
     fn handle_message(&mut self, from: NodeId, kind: u8, body: &Bytes, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return self
+                .shared
+                .refuse("small message: from a peer that is not there");
+        };
         match kind {
             ROW => match Part::decode(body) {
                 Some(part) => self.handle_part(from, part, now),
                 None => self.shared.blame(from, Offence::Unreadable),
             },
             SEAL => self.handle_seal(from, body),
-            DIGEST if !self.grants(from, |budget| budget.digests.take(1.0, now)) => {
+            DIGEST if !peer.budget.digest(now) => {
                 self.shared.blame(from, Offence::Digests);
             }
             DIGEST => match wire::from_small::<Vec<Entry>>(body) {
                 Some(entries) => self.replica.handle_digest(origin_of(from), entries, now),
                 None => self.shared.blame(from, Offence::Unreadable),
             },
-            KEYROW if !self.grants(from, |budget| budget.key_rows.take(1.0, now)) => {
+            KEYROW if !peer.budget.key_row(now) => {
                 self.shared.blame(from, Offence::KeyRows);
             }
             KEYROW => match wire::from_small::<KeyRow>(body) {
@@ -383,13 +358,6 @@ impl Remote {
             },
             _ => self.shared.refuse("small message: unknown kind"),
         }
-    }
-
-    /// Whether a connected peer's budget allows something.
-    fn grants(&mut self, from: NodeId, take: impl FnOnce(&mut Budget) -> bool) -> bool {
-        self.peers
-            .get_mut(&from)
-            .is_some_and(|peer| take(&mut peer.budget))
     }
 
     fn handle_seal(&mut self, from: NodeId, body: &Bytes) {

@@ -404,11 +404,11 @@ impl Liar {
         }
     }
 
-    /// Thirty at a time.
+    /// A thousand, as many at a time as streams can be had.
     async fn many_questions(&self) {
         let mut asks = tokio::task::JoinSet::new();
         for target in self.targets() {
-            for _ in 0..30 {
+            for _ in 0..1_000 {
                 let question = Question::Held(vec![Origin(target.0)]).frame();
                 asks.spawn(ask(self.mesh.clone(), target, question));
             }

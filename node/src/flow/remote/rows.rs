@@ -61,7 +61,8 @@ impl Remote {
     }
 
     fn handle_live(&mut self, from: NodeId, row: SignedRow) {
-        if !self.grants(from, |budget| budget.live.take(1.0, Instant::now())) {
+        let peer = self.peers.get_mut(&from);
+        if !peer.is_some_and(|peer| peer.budget.live(Instant::now())) {
             return self.shared.blame(from, Offence::Live);
         }
         self.shared
@@ -96,7 +97,7 @@ impl Remote {
             return self.replica.handle_refused(None, log, seq, seq);
         }
         let asked = peer.fetching.contains(&hash);
-        if !asked && !peer.budget.schemas.take(1.0, Instant::now()) {
+        if !asked && !peer.budget.schema(hash, Instant::now()) {
             self.shared.blame(from, Offence::Schemas);
             return self.replica.handle_refused(Some(log.origin), log, seq, seq);
         }
