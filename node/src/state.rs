@@ -7,16 +7,16 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::cli::Global;
 use crate::control;
 use crate::service;
-use crate::service::account::{self, Account};
+use crate::service::account::{self, Account, HeldDir};
 
 /// What FORMAT says in a directory this release reads and writes.
 pub(crate) const FORMAT: &str = "outlast 1\n";
@@ -33,19 +33,29 @@ pub(crate) struct StateDir {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
-    /// Whom everything in the directory goes to before the right does.
-    heir: Option<(PathBuf, Account)>,
+    /// To whom everything in the directory goes before the right does.
+    will: Option<Will>,
+}
+
+/// What becomes of a directory that root wrote in.
+#[derive(Debug)]
+struct Will {
+    dir: HeldDir,
+    heir: Account,
+    path: PathBuf,
 }
 
 impl Lock {
     /// Lets root leave no file of its own: what a command makes here belongs to the directory's user in the end.
     pub(crate) fn for_owner(mut self, state: &StateDir) -> Self {
-        let owner = Account::owning(&state.path)
-            .ok()
-            .filter(|owner| owner.uid != 0);
-        self.heir = owner
-            .filter(|_| account::is_root())
-            .map(|to| (state.path.clone(), to));
+        if account::is_root()
+            && let Ok(dir) = HeldDir::open(&state.path)
+            && let Ok(heir) = dir.owner()
+            && heir.uid != 0
+        {
+            let path = state.path.clone();
+            self.will = Some(Will { dir, heir, path });
+        }
         self
     }
 
@@ -54,9 +64,16 @@ impl Lock {
     pub(crate) fn for_service(self, state: &StateDir) -> Self {
         let mut lock = self.for_owner(state);
         let serves = state.path == Path::new(service::STATE_DIR);
-        if lock.heir.is_none() && serves && account::is_root() {
-            let user = Account::named(service::ACCOUNT);
-            lock.heir = user.map(|to| (state.path.clone(), to));
+        if lock.will.is_none()
+            && serves
+            && account::is_root()
+            && let Some(heir) = Account::named(service::ACCOUNT)
+        {
+            let path = state.path.clone();
+            match HeldDir::open(&path) {
+                Ok(dir) => lock.will = Some(Will { dir, heir, path }),
+                Err(error) => tell_to_hand_over(&error, &path, heir),
+            }
         }
         lock
     }
@@ -64,18 +81,21 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let Some((dir, to)) = self.heir.take() else {
-            return;
-        };
-        if let Err(error) = account::hand_over(&dir, to) {
-            crate::text::aside(format!(
-                "{error:#}; do it yourself: chown -R {}:{} {}",
-                to.uid,
-                to.gid,
-                dir.display()
-            ));
+        if let Some(Will { dir, heir, path }) = self.will.take()
+            && let Err(error) = dir.hand_over(heir)
+        {
+            tell_to_hand_over(&error, &path, heir);
         }
     }
+}
+
+fn tell_to_hand_over(error: &anyhow::Error, dir: &Path, to: Account) {
+    crate::text::aside(format!(
+        "hand {dir} to user {uid}: {error:#}; do it yourself: chown -R {uid}:{gid} {dir}",
+        dir = dir.display(),
+        uid = to.uid,
+        gid = to.gid,
+    ));
 }
 
 /// Why the lock was not given.
@@ -237,8 +257,14 @@ impl StateDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(io)?;
+        // It is about to be cut to nothing: not through a second name that the directory's user gave to a file of root's.
+        let found = file.metadata().map_err(io)?;
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(io(std::io::Error::other("it is no plain file of its own")));
+        }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
@@ -259,7 +285,7 @@ impl StateDir {
             .map_err(io)?;
         Ok(Lock {
             _file: file,
-            heir: None,
+            will: None,
         })
     }
 }
@@ -388,6 +414,23 @@ mod tests {
         state.prepare().unwrap();
         let format = std::fs::read_to_string(state.join("FORMAT")).unwrap();
         assert_eq!(format, "outlast 1\n");
+    }
+
+    #[test]
+    fn a_lock_that_leads_elsewhere_is_refused_and_nothing_there_is_cut() {
+        let (dir, state) = scratch();
+        state.prepare().unwrap();
+        let elsewhere = dir.path().join("passwd");
+        std::fs::write(&elsewhere, "root:x:0:0").unwrap();
+        let lock = state.join("lock");
+
+        std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+        assert!(matches!(state.lock(), Err(LockError::Io { .. })));
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::hard_link(&elsewhere, &lock).unwrap();
+        assert!(matches!(state.lock(), Err(LockError::Io { .. })));
+        let content = std::fs::read_to_string(&elsewhere).unwrap();
+        assert_eq!(content, "root:x:0:0");
     }
 
     #[test]

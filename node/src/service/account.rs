@@ -1,18 +1,20 @@
-//! Users of this machine, and giving a directory to one of them.
+//! Users and groups of this machine, and giving a directory to a user.
 //!
-//! In: `/etc/passwd`, a directory. Out: numbers and names; every file below the directory owned by its user.
-//! Invariant: no symbolic link is followed and no file with a second name is touched, so that whoever owned the
-//! directory before can't make root give away a file from elsewhere.
+//! In: `/etc/passwd`, `/etc/group`, a directory. Out: numbers and names; every file below the directory owned by its user.
+//! Invariant: what is looked at and what is given away is the same open file, no symbolic link is followed, and no file
+//! with a second name is touched: whoever may write in the directory can't make root give away a file from elsewhere,
+//! however fast they swap names.
 //! Absent: users of a directory service; the service's own is a system user, made in `/etc/passwd`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, openat, statat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, openat,
 };
+use rustix::io::Errno;
 
 /// Directories below the state directory that are entered; ours go three deep.
 const DEEPEST: usize = 8;
@@ -45,6 +47,29 @@ impl Account {
         let users = std::fs::read_to_string("/etc/passwd").ok()?;
         find(&users, |line| line.account.uid == self.uid).map(|line| line.name.to_owned())
     }
+}
+
+/// A group of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// Others than the user of that name are in it.
+    pub(crate) is_shared: bool,
+}
+
+impl Group {
+    /// The group of this name. `None` = there is none.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        find_group(&std::fs::read_to_string("/etc/group").ok()?, name)
+    }
+}
+
+fn find_group(groups: &str, name: &str) -> Option<Group> {
+    let mut fields = groups.lines().map(|line| line.split(':'));
+    fields.find_map(|mut fields| {
+        let found = fields.next()? == name;
+        let is_shared = fields.nth(2)?.split(',').any(|member| !member.is_empty());
+        found.then_some(Group { is_shared })
+    })
 }
 
 /// Whether this process is root's.
@@ -89,13 +114,40 @@ fn parse(line: &str) -> Option<Line<'_>> {
     })
 }
 
-/// Gives the directory and everything in it to a user.
-pub(crate) fn hand_over(dir: &Path, to: Account) -> Result<()> {
-    let context = || format!("hand {} to user {}", dir.display(), to.uid);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(CWD, dir, flags, Mode::empty()).with_context(context)?;
-    give(&opened, to, DEEPEST).with_context(context)
+/// A directory held open, whatever becomes of its name.
+#[derive(Debug)]
+pub(crate) struct HeldDir(OwnedFd);
+
+impl HeldDir {
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let opened = openat(CWD, dir, DIRECTORY, Mode::empty());
+        Ok(Self(
+            opened.with_context(|| format!("open {}", dir.display()))?,
+        ))
+    }
+
+    /// Whose it is.
+    pub(crate) fn owner(&self) -> Result<Account> {
+        let found = fstat(&self.0)?;
+        Ok(Account {
+            uid: found.st_uid,
+            gid: found.st_gid,
+        })
+    }
+
+    /// Gives the directory and everything in it to a user.
+    pub(crate) fn hand_over(&self, to: Account) -> Result<()> {
+        give(&self.0, to, DEEPEST)
+    }
 }
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Names a file of any kind without opening what it leads to.
+const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 fn give(dir: impl AsFd, to: Account, deeper: usize) -> Result<()> {
     let (owner, group) = (Some(Uid::from_raw(to.uid)), Some(Gid::from_raw(to.gid)));
@@ -109,15 +161,22 @@ fn give(dir: impl AsFd, to: Account, deeper: usize) -> Result<()> {
         if name == c"." || name == c".." {
             continue;
         }
-        let found = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let file = match openat(&dir, name, NAMED, Mode::empty()) {
+            Err(Errno::NOENT) => continue,
+            opened => opened?,
+        };
+        let found = fstat(&file)?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                give(openat(&dir, name, flags, Mode::empty())?, to, deeper - 1)?;
+                give(
+                    openat(&file, c".", DIRECTORY, Mode::empty())?,
+                    to,
+                    deeper - 1,
+                )?;
             }
             FileType::RegularFile if found.st_nlink > 1 => {}
             _ if (found.st_uid, found.st_gid) == (to.uid, to.gid) => {}
-            _ => chownat(&dir, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?,
+            _ => chownat(&file, c"", owner, group, AtFlags::EMPTY_PATH)?,
         }
     }
     Ok(fchown(&dir, owner, group)?)
@@ -137,6 +196,18 @@ mod tests {
             "/root"
         );
         assert!(find(users, |line| line.name == "broken").is_none());
+    }
+
+    #[test]
+    fn a_group_is_found_with_whether_others_are_in_it() {
+        let groups = "root:x:0:\nbroken\nadm:x:4:ann\noutlast:x:995:ann,bob\n";
+        assert_eq!(
+            find_group(groups, "outlast"),
+            Some(Group { is_shared: true })
+        );
+        assert_eq!(find_group(groups, "root"), Some(Group { is_shared: false }));
+        assert_eq!(find_group(groups, "broken"), None);
+        assert_eq!(find_group(groups, "nobody"), None);
     }
 
     #[test]
@@ -165,7 +236,13 @@ mod tests {
             uid: 60_123,
             gid: 60_124,
         };
-        hand_over(&dir, to).unwrap();
+        let held = HeldDir::open(&dir).unwrap();
+        let moved = around.path().join("moved");
+        std::fs::rename(&dir, &moved).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &dir).unwrap();
+        held.hand_over(to).unwrap();
+        assert_eq!(held.owner().unwrap(), to);
+        let dir = moved;
 
         let owner = |path: &Path| Account::owning(path).unwrap();
         for ours in [
@@ -184,6 +261,6 @@ mod tests {
         }
         let link = around.path().join("link-to-state");
         std::os::unix::fs::symlink(&dir, &link).unwrap();
-        assert!(hand_over(&link, to).is_err());
+        assert!(HeldDir::open(&link).is_err());
     }
 }

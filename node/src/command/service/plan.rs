@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::failure::Failure;
-use crate::service::account::{self, Account};
+use crate::service::account::{Account, HeldDir};
 use crate::service::{ACCOUNT, CONFIG_DIR, OWN_UNIT, RUN_DIR, STATE_DIR, UNIT, packaged_unit};
 
 /// The unit as the Debian package brings it.
@@ -228,7 +228,7 @@ impl Step {
             Self::Run(words) => run(words),
             Self::HandOver(dir) => {
                 let user = Account::named(ACCOUNT).context("the user was not made")?;
-                account::hand_over(dir, user)
+                HeldDir::open(dir)?.hand_over(user)
             }
             Self::Remove(path) => remove(path),
         }
