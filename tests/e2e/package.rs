@@ -181,7 +181,9 @@ fn removed_it_keeps_its_samples_and_purged_nothing(machine: &Machine) {
     machine.run(&["rm", "-r", admin_key]);
     assert_eq!(files_of_ours(machine), "", "nothing is left");
     assert!(!machine.run(&["getent", "passwd"]).contains("outlast"));
+    // Also the group, though alice is still in it.
     assert!(!machine.run(&["getent", "group"]).contains("outlast"));
+    machine.run(&["userdel", "--remove", "alice"]);
 }
 
 /// What the hardening leaves to be seen must be what is true of the machine.
@@ -273,7 +275,6 @@ fn three_kinds_of_users(machine: &Machine) {
     assert_eq!(exit, Some(1), "{said}");
     let named = said.contains(&format!("in use by process {pid};"));
     assert!(named && said.lines().count() == 1, "{said}");
-    machine.run(&["userdel", "--remove", "alice"]);
     machine.run(&["userdel", "--remove", "bob"]);
 }
 
@@ -342,12 +343,21 @@ fn a_program_without_a_package_installs_itself_and_goes_again() {
     machine.run(&["systemctl", "start", "outlast"]);
     wait_for_rows(&machine);
 
+    // A group that others are in doesn't go with its user, and must not keep the service from coming back.
+    machine.run(&["useradd", "--groups", "outlast", "eve"]);
+    machine.run(&["systemctl", "stop", "outlast"]);
+    machine.run(&["userdel", "outlast"]);
+    assert!(machine.run(&["getent", "group"]).contains("outlast"));
+    machine.run(&[program, "service", "install"]);
+    wait_for_rows(&machine);
+
     let unasked = machine.output(&["outlast", "service", "uninstall", "--purge"]);
     assert_eq!(unasked.status.code(), Some(2));
     machine.run(&[program, "service", "uninstall", "--purge", "--yes"]);
     machine.run(&["rm", "-r", "/root/.config/outlast", "/home/ann"]);
     assert_eq!(files_of_ours(&machine), "", "nothing is left");
     assert!(!machine.run(&["getent", "passwd"]).contains("outlast"));
+    assert!(!machine.run(&["getent", "group"]).contains("outlast"));
 }
 
 /// Files that are ours by name, place or owner, outside of what the real machine lends.

@@ -228,12 +228,16 @@ fn where_systemd_does_not_run_it_says_what_it_would_do() {
 }
 
 #[test]
-fn the_flag_is_refused_before_anything_is_done_where_it_cannot_be_meant() {
+fn what_cannot_be_meant_is_refused_before_anything_is_done() {
     let home = tempfile::tempdir().expect("make a directory");
     let elsewhere = without_systemd(home.path(), &["--state-dir", "/tmp/x", "init", "--service"]);
     let listening = without_systemd(home.path(), &["init", "--service", "--listen", "[::]:7000"]);
+    // Whoever names another directory must not lose the service's.
+    let purge = ["--state-dir", "/tmp/x", "service", "uninstall", "--purge"];
+    let purge = without_systemd(home.path(), &purge);
     for (refused, words) in [
         (elsewhere, "--state-dir"),
+        (purge, "leave out --state-dir"),
         (listening, "/etc/outlast/outlast.toml"),
     ] {
         let (_, said) = both(&refused);

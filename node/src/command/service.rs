@@ -25,12 +25,18 @@ pub(super) fn run(
     out: &mut Printer,
 ) -> Result<(), Failure> {
     match &arguments.command {
-        ServiceCommand::Install { dry_run } => install(*dry_run, out),
+        ServiceCommand::Install { dry_run } => {
+            refuse_elsewhere(global, "--state-dir")?;
+            install(*dry_run, out)
+        }
         ServiceCommand::Uninstall {
             purge,
             yes,
             dry_run,
-        } => uninstall(*purge, *yes, *dry_run, out),
+        } => {
+            refuse_elsewhere(global, "--state-dir")?;
+            uninstall(*purge, *yes, *dry_run, out)
+        }
         ServiceCommand::Status { json } => status::run(global, *json, out),
     }
 }
@@ -75,16 +81,7 @@ pub(super) fn check_flag(
     reach: &crate::cli::ReachArgs,
 ) -> Result<(), Failure> {
     require_root(&format!("{command} --service"))?;
-    let elsewhere = global
-        .state_dir
-        .as_deref()
-        .filter(|dir| *dir != Path::new(STATE_DIR));
-    if let Some(dir) = elsewhere {
-        return Err(Failure::usage(format!(
-            "the service keeps its state in {STATE_DIR}, not in {}: leave out --state-dir or --service",
-            dir.display()
-        )));
-    }
+    refuse_elsewhere(global, "--state-dir or --service")?;
     if reach.listen.is_some() || !reach.endpoint.is_empty() {
         return Err(Failure::usage(format!(
             "the service takes --listen and --endpoint from {}: put them there and leave them out here",
@@ -92,6 +89,18 @@ pub(super) fn check_flag(
         )));
     }
     Ok(())
+}
+
+/// The service has one state directory; whoever names another means something else, and must not lose this one.
+fn refuse_elsewhere(global: &Global, leave_out: &str) -> Result<(), Failure> {
+    let named = global.state_dir.as_deref();
+    match named.filter(|dir| *dir != Path::new(STATE_DIR)) {
+        None => Ok(()),
+        Some(dir) => Err(Failure::usage(format!(
+            "the service keeps its state in {STATE_DIR}, not in {}: leave out {leave_out}",
+            dir.display()
+        ))),
+    }
 }
 
 fn require_root(command: &str) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::failure::Failure;
-use crate::service::account::{Account, HeldDir};
+use crate::service::account::{Account, Group, HeldDir};
 use crate::service::{ACCOUNT, CONFIG_DIR, OWN_UNIT, RUN_DIR, STATE_DIR, UNIT, packaged_unit};
 
 /// The unit as the Debian package brings it.
@@ -23,6 +23,9 @@ const PACKAGED_PROGRAM: &str = "/usr/bin/outlast";
 
 /// Where a program goes that lies where a service can't run it from, such as a home directory.
 const COPIED_PROGRAM: &str = "/usr/local/bin/outlast";
+
+/// Stands in a unit whose program we copied there: nobody else's goes with the unit.
+const COPY_MARK: &str = "# The program is a copy that `outlast service install` made; `outlast service uninstall` removes it.\n";
 
 /// Where programs of the system are found, whatever `PATH` root has.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,6 +39,8 @@ pub(super) struct Machine {
     pub(super) packaged: bool,
     /// The service's user exists.
     user: bool,
+    /// The service's group, which outlives its user where others are in it.
+    group: Option<Group>,
     /// The state directory exists and isn't the user's.
     foreign_state: bool,
     /// A mesh was founded or joined in it.
@@ -64,6 +69,7 @@ impl Machine {
             packaged: packaged_unit().is_some(),
             foreign_state: owner.is_some() && owner != user,
             user: user.is_some(),
+            group: Group::named(ACCOUNT),
             is_member: state.join("statements.log").exists(),
             program_is_safe: is_safe(&program),
             copy_is_fresh: same_content(&program, Path::new(COPIED_PROGRAM)),
@@ -136,7 +142,13 @@ pub(super) fn install(machine: &Machine) -> Vec<Step> {
                 to: program.clone(),
             });
         }
-        let content = unit_for(&program);
+        let was_copied = machine
+            .own_unit
+            .as_ref()
+            .is_some_and(|unit| is_of_a_copy(unit));
+        let is_copy = !machine.program_is_safe
+            || (was_copied && program.as_path() == Path::new(COPIED_PROGRAM));
+        let content = unit_for(&program, is_copy);
         if machine.own_unit.as_ref() != Some(&content) {
             steps.push(Step::Write {
                 path: PathBuf::from(OWN_UNIT),
@@ -146,17 +158,21 @@ pub(super) fn install(machine: &Machine) -> Vec<Step> {
     }
     let changed = !steps.is_empty();
     if !machine.user {
-        steps.push(Step::Run(vec![
-            "useradd",
-            "--system",
-            "--user-group",
+        let group: &[_] = match machine.group {
+            Some(_) => &["--gid", ACCOUNT],
+            None => &["--user-group"],
+        };
+        let mut useradd = vec!["useradd", "--system"];
+        useradd.extend(group);
+        useradd.extend([
             "--home-dir",
             STATE_DIR,
             "--no-create-home",
             "--shell",
             "/usr/sbin/nologin",
             ACCOUNT,
-        ]));
+        ]);
+        steps.push(Step::Run(useradd));
     }
     if machine.foreign_state {
         steps.push(Step::HandOver(PathBuf::from(STATE_DIR)));
@@ -181,7 +197,7 @@ pub(super) fn uninstall(machine: &Machine, purge: bool) -> Vec<Step> {
     }
     if let Some(unit) = &machine.own_unit {
         steps.push(Step::Remove(PathBuf::from(OWN_UNIT)));
-        if unit.contains(COPIED_PROGRAM) {
+        if is_of_a_copy(unit) {
             steps.push(Step::Remove(PathBuf::from(COPIED_PROGRAM)));
         }
         steps.push(Step::Run(vec!["systemctl", "daemon-reload"]));
@@ -192,12 +208,26 @@ pub(super) fn uninstall(machine: &Machine, purge: bool) -> Vec<Step> {
         if machine.user && !machine.packaged {
             steps.push(Step::Run(vec!["userdel", ACCOUNT]));
         }
+        // `userdel` takes the group along, unless others are in it.
+        let is_left = |group: Group| group.is_shared || !machine.user;
+        if !machine.packaged && machine.group.is_some_and(is_left) {
+            steps.push(Step::Run(vec!["groupdel", ACCOUNT]));
+        }
     }
     steps
 }
 
-fn unit_for(program: &Path) -> String {
-    TEMPLATE.replace(PACKAGED_PROGRAM, &program.to_string_lossy())
+fn unit_for(program: &Path, is_copy: bool) -> String {
+    let unit = TEMPLATE.replace(PACKAGED_PROGRAM, &program.to_string_lossy());
+    if is_copy {
+        COPY_MARK.to_owned() + &unit
+    } else {
+        unit
+    }
+}
+
+fn is_of_a_copy(unit: &str) -> bool {
+    unit.starts_with(COPY_MARK) && unit.contains(COPIED_PROGRAM)
 }
 
 impl fmt::Display for Step {
@@ -259,6 +289,13 @@ fn replace(
 }
 
 fn remove(path: &Path) -> Result<()> {
+    if let Ok(target) = std::fs::read_link(path) {
+        crate::text::aside(format!(
+            "outlast: {} leads to {}, which stays; remove it yourself",
+            path.display(),
+            target.display()
+        ));
+    }
     let removed = match path.symlink_metadata() {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
         Ok(_) => std::fs::remove_file(path),
@@ -300,6 +337,7 @@ mod tests {
             systemd: true,
             packaged: false,
             user: false,
+            group: None,
             foreign_state: false,
             is_member: false,
             program: PathBuf::from("/home/ann/outlast"),
@@ -340,7 +378,7 @@ mod tests {
         let machine = Machine {
             user: true,
             copy_is_fresh: true,
-            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM))),
+            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM), true)),
             enabled: true,
             active: true,
             ..bare()
@@ -394,7 +432,7 @@ mod tests {
     fn the_copy_goes_with_the_unit_that_ran_it() {
         let machine = Machine {
             user: true,
-            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM))),
+            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM), true)),
             active: true,
             ..bare()
         };
@@ -408,7 +446,7 @@ mod tests {
             ]
         );
         let of_system = Machine {
-            own_unit: Some(unit_for(Path::new("/opt/outlast/bin/outlast"))),
+            own_unit: Some(unit_for(Path::new("/opt/outlast/bin/outlast"), false)),
             ..machine
         };
         let steps = lines(&uninstall(&of_system, true));
@@ -417,8 +455,77 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_its_owner_put_there_stays_when_the_service_goes() {
+        let owners = Machine {
+            program: PathBuf::from(COPIED_PROGRAM),
+            program_is_safe: true,
+            copy_is_fresh: true,
+            user: true,
+            ..bare()
+        };
+        let write = |steps: &[Step]| {
+            let mut steps = steps.iter();
+            steps.find_map(|step| match step {
+                Step::Write { content, .. } => Some(content.clone()),
+                _ => None,
+            })
+        };
+        let unit = write(&install(&owners)).unwrap();
+        let installed = Machine {
+            own_unit: Some(unit),
+            ..owners.clone()
+        };
+        let left = lines(&uninstall(&installed, true));
+        assert!(
+            !left.iter().any(|step| step.contains(COPIED_PROGRAM)),
+            "{left:?}"
+        );
+        // A copy of ours stays ours when it is what installs itself again.
+        let copied = Machine {
+            own_unit: Some(unit_for(Path::new(COPIED_PROGRAM), true)),
+            ..owners
+        };
+        assert_eq!(write(&install(&copied)), None);
+        let left = lines(&uninstall(&copied, false));
+        assert!(left.contains(&format!("remove {COPIED_PROGRAM}")));
+    }
+
+    #[test]
+    fn a_group_that_others_are_in_is_used_again_and_goes_with_a_purge() {
+        let left_over = Machine {
+            group: Some(Group { is_shared: true }),
+            ..bare()
+        };
+        let steps = lines(&install(&left_over));
+        let useradd = steps.iter().find(|step| step.contains("useradd")).unwrap();
+        assert!(useradd.contains("--gid outlast") && !useradd.contains("--user-group"));
+
+        let last_two = |user, is_shared| {
+            let machine = Machine {
+                user,
+                group: Some(Group { is_shared }),
+                ..bare()
+            };
+            let steps = lines(&uninstall(&machine, true));
+            steps[steps.len() - 2..].to_vec()
+        };
+        assert_eq!(
+            last_two(true, true),
+            ["run userdel outlast", "run groupdel outlast"]
+        );
+        assert_eq!(
+            last_two(true, false),
+            ["remove /run/outlast", "run userdel outlast"]
+        );
+        assert_eq!(
+            last_two(false, true),
+            ["remove /run/outlast", "run groupdel outlast"]
+        );
+    }
+
+    #[test]
     fn the_unit_names_the_program_wherever_it_runs_one() {
-        let unit = unit_for(Path::new("/opt/outlast"));
+        let unit = unit_for(Path::new("/opt/outlast"), false);
         assert!(!unit.contains(PACKAGED_PROGRAM));
         assert!(unit.contains("ExecStart=/opt/outlast up"));
         assert!(unit.contains("ExecPaths=/opt/outlast "));
