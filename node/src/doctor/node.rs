@@ -111,9 +111,13 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
         .filter(|peer| matches!(peer["state"].as_str(), Some("down" | "suspect")))
         .collect();
     if away.is_empty() && !peers.is_empty() {
+        // Who said goodbye is neither in reach nor missed.
+        let in_reach = peers
+            .iter()
+            .filter(|peer| matches!(peer["state"].as_str(), Some("alive" | "stale")));
         return vec![Finding::ok(
             CHECK,
-            format!("{} of {} in reach", peers.len(), peers.len()),
+            format!("{} of {} in reach", in_reach.count(), peers.len()),
         )];
     }
     let finding = |peer: &&Value| {

@@ -136,6 +136,18 @@ fn a_healthy_node_and_a_machine_without_one_have_nothing_to_mend() {
 }
 
 #[test]
+fn a_peer_that_said_goodbye_is_neither_missed_nor_called_in_reach() {
+    let facts = running(|status| {
+        let left = json!({ "name": "shed", "state": "left", "last_heard_ms": NOW_MS - 60_000 });
+        status["peers"].as_array_mut().unwrap().push(left);
+    });
+    assert_eq!(wrong(&facts), [""; 0]);
+    let said = examine(&facts);
+    let peers = said.iter().find(|finding| finding.check == "peers");
+    assert_eq!(peers.unwrap().says, "1 of 2 in reach");
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "it is a table, a line a trouble")]
 fn each_trouble_is_one_sentence_and_its_mending() {
     let with = |change: fn(&mut Facts)| {
