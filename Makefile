@@ -11,7 +11,7 @@ FUZZ_VERSION := 0.13.1
 T ?=
 S ?= 60
 
-.PHONY: help demo bless test test-rust test-ui test-world bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world
+.PHONY: help demo bless test test-rust test-ui test-world bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world need-bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
