@@ -198,13 +198,16 @@ impl Liar {
         self.held().rows = given;
         self.promise(vec![small_schema()]);
         let targets = self.targets();
-        for target in &targets {
-            let victim = targets.iter().find(|other| *other != target);
-            let log = log_of(Origin(victim.expect("another member").0), nonce);
-            let claim = wire::digest(log, set(1, 60), IntervalSet::new());
-            let _full = self.mesh.send(*target, wire::DIGEST, claim);
+        // Again and again: after the lie about digests a node hears none of them for a moment.
+        for _ in 0..4 {
+            for target in &targets {
+                let victim = targets.iter().find(|other| *other != target);
+                let log = log_of(Origin(victim.expect("another member").0), nonce);
+                let claim = wire::digest(log, set(1, 60), IntervalSet::new());
+                let _full = self.mesh.send(*target, wire::DIGEST, claim);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        tokio::time::sleep(Duration::from_secs(4)).await;
     }
 
     async fn hollow(&self) {
