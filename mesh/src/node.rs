@@ -14,6 +14,7 @@ mod datagram;
 mod guests;
 pub(crate) mod members;
 mod messages;
+mod outgoing;
 mod pieces;
 mod ping;
 mod statements;
@@ -46,11 +47,8 @@ use crate::trust::{Endpoint, Refusal, State, Statement, Statements};
 use crate::tunnel::limiter::Limiter;
 use crate::tunnel::session::Gate;
 use crate::tunnel::table::Table;
-use crate::wire::message::{self, kind};
-use crate::wire::{
-    FIRST_APPLICATION_KIND, MAX_MESSAGE, MAX_STREAM_PACKET, MESSAGE_PORT, NARROW_PACKET,
-    STREAM_PORT, WIRE_OLDEST, WIRE_VERSION, frame, packet,
-};
+use crate::wire::message::kind;
+use crate::wire::{FIRST_APPLICATION_KIND, MAX_MESSAGE, MAX_STREAM_PACKET, STREAM_PORT, packet};
 
 /// The timers run this often; boringtun encrypts with expired keys when they rest longer.
 const TICK: Duration = Duration::from_millis(250);
@@ -358,98 +356,6 @@ impl Node {
             .or(Some((self.next_tick, "tick")))
     }
 
-    /// Queues a frame for a peer with a session; a full payload leaves first.
-    fn say(&mut self, to: NodeId, kind: u8, body: &[u8], now: Now) {
-        let Some(peer) = self.peers.get_mut(&to) else {
-            return;
-        };
-        self.filled.insert(to);
-        // The greeting finds out which version both read, and is read in any.
-        let agreed = peer.greeting.version.filter(|_| kind != kind::HELLO);
-        let version = agreed.unwrap_or(WIRE_OLDEST);
-        if frame::push_as(version, &mut peer.payload, kind, body) {
-            return;
-        }
-        self.flush_payload(to, now);
-        let pushed = self
-            .peers
-            .get_mut(&to)
-            .is_some_and(|peer| frame::push_as(version, &mut peer.payload, kind, body));
-        self.filled.insert(to);
-        if !pushed {
-            self.drop_one("oversize frame");
-        }
-    }
-
-    fn flush_payloads(&mut self, now: Now) {
-        let filled = std::mem::take(&mut self.filled);
-        for id in filled {
-            self.flush_payload(id, now);
-        }
-    }
-
-    fn flush_payload(&mut self, id: NodeId, now: Now) {
-        let Some(peer) = self
-            .peers
-            .get_mut(&id)
-            .filter(|peer| !peer.payload.is_empty())
-        else {
-            return;
-        };
-        let payload = std::mem::take(&mut peer.payload);
-        let packet = packet::build(self.address, peer.address, MESSAGE_PORT, &payload);
-        self.seal_and_send(id, packet, now);
-    }
-
-    /// Sends an inner packet, in halves where the path is too narrow for it.
-    fn seal_and_send(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
-        if packet.len() > NARROW_PACKET {
-            self.send_long(id, packet, now);
-        } else {
-            self.seal_whole(id, packet, now);
-        }
-    }
-
-    /// Seals an inner packet and queues it for the live path; without a session it waits.
-    fn seal_whole(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let sealed = peer
-            .session
-            .as_mut()
-            .and_then(|session| session.seal(&packet));
-        match (sealed, peer.endpoint) {
-            (Some(bytes), Some(to)) => {
-                peer.traffic.tx_bytes += bytes.len() as u64;
-                self.transmit(to, bytes);
-            }
-            _ => {
-                peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
-                if peer.wait(packet) {
-                    self.drop_one("waiting queue full");
-                }
-            }
-        }
-    }
-
-    /// Answers a datagram whose source may be made up: never with more than it brought, so nobody
-    /// is worth pointing at a victim.
-    fn reply(&mut self, to: SocketAddr, brought: &[u8], bytes: Vec<u8>) {
-        if bytes.len() > brought.len() {
-            return self.drop_one("answer longer than its cause");
-        }
-        self.transmit(to, bytes);
-    }
-
-    fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        if self.outgoing.len() >= MOST_OUTGOING {
-            self.drop_one("outgoing queue full");
-            return;
-        }
-        self.outgoing.push_back(Transmit { to, bytes });
-    }
-
     /// Queues an event; what may be lost is dropped when nobody fetches.
     fn emit(&mut self, event: NodeEvent) {
         let lossy = matches!(
@@ -492,23 +398,6 @@ impl Node {
     fn drop_one(&mut self, reason: &'static str) {
         tracing::trace!(reason, "dropped");
         *self.counters.dropped.entry(reason).or_default() += 1;
-    }
-
-    /// Greets a peer in its session.
-    fn greet(&mut self, to: NodeId, now: Now) {
-        let root = self.root;
-        let Some(peer) = self.peers.get_mut(&to) else {
-            return;
-        };
-        peer.greeting.told = peer.greeting.heard;
-        let hello = message::Hello {
-            wire_min: WIRE_OLDEST,
-            wire_max: WIRE_VERSION,
-            run: self.run,
-            root,
-            heard: peer.greeting.heard,
-        };
-        self.say(to, kind::HELLO, &message::encode(&hello), now);
     }
 }
 

@@ -172,13 +172,6 @@ impl Node {
         }
     }
 
-    fn send_waiting(&mut self, id: NodeId, now: Now) {
-        let waiting = self.peers.get_mut(&id).map(Peer::take_waiting);
-        for packet in waiting.into_iter().flatten() {
-            self.seal_and_send(id, packet, now);
-        }
-    }
-
     /// A decrypted packet, or one `joined` from halves: the source must be this very peer, the
     /// destination us.
     pub(super) fn inner(

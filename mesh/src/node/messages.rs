@@ -141,6 +141,23 @@ impl Node {
         self.summarise_if_due(id, now);
     }
 
+    /// Greets a peer in its session.
+    pub(super) fn greet(&mut self, to: NodeId, now: Now) {
+        let root = self.root;
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        peer.greeting.told = peer.greeting.heard;
+        let hello = Hello {
+            wire_min: WIRE_OLDEST,
+            wire_max: WIRE_VERSION,
+            run: self.run,
+            root,
+            heard: peer.greeting.heard,
+        };
+        self.say(to, kind::HELLO, &message::encode(&hello), now);
+    }
+
     /// The version to speak with who greets so. `None`, and a notice, where none is read by both, or
     /// where the greeting offers less than what the peer has signed: somebody would like it to speak
     /// an older version than it can.

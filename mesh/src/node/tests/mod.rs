@@ -26,6 +26,7 @@ use crate::snapshot::PeerState;
 use crate::spread::sync;
 use crate::trust::{EndpointKind, found};
 use crate::tunnel::session::{MAX_DATAGRAM, Opened, Session, Tick};
+use crate::wire::{MESSAGE_PORT, WIRE_VERSION, frame, message};
 use crate::{AdminKey, NodeKey, TunnelKey};
 
 /// Nodes, the wire between them, and the time.
