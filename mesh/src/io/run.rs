@@ -3,18 +3,24 @@
 //! It waits for the socket, the handles, the stream layer, the journal's thread and the node's
 //! next deadline; hands what came to the node, then drains it: statements to the journal first,
 //! and until what was said here is written no datagram leaves. What others said doesn't wait for
-//! the disk: they hold it, and a slow card must not look like a dead node. Bounds: `BATCH` of a kind for each wake-up;
-//! events nobody takes wait, messages beyond `MOST_PENDING` of them are dropped and counted.
+//! the disk: they hold it, and a slow card must not look like a dead node. Bounds: `BATCH` of
+//! a kind for each wake-up. `news` is what the application hears, `upkeep` what is done from time
+//! to time.
+
+mod news;
+mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+use upkeep::Deadlines;
 
 use super::journal::Journal;
 use super::netlink::Watch;
@@ -26,33 +32,13 @@ use super::{COMMANDS, Command, Connected, EVENTS, Event, Mesh, addresses, endpoi
 use crate::config::{Identity, MeshConfig};
 use crate::error::{PingError, PublishError, StartError};
 use crate::id::NodeId;
-use crate::node::{Node, NodeConfig, NodeEvent, Transmit};
+use crate::node::{Node, NodeConfig, Transmit};
 use crate::snapshot::Snapshot;
 use crate::trust::{EndpointKind, Refusal, State, Statements};
 use crate::wire::STREAM_PORT;
 
 /// Commands and stream packets taken for each wake-up.
 const BATCH: usize = 64;
-
-/// Events that wait for the application before messages are dropped.
-const MOST_PENDING: usize = 1_024;
-
-/// A fresh snapshot at least this often.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
-
-/// The machine's addresses are looked at this often where the system doesn't tell of changes, and
-/// where it does, in case it forgot one.
-const ADDRESSES_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
-
-/// How long news of the network settles: an address comes with its routes, and often goes just
-/// before it comes back.
-const SETTLE: Duration = Duration::from_millis(300);
-
-/// Where peers are is written at most this often, and what could not be written is tried again.
-const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
-
-/// The journal may shrink this often, and whenever it has grown by much.
-const COMPACT_EVERY: Duration = Duration::from_secs(3_600);
 
 pub(super) fn start(
     config: MeshConfig,
@@ -183,25 +169,6 @@ struct Shell {
     due: Deadlines,
 }
 
-/// When the shell does its own things next.
-struct Deadlines {
-    snapshot: Instant,
-    addresses: Instant,
-    endpoints: Instant,
-    compact: Instant,
-}
-
-impl Deadlines {
-    fn new(now: Instant) -> Self {
-        Self {
-            snapshot: now + SNAPSHOT_EVERY,
-            addresses: now + ADDRESSES_EVERY.0,
-            endpoints: now + Duration::from_secs(1),
-            compact: now + COMPACT_EVERY,
-        }
-    }
-}
-
 /// Why the task woke.
 enum Woken {
     Stop,
@@ -275,10 +242,7 @@ impl Shell {
                 self.changed = true;
             }
             Woken::Written(result) => self.written(&result),
-            Woken::Network => {
-                self.stirred = true;
-                self.due.addresses = self.due.addresses.min(now().mono + SETTLE);
-            }
+            Woken::Network => self.stir(),
             Woken::Time | Woken::Stop | Woken::Writable | Woken::EventTaken => {}
         }
         let now = now();
@@ -414,131 +378,6 @@ impl Shell {
     /// Whether everything said here is on disk, or was found impossible to write.
     fn may_leave(&self) -> bool {
         !self.writer.holds() && !self.node.owes_write()
-    }
-
-    fn take_events(&mut self) {
-        while let Some(event) = self.node.poll_event() {
-            match event {
-                NodeEvent::StreamPacket { from, bytes } => {
-                    let from = SocketAddr::new(IpAddr::V6(from), STREAM_PORT);
-                    // A full queue counts for itself; see `show`.
-                    let _taken = self.socket.deliver(from, bytes);
-                }
-                NodeEvent::Removed(peer) => self.connections.close(peer),
-                NodeEvent::Pong { number, took } => {
-                    if let Some(waiting) = self.pings.remove(&number) {
-                        let _gone = waiting.send(Ok(took));
-                    }
-                }
-                NodeEvent::Message { from, kind, body } => {
-                    if self.pending.len() >= MOST_PENDING {
-                        self.node.count_drop("application too slow");
-                    } else {
-                        self.pending.push_back(Event::Message { from, kind, body });
-                    }
-                }
-                NodeEvent::Connected(peer) => {
-                    self.set_connected();
-                    self.pending.push_back(Event::Connected(peer));
-                }
-                NodeEvent::Disconnected(peer) => {
-                    // It may have started again; its old connection would swallow what is sent
-                    // until it has been idle for long enough.
-                    self.connections.close(peer);
-                    self.set_connected();
-                    self.pending.push_back(Event::Disconnected(peer));
-                }
-                NodeEvent::MembersChanged => {
-                    self.changed = true;
-                    self.pending.push_back(Event::MembersChanged);
-                }
-            }
-        }
-    }
-
-    /// Hands events to the application, after the snapshot that shows them.
-    fn hand_over(&mut self) {
-        while let Some(event) = self.pending.pop_front() {
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    self.pending.push_front(event);
-                    return;
-                }
-                // Nobody listens; the mesh goes on for the sake of the others.
-                Err(mpsc::error::TrySendError::Closed(_)) => {}
-            }
-        }
-    }
-
-    fn set_connected(&mut self) {
-        self.changed = true;
-        let mut connected = self
-            .connected
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *connected = self.node.connected().collect();
-    }
-
-    fn show(&mut self) {
-        let now = now();
-        if !self.changed && now.mono < self.due.snapshot {
-            return;
-        }
-        for peer in self.connections.take_excess() {
-            self.node.blame_connections(peer, now);
-        }
-        self.changed = false;
-        self.due.snapshot = now.mono + SNAPSHOT_EVERY;
-        let mut snapshot = self.node.snapshot(now);
-        let full = self.socket.dropped();
-        if full > 0 {
-            snapshot.counters.dropped.insert("stream queue full", full);
-        }
-        if self.writer.is_behind() {
-            snapshot
-                .notices
-                .push("statements cannot be written to disk; see the log".into());
-        }
-        self.snapshots.send_replace(Arc::new(snapshot));
-    }
-
-    /// What the shell itself does from time to time.
-    fn keep_time(&mut self) {
-        let now = now();
-        if now.mono >= self.due.addresses {
-            let (by_ourselves, in_case) = ADDRESSES_EVERY;
-            let told = self.watch.is_listening();
-            self.due.addresses = now.mono + if told { in_case } else { by_ourselves };
-            let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
-            self.node.handle_endpoints(endpoints, now);
-            if std::mem::take(&mut self.stirred) {
-                self.node.handle_stir(now);
-            }
-        }
-        if now.mono >= self.due.endpoints {
-            self.due.endpoints = now.mono + ENDPOINTS_EVERY;
-            self.remember_endpoints();
-            if self.writer.is_behind() && !self.writer.is_busy() {
-                self.writer.append(Vec::new(), false);
-            }
-        }
-        let full = now.mono >= self.due.compact || self.writer.has_grown();
-        if full && !self.writer.is_busy() {
-            self.due.compact = now.mono + COMPACT_EVERY;
-            self.writer.compact(self.node.statements());
-        }
-    }
-
-    fn remember_endpoints(&mut self) {
-        if let Some(list) = self.node.take_endpoints() {
-            let file = self.endpoints_file.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = endpoints::write(&file, &list) {
-                    tracing::debug!(%error, "endpoints not remembered");
-                }
-            });
-        }
     }
 
     /// Stops taking in, says goodbye, and leaves nothing unwritten.
