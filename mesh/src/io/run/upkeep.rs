@@ -21,6 +21,10 @@ const ADDRESSES_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration
 /// before it comes back.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// It settles so many times as long as the last look took, though never longer than without news:
+/// a router with a million routes tells without end, and one look takes it a second.
+const IDLE_PART: u32 = 20;
+
 /// Where peers are is written at most this often, and what could not be written is tried again.
 const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 
@@ -32,6 +36,8 @@ const COMPACT_EVERY: Duration = Duration::from_secs(3_600);
 pub(super) struct Deadlines {
     pub(super) snapshot: Instant,
     addresses: Instant,
+    /// How long the next news of the network settles.
+    settle: Duration,
     endpoints: Instant,
     compact: Instant,
 }
@@ -41,6 +47,7 @@ impl Deadlines {
         Self {
             snapshot: now + SNAPSHOT_EVERY,
             addresses: now + ADDRESSES_EVERY.0,
+            settle: SETTLE,
             endpoints: now + Duration::from_secs(1),
             compact: now + COMPACT_EVERY,
         }
@@ -71,7 +78,7 @@ impl Shell {
     /// The system told of a change of the network: it is looked at when it has settled.
     pub(super) fn stir(&mut self) {
         self.stirred = true;
-        let settled = now().mono + SETTLE;
+        let settled = now().mono + self.due.settle;
         self.due.addresses = self.due.addresses.min(settled);
     }
 
@@ -79,7 +86,10 @@ impl Shell {
         let (by_ourselves, in_case) = ADDRESSES_EVERY;
         let told = self.watch.is_listening();
         self.due.addresses = now.mono + if told { in_case } else { by_ourselves };
+        let began = Instant::now();
         let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
+        let took = began.elapsed();
+        self.due.settle = settle_after(took);
         self.node.handle_endpoints(endpoints, now);
         if std::mem::take(&mut self.stirred) {
             self.node.handle_stir(now);
@@ -95,5 +105,25 @@ impl Shell {
                 }
             });
         }
+    }
+}
+
+/// How long news settles when the last look took so long.
+fn settle_after(took: Duration) -> Duration {
+    let (longest, _in_case) = ADDRESSES_EVERY;
+    took.saturating_mul(IDLE_PART).clamp(SETTLE, longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_settles_longer_where_looking_takes_long() {
+        let settles = [0, 1, 100, 1_000].map(|ms| settle_after(Duration::from_millis(ms)));
+        assert_eq!(
+            settles.map(|time| time.as_millis()),
+            [300, 300, 2_000, 10_000]
+        );
     }
 }
