@@ -7,11 +7,13 @@
 
 mod plan;
 mod status;
+mod step;
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
-use plan::{Machine, Step};
+use plan::Machine;
+use step::Step;
 
 use crate::cli::{Global, ServiceArgs, ServiceCommand};
 use crate::failure::{FAILED, Failure};

@@ -1,18 +1,14 @@
 //! What installing and uninstalling mean on this machine, as steps.
 //!
 //! In: a look at the machine. Out: the steps that are left to do, in order.
-//! Invariant: the plan is a function of what was seen; nothing is changed before `perform`.
-//! Absent: systemd's own work. Its unit makes the directories.
+//! Invariant: the plan is a function of what was seen; planning changes nothing.
+//! Absent: doing a step (`step.rs`), and systemd's own work. Its unit makes the directories.
 
-use std::fmt;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-
-use crate::failure::Failure;
-use crate::service::account::{Account, Group, HeldDir};
+use super::step::{Step, systemctl_says};
+use crate::service::account::{Account, Group};
 use crate::service::{ACCOUNT, CONFIG_DIR, OWN_UNIT, RUN_DIR, STATE_DIR, UNIT, packaged_unit};
 
 /// The unit as the Debian package brings it.
@@ -26,9 +22,6 @@ const COPIED_PROGRAM: &str = "/usr/local/bin/outlast";
 
 /// Stands in a unit whose program we copied there: nobody else's goes with the unit.
 const COPY_MARK: &str = "# The program is a copy that `outlast service install` made; `outlast service uninstall` removes it.\n";
-
-/// Where programs of the system are found, whatever `PATH` root has.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What matters of this machine.
 #[derive(Debug, Clone)]
@@ -81,17 +74,6 @@ impl Machine {
     }
 }
 
-/// `systemctl is-…` of our unit.
-pub(super) fn systemctl_says(question: &str) -> bool {
-    let asked = tool("systemctl")
-        .args([question, "--quiet", UNIT])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    asked.is_ok_and(|status| status.success())
-}
-
 /// Whether root alone decides what is run at this path, and everybody may run it. Home directories don't count,
 /// whoever owns them: they come and go.
 fn is_safe(program: &Path) -> bool {
@@ -115,16 +97,6 @@ fn same_content(one: &Path, other: &Path) -> bool {
     one == other
         || (size(one) == size(other)
             && hash(one).is_ok_and(|one| hash(other).is_ok_and(|other| one == other)))
-}
-
-/// One change to the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Copy { from: PathBuf, to: PathBuf },
-    Write { path: PathBuf, content: String },
-    Run(Vec<&'static str>),
-    HandOver(PathBuf),
-    Remove(PathBuf),
 }
 
 /// What is left to do until the service runs.
@@ -230,106 +202,10 @@ fn is_of_a_copy(unit: &str) -> bool {
     unit.starts_with(COPY_MARK) && unit.contains(COPIED_PROGRAM)
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Copy { from, to } => write!(f, "copy {} to {}", from.display(), to.display()),
-            Self::Write { path, .. } => write!(f, "write {}", path.display()),
-            Self::Run(words) => write!(f, "run {}", words.join(" ")),
-            Self::HandOver(dir) => write!(f, "give {} to user {ACCOUNT}", dir.display()),
-            Self::Remove(path) => write!(f, "remove {}", path.display()),
-        }
-    }
-}
-
-impl Step {
-    pub(super) fn perform(&self) -> Result<(), Failure> {
-        self.attempt()
-            .with_context(|| self.to_string())
-            .map_err(Failure::from)
-    }
-
-    fn attempt(&self) -> Result<()> {
-        match self {
-            Self::Copy { from, to } => copy(from, to),
-            Self::Write { path, content } => replace(path, 0o644, |file| {
-                std::io::Write::write_all(file, content.as_bytes())
-            }),
-            Self::Run(words) => run(words),
-            Self::HandOver(dir) => {
-                let user = Account::named(ACCOUNT).context("the user was not made")?;
-                HeldDir::open(dir)?.hand_over(user)
-            }
-            Self::Remove(path) => remove(path),
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut source = std::fs::File::open(from)?;
-    replace(to, 0o755, |file| std::io::copy(&mut source, file).map(drop))
-}
-
-/// Puts a file in place whole: a program that runs can't be written over, but it can be replaced.
-fn replace(
-    path: &Path,
-    mode: u32,
-    fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
-) -> Result<()> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    let mut file = std::fs::File::create(&fresh)?;
-    fill(&mut file)?;
-    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    Ok(std::fs::rename(&fresh, path)?)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    if let Ok(target) = std::fs::read_link(path) {
-        crate::text::aside(format!(
-            "outlast: {} leads to {}, which stays; remove it yourself",
-            path.display(),
-            target.display()
-        ));
-    }
-    let removed = match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-fn tool(name: &str) -> Command {
-    let mut command = Command::new(name);
-    command.env("PATH", SYSTEM_PATH);
-    command
-}
-
-fn run(words: &[&str]) -> Result<()> {
-    let (name, arguments) = words.split_first().context("an empty command")?;
-    let done = tool(name).args(arguments).stdin(Stdio::null()).output()?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&done.stderr);
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    bail!(
-        "it ended with {}: {}",
-        done.status,
-        crate::text::visible(&said)
-    );
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn bare() -> Machine {

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::plan::systemctl_says;
+use super::step::systemctl_says;
 use crate::cli::Global;
 use crate::control::client::Client;
 use crate::control::{Request, SOCKET};
