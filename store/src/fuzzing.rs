@@ -5,7 +5,6 @@
 //! In tests every target runs over the inputs kept in `tests/fuzz/corpus/store`. Absent from releases.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use crate::block::MAX_RAW_BYTES;
 use crate::interval::MAX_RANGES;
@@ -252,7 +251,8 @@ fn records(bytes: &[u8]) -> bool {
 
 /// The bytes as the spool's segment, as `schemas` and as `gone`, behind one good record each.
 fn files(bytes: &[u8]) -> bool {
-    let dir = directory();
+    let scratch = Scratch::new();
+    let dir = &scratch.0;
     let spool = dir.join("spool");
     let row = key_row().sign(&|_| [7; 64]);
     let written = std::fs::create_dir_all(&spool).and_then(|()| {
@@ -267,8 +267,8 @@ fn files(bytes: &[u8]) -> bool {
     let (_spool, recovered) = Spool::open(&spool).expect("damage is no error");
     assert_eq!(recovered.rows.first(), Some(&row));
     assert!(recovered.rows.len() + recovered.damaged as usize <= bytes.len() + 1);
-    let (_schemas, useless) = Schemas::open(&dir).expect("damage is no error");
-    let (_gone, ranges) = GoneLedger::open(&dir).expect("damage is no error");
+    let (_schemas, useless) = Schemas::open(dir).expect("damage is no error");
+    let (_gone, ranges) = GoneLedger::open(dir).expect("damage is no error");
     recovered.rows.len() > 1 || !ranges.is_empty() || useless > 0
 }
 
@@ -362,19 +362,26 @@ pub(crate) fn a_series() -> Series {
     .expect("a series as collectors make them")
 }
 
-fn directory() -> PathBuf {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let thread = std::thread::current().id();
-    let base = DIRECTORY.get_or_init(|| {
+/// A directory of this thread's, in memory where that is possible; it goes with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
         let memory = PathBuf::from("/dev/shm");
         let base = if memory.is_dir() {
             memory
         } else {
             std::env::temp_dir()
         };
-        base.join(format!("outlast-fuzz-{}", std::process::id()))
-    });
-    base.join(format!("{thread:?}"))
+        let (process, thread) = (std::process::id(), std::thread::current().id());
+        Self(base.join(format!("outlast-fuzz-{process}-{thread:?}")))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 const _: () = assert!(

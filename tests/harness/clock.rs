@@ -47,6 +47,17 @@ impl WrongClock {
     }
 }
 
+/// Clears away what the library of a process that was killed left in shared memory.
+pub(crate) fn clear_after(pid: u32) {
+    for left in [
+        format!("/dev/shm/faketime_shm_{pid}"),
+        format!("/dev/shm/sem.faketime_sem_{pid}"),
+    ] {
+        // Mostly it went by itself, or never was.
+        drop(std::fs::remove_file(left));
+    }
+}
+
 fn library() -> PathBuf {
     let places = ["x86_64-linux-gnu", "aarch64-linux-gnu", "."];
     let mut paths = places.iter().map(|place| {

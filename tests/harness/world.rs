@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::clock::WrongClock;
+use crate::clock::{WrongClock, clear_after};
 use crate::net::Net;
 use crate::wait_for;
 
@@ -178,6 +178,9 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill the daemon");
             child.wait().expect("reap the daemon");
+            if self.clock.is_some() {
+                clear_after(child.id());
+            }
         }
     }
 
