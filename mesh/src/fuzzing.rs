@@ -145,8 +145,8 @@ fn member(bytes: &[u8]) -> bool {
         node.frames(peer, stranger(), payload, now);
         rest = after;
     }
-    while node.poll_transmit(now).is_some() {}
     let said = node.poll_journal();
+    while node.poll_transmit(now).is_some() {}
     assert!(said.len() <= bytes.len() + 1);
     let me = family::node(1).id();
     assert!(node.statements().state().members.contains_key(&me));
@@ -211,7 +211,10 @@ fn a_node() -> Node {
         remembered: Vec::new(),
         seed: [1; 32],
     };
-    Node::new(config, Now::real())
+    let mut node = Node::new(config, Now::real());
+    // What it says at its start is on disk.
+    node.poll_journal();
+    node
 }
 
 fn stranger() -> SocketAddr {

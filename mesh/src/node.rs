@@ -309,9 +309,13 @@ impl Node {
         self.flush_payloads(now);
     }
 
-    /// The next datagram to send.
+    /// The next datagram to send. `None` too while `poll_journal` would give something that was
+    /// said here.
     pub(crate) fn poll_transmit(&mut self, now: Now) -> Option<Transmit> {
         self.conclude(now);
+        if self.owes_write {
+            return None;
+        }
         self.flush_payloads(now);
         if self.isolated {
             for _ in 0..self.outgoing.len() {

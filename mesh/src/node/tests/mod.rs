@@ -114,7 +114,10 @@ impl World {
             remembered: self.remembered.get(&at).cloned().unwrap_or_default(),
             seed: bytes,
         };
-        Node::new(config, self.now_at(at))
+        let mut node = Node::new(config, self.now_at(at));
+        // What it says at its start is on disk.
+        node.poll_journal();
+        node
     }
 
     /// The time by the clocks of this node, boringtun's included where it can be bent.

@@ -17,6 +17,7 @@ fn what_is_published_spreads_and_is_journalled_before_it_leaves() {
     world.nodes[0].handle_endpoints(moved, now);
 
     assert!(world.nodes[0].owes_write());
+    assert_eq!(world.nodes[0].poll_transmit(now), None);
     assert_eq!(world.nodes[0].poll_journal().len(), 1);
     let first = world.nodes[0].poll_transmit(now).unwrap();
     world.give(1, address(0), &first.bytes);
