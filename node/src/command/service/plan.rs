@@ -4,6 +4,7 @@
 //! Invariant: the plan is a function of what was seen; planning changes nothing.
 //! Absent: doing a step (`step.rs`), and systemd's own work. Its unit makes the directories.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -74,17 +75,25 @@ impl Machine {
     }
 }
 
-/// Whether root alone decides what is run at this path, and everybody may run it. Home directories don't count,
-/// whoever owns them: they come and go.
+/// Whether root alone decides what is run at this path, everybody may run it, and a unit can name it as it is. Home
+/// directories don't count, whoever owns them: they come and go.
 fn is_safe(program: &Path) -> bool {
     let at_home = ["/root", "/home", "/tmp", "/var/tmp"];
     let lasts = !at_home.iter().any(|place| program.starts_with(place));
     lasts
+        && is_plain(program)
         && program.ancestors().all(|path| {
             path.symlink_metadata().is_ok_and(|found| {
                 found.uid() == 0 && found.mode() & 0o022 == 0 && found.mode() & 0o001 != 0
             })
         })
+}
+
+/// Whether a unit takes the path as it is: there a space ends a word, and a percent sign or a dollar stands for
+/// something else.
+fn is_plain(program: &Path) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
+    program.as_os_str().as_bytes().iter().all(plain)
 }
 
 fn same_content(one: &Path, other: &Path) -> bool {
@@ -405,6 +414,18 @@ mod tests {
         assert!(!unit.contains(PACKAGED_PROGRAM));
         assert!(unit.contains("ExecStart=/opt/outlast up"));
         assert!(unit.contains("ExecPaths=/opt/outlast "));
+    }
+
+    #[test]
+    fn a_program_that_a_unit_would_read_otherwise_is_not_run_in_place() {
+        assert!(is_plain(Path::new("/opt/outlast-1.2+x/bin/outlast")));
+        for odd in [
+            "/opt/my tools/outlast",
+            "/opt/100%/outlast",
+            "/opt/$x/outlast",
+        ] {
+            assert!(!is_plain(Path::new(odd)), "{odd}");
+        }
     }
 
     #[test]
