@@ -359,7 +359,7 @@ impl Statements {
 
 impl Authored {
     /// The log as far as it goes without a hole and within its bytes: at each seq the statements,
-    /// ordered by id, whose predecessor is there too. Second, where the bytes cut it off.
+    /// ordered by id behind a Genesis, whose predecessor is there too. Second, where the bytes cut it off.
     pub(super) fn connected(&self) -> (BTreeMap<u32, Vec<&Arc<Entry>>>, Option<u32>) {
         let (mut log, mut bytes) = (BTreeMap::new(), 0);
         let mut before = vec![[0; 32]];
@@ -419,7 +419,8 @@ impl Authored {
             Place::Log(header) => {
                 let rivals = self.log.entry(header.seq).or_default();
                 rivals.push(entry);
-                rivals.sort_by_key(|entry| entry.id);
+                // No rival displaces the Genesis: without it nobody is a member.
+                rivals.sort_by_key(|entry| (entry.statement.kind != kind::GENESIS, entry.id));
             }
             Place::Note { .. } => {
                 self.notes.insert(entry.statement.kind, entry);

@@ -227,6 +227,23 @@ fn three_statements_at_one_place_converge_to_the_same_two() {
 }
 
 #[test]
+fn no_rivals_displace_the_genesis() {
+    let mut scene = Scene::founded();
+    let header = LogHeader {
+        seq: 1,
+        prev: [0; 32],
+        hlc: START << 16,
+    };
+    for text in 0..32_u8 {
+        let rival = scene.placed(&scene.admin, kind::POLICY, header, &text);
+        scene.held.insert(rival).unwrap();
+    }
+    let state = scene.held.state();
+    assert!(state.genesis.is_some() && state.members.contains_key(&id(0)));
+    assert_eq!(state.frozen.len(), 1, "its log is forked all the same");
+}
+
+#[test]
 fn of_two_infos_at_one_place_the_same_stays_whichever_came_first() {
     let scene = Scene::founded();
     let genesis = scene.held.iter().next().unwrap();
