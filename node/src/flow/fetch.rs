@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use outlast_mesh::{Mesh, NodeId};
 use outlast_store::{
-    Head, IntervalSet, LogId, MAX_SCHEMA_BYTES, Origin, SchemaDelta, SchemaHash, Seal, Seq,
-    SignedRow, Store,
+    Head, IntervalSet, LogId, MAX_SCHEMA_BYTES, MAX_SERIES, Origin, SchemaDelta, SchemaHash, Seal,
+    Seq, SignedRow, Store,
 };
 use quinn::RecvStream;
 use tokio::sync::{mpsc, oneshot};
@@ -29,9 +29,10 @@ use crate::replica::{Ask, Request};
 
 /// How long one frame may take; the replica gives up on a request earlier, by its progress.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Deltas in one schema answer, and their bytes: 512 KiB of schema at its smallest deltas.
-const MAX_DELTAS: usize = 4_096;
-const MAX_DELTA_BYTES: usize = MAX_SCHEMA_BYTES + 64 * 1_024;
+/// Bytes of the deltas in one schema answer: the largest schema there may be, grown by one series at a time.
+const MAX_DELTA_BYTES: usize = MAX_SCHEMA_BYTES + MAX_SERIES * DELTA_HEAD;
+/// What a delta has beside its series: marks, its parent, a count.
+const DELTA_HEAD: usize = 40;
 
 /// What the flow's task hears of a request.
 #[derive(Debug)]
@@ -218,7 +219,7 @@ impl Fetcher {
         loop {
             match next(&mut answers, MAX_DELTA_BYTES).await? {
                 Answer::End => break,
-                Answer::Schema(bytes) if deltas.len() < MAX_DELTAS => {
+                Answer::Schema(bytes) if deltas.len() < MAX_SERIES => {
                     size += bytes.len();
                     if size > MAX_DELTA_BYTES {
                         bail!(Lie(Offence::Schemas));
@@ -274,7 +275,7 @@ async fn next(answers: &mut RecvStream, limit: usize) -> anyhow::Result<Answer> 
 
 #[cfg(test)]
 mod tests {
-    use outlast_store::{Epoch, Kind, Series, StoreId};
+    use outlast_store::{Epoch, Kind, Schema, Series, StoreId};
 
     use super::*;
 
@@ -302,6 +303,15 @@ mod tests {
         assert!(!is_chain(&[second.clone(), first.clone()], wanted));
         assert!(!is_chain(&[other, first.clone(), second], wanted));
         assert!(!is_chain(&[first], wanted));
+    }
+
+    #[test]
+    fn the_longest_chain_an_origin_may_make_fits_into_an_answer() {
+        let first = delta(None, "a");
+        let series_bytes = Schema::extend(None, &first).unwrap().size_bytes();
+        let next = delta(Some(first.hash()), "a");
+        let head = next.encode().len() - series_bytes;
+        assert!(MAX_SCHEMA_BYTES + MAX_SERIES * head <= MAX_DELTA_BYTES);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{Head, IntervalSet, LogId, Origin, Parcel, SchemaHash, Seq, Store, window_of};
+use outlast_store::{
+    Head, IntervalSet, LogId, MAX_SERIES, Origin, Parcel, SchemaHash, Seq, Store, window_of,
+};
 use quinn::{RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -30,8 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MAX_WINDOWS: usize = 16;
 const MAX_SEALS: usize = 256;
 const MAX_ORIGINS: usize = 16;
-/// Schema deltas in one answer.
-const MAX_DELTAS: usize = 4_096;
 /// One export: a window of the largest rows fits.
 const EXPORT_BYTES: usize = 2 * 1024 * 1024;
 const PRIORITY: i32 = -10;
@@ -180,7 +180,7 @@ impl Server {
         let mut deltas = Vec::new();
         let mut next = Some(hash);
         while let Some(hash) =
-            next.filter(|hash| !known.contains(hash) && deltas.len() < MAX_DELTAS)
+            next.filter(|hash| !known.contains(hash) && deltas.len() < MAX_SERIES)
         {
             let Some(delta) = self.store.schema_delta(&hash) else {
                 break;
