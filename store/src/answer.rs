@@ -2,15 +2,6 @@
 
 use crate::sample::{LogId, Seq};
 
-/// Who handed a row over, which decides whether its signature must be checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The origin itself, through its own tunnel: believed.
-    Origin,
-    /// Somebody else: believed when the origin's signature is good.
-    Holder,
-}
-
 /// What became of a row or block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {

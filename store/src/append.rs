@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::answer::{Appended, Source};
+use crate::answer::Appended;
 use crate::block::{Seal, WINDOW, window_of};
 use crate::error::StoreError;
 use crate::ledger;
@@ -144,8 +144,9 @@ impl Store {
         Ok((row, seal))
     }
 
-    /// Appends a row of any origin.
-    pub fn append(&self, row: SignedRow, source: Source) -> Result<Appended, StoreError> {
+    /// Appends a row of any origin, if that origin signed it, whoever brought it: a row that is held is handed on,
+    /// and whoever hands on what nobody signed passes for the liar.
+    pub fn append(&self, row: SignedRow) -> Result<Appended, StoreError> {
         let (log, seq) = (row.row.log, row.row.seq);
         if seq == 0 {
             return Err(StoreError::Malformed {
@@ -154,9 +155,7 @@ impl Store {
             });
         }
         // Before its schema is asked for: what nobody signed must not use up its origin's limits.
-        if source == Source::Holder {
-            self.check_row(&row)?;
-        }
+        self.check_row(&row)?;
         self.check_width(&row.row.schema, row.row.values.len())?;
         check_time(row.row.boot_ms, row.row.clock.offset_ms)?;
         let row = Arc::new(row);
@@ -193,9 +192,8 @@ impl Store {
         new: &SignedRow,
         bytes: Arc<[u8]>,
     ) -> Result<Appended, StoreError> {
-        self.check_row(new)?;
         let old_row = SignedRow::decode(old).ok();
-        // What came through the origin's tunnel was not checked; it only counts as a second content if it is signed.
+        // The spool of an earlier release may hold what nobody signed; only what is signed is a second content.
         let old_row = old_row.filter(|old| self.check_row(old).is_ok());
         let Some(old_row) = old_row else {
             state.replace_row(&new.row, bytes, Instant::now());

@@ -47,7 +47,7 @@ mod tests;
 mod varint;
 mod writer;
 
-pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Source, Stats};
+pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats};
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
 pub use error::{OpenError, StoreError};
 pub use interval::IntervalSet;

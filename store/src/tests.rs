@@ -86,28 +86,22 @@ fn a_keeper_builds_the_same_block_from_rows_and_seal_in_any_order() {
     let seal = rows[59].1.clone().unwrap();
     let row = (*rows[0].0).clone();
     assert!(
-        matches!(keeper.append(row.clone(), Source::Holder), Err(StoreError::UnknownSchema(hash)) if hash == schema)
+        matches!(keeper.append(row.clone()), Err(StoreError::UnknownSchema(hash)) if hash == schema)
     );
     define(&keeper, ME);
     let mut forged = row.clone();
     forged.row.boot_ms += 1;
     assert!(matches!(
-        keeper.append(forged, Source::Holder),
+        keeper.append(forged),
         Err(StoreError::BadSignature { .. })
     ));
     for (row, _) in rows.iter().rev().take(59) {
-        assert_eq!(
-            keeper.append((**row).clone(), Source::Holder).unwrap(),
-            Appended::New
-        );
+        assert_eq!(keeper.append((**row).clone()).unwrap(), Appended::New);
     }
     assert_eq!(keeper.unsealed(Duration::ZERO), [(log, 2, 59)]);
     assert_eq!(keeper.apply_seal(seal.clone()).unwrap(), Sealed::Waiting);
-    assert_eq!(
-        keeper.append(row.clone(), Source::Origin).unwrap(),
-        Appended::New
-    );
-    assert_eq!(keeper.append(row, Source::Origin).unwrap(), Appended::Known);
+    assert_eq!(keeper.append(row.clone()).unwrap(), Appended::New);
+    assert_eq!(keeper.append(row).unwrap(), Appended::Known);
     assert_eq!(keeper.apply_seal(seal).unwrap(), Sealed::Known);
     assert_eq!(keeper.unsealed(Duration::ZERO), []);
     assert_eq!(keeper.tally(), origin.tally());
@@ -137,14 +131,8 @@ fn of_two_contents_under_one_identity_the_lower_hash_stays_whichever_came_first(
         let dir = TempDir::new().unwrap();
         let store = open(dir.path(), ME);
         define(&store, PEER);
-        assert_eq!(
-            store.append(pair[0].clone(), Source::Origin).unwrap(),
-            Appended::New
-        );
-        assert_eq!(
-            store.append(pair[1].clone(), Source::Origin).unwrap(),
-            Appended::Conflict
-        );
+        assert_eq!(store.append(pair[0].clone()).unwrap(), Appended::New);
+        assert_eq!(store.append(pair[1].clone()).unwrap(), Appended::Conflict);
         assert_eq!(*store.latest_in_tail(&low.row.log), low);
         assert_eq!(store.stats().conflicts, 1);
         store.close().unwrap();
@@ -162,7 +150,7 @@ fn a_block_wins_over_rows_that_differ_and_the_difference_is_evidence() {
     define(&second, PEER);
     let rows: Vec<Row> = (1..=60).map(|seq| row(PEER, seq, 5).row).collect();
     let block = Draft::build(&rows).unwrap().seal(&sign(PEER));
-    first.append(row(PEER, 7, 6), Source::Origin).unwrap();
+    first.append(row(PEER, 7, 6)).unwrap();
     assert_eq!(
         first.insert_block(&block.encode()).unwrap(),
         Appended::Conflict
@@ -498,7 +486,7 @@ proptest! {
                     let row = row(PEER, seq, 0);
                     let known = model.insert(seq, row.row.clone()).is_some();
                     let expected = if known { Appended::Known } else { Appended::New };
-                    prop_assert_eq!(store.append(row, Source::Holder).unwrap(), expected);
+                    prop_assert_eq!(store.append(row).unwrap(), expected);
                 }
                 Op::Seal(window) => {
                     let rows: Vec<Row> = window_rows(window);

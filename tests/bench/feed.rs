@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use outlast::replica::digest::Entry;
 use outlast::replica::{Ask, Replica, Request};
 use outlast_store::{
-    Block, Clock, ClockSource, IntervalSet, LogId, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
-    SignedRow, Source, Store, StoreError,
+    Block, Clock, ClockIntervalSet, LogId, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
+    SignedRow, Store, StoreError,
 };
 use outlast_tests::Usage;
 use outlast_tests::recording::{self, Tick};
@@ -228,7 +228,7 @@ impl Pair {
                 SignedRow::decode(&bytes).expect("a row as it was encoded")
             }
         };
-        patiently(|| self.keeper.store.append(arrived.clone(), Source::Origin));
+        patiently(|| self.keeper.store.append(arrived.clone()));
         let (log, seq, samples) = (row.row.log, row.row.seq, row.row.samples() as u64);
         self.keeper.replica.handle_row(log, seq, samples, now);
         self.keeper.replica.handle_fresh(log, seq, now);
@@ -312,7 +312,7 @@ fn take_in(to: &mut Side, log: LogId, parcel: &Parcel) -> u64 {
         Parcel::Row(bytes) => {
             let row = SignedRow::decode(bytes).expect("a row as exported");
             let seq = row.row.seq;
-            patiently(|| to.store.append(row.clone(), Source::Holder));
+            patiently(|| to.store.append(row.clone()));
             (seq, seq)
         }
         Parcel::Block(bytes) => {

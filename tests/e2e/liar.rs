@@ -13,12 +13,13 @@ use crate::OUTLAST;
 const NAME: &str = "mallory";
 
 /// Each lie, and what `status` then says more often. Nothing: it harms nobody and is nobody's fault.
-const LIES: [(&str, &str); 22] = [
+const LIES: [(&str, &str); 23] = [
     ("slow", ""),
     ("digests", "digests too often"),
     ("keys", "key row requests too often"),
     ("garbage", "unreadable messages"),
     ("seal", "rows in another's name"),
+    ("altered", "altered rows"),
     ("forged", "altered rows"),
     ("unasked", "answers nobody asked for"),
     ("hollow", "claims of rows it did not have"),

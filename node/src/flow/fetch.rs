@@ -21,7 +21,6 @@ use tokio::time::timeout;
 
 use super::keep::{Job, Piece, Repair};
 use super::offence::Offence;
-use super::serve::source;
 use super::stream::{TooLong, read_frame};
 use super::wire::{Answer, HeldAnswer, MAX_ANSWER, MAX_HELD, Question};
 use super::{Shared, node_of};
@@ -140,8 +139,7 @@ impl Fetcher {
         if row.row.log != log || !asked.contains(row.row.seq) {
             bail!(Lie(Offence::Unasked));
         }
-        self.store(peer, Piece::Row(Box::new(row), source(peer, &log)))
-            .await
+        self.store(peer, Piece::Row(Box::new(row))).await
     }
 
     /// A block is whole, also where only some of its rows were asked for.

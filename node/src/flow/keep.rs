@@ -12,7 +12,7 @@ use bytes::Bytes;
 use outlast_mesh::NodeId;
 use outlast_store::{
     Appended, Head, IntervalSet, LogId, Origin, SchemaDelta, SchemaHash, Seal, Seq, SignedRow,
-    Source, Store, StoreError,
+    Store, StoreError,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -47,14 +47,14 @@ pub(super) enum Job {
 /// A row or block from a holder.
 #[derive(Debug, Clone)]
 pub(super) enum Piece {
-    Row(Box<SignedRow>, Source),
+    Row(Box<SignedRow>),
     Block(Bytes, Head),
 }
 
 impl Piece {
     pub(super) fn span(&self) -> (LogId, Seq, Seq) {
         match self {
-            Self::Row(row, _) => (row.row.log, row.row.seq, row.row.seq),
+            Self::Row(row) => (row.row.log, row.row.seq, row.row.seq),
             Self::Block(_, head) => (head.log, head.first, head.last()),
         }
     }
@@ -143,7 +143,7 @@ pub(super) fn keep(
 
 fn live(store: &Store, shared: &Shared, row: SignedRow) -> Note {
     let (log, seq) = (row.row.log, row.row.seq);
-    let outcome = match store.append(row.clone(), Source::Origin) {
+    let outcome = match store.append(row.clone()) {
         Ok(Appended::New) => {
             shared.stats(|stats| stats.rows_in += 1);
             shared.feed(Arrival {
@@ -184,7 +184,7 @@ fn repair(
 ) -> Option<Note> {
     let (log, first, last) = piece.span();
     let stored = match piece {
-        Piece::Row(row, source) => store.append((**row).clone(), *source),
+        Piece::Row(row) => store.append((**row).clone()),
         Piece::Block(bytes, _) => store.insert_block(bytes),
     };
     let outcome = match stored {
@@ -217,7 +217,7 @@ fn count_repair(shared: &Shared, piece: &Piece, appended: Appended) {
     match appended {
         Appended::New => {
             shared.stats(|stats| stats.repaired_rows += u64::from(last - first) + 1);
-            if let Piece::Row(row, _) = piece {
+            if let Piece::Row(row) = piece {
                 shared.feed(Arrival {
                     row: Arc::new((**row).clone()),
                     live: false,
@@ -337,7 +337,7 @@ mod tests {
         let bring = |row: SignedRow| {
             let (reply, mut outcome) = oneshot::channel();
             let (notes, _kept) = mpsc::channel(4);
-            let piece = Piece::Row(Box::new(row), Source::Holder);
+            let piece = Piece::Row(Box::new(row));
             repair(&kept.store, &kept.shared, &piece, liar, reply, &notes);
             outcome.try_recv().unwrap()
         };

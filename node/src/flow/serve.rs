@@ -18,10 +18,10 @@ use quinn::{RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
+use super::Shared;
 use super::offence::Offence;
 use super::stream::{TooLong, read_frame};
 use super::wire::{Answer, HeldAnswer, MAX_QUESTION, Question};
-use super::{Shared, origin_of};
 use crate::replica::budget::Bucket;
 
 /// Streams of one peer served at a time.
@@ -268,15 +268,6 @@ fn described(parcel: Parcel) -> anyhow::Result<(Answer, Seq, Seq)> {
             (Answer::Block(Bytes::from(bytes)), head.first, head.last())
         }
     })
-}
-
-/// The peer whose rows these are, for choosing what to believe.
-pub(super) fn source(from: NodeId, log: &LogId) -> outlast_store::Source {
-    if origin_of(from) == log.origin {
-        outlast_store::Source::Origin
-    } else {
-        outlast_store::Source::Holder
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use outlast_mesh::{
     AdminKey, Identity, Journal, Mesh, MeshConfig, NodeKey, TunnelKey, trust, verify,
 };
 use outlast_store::{
-    Clock, ClockSource, Epoch, Keys, Kind, LogId, Origin, Row, SchemaDelta, Series, Source, Store,
+    Clock, ClockSource, Epoch, Keys, Kind, LogId, Origin, Row, SchemaDelta, Series, Store,
     StoreConfig, StoreId,
 };
 use serde_json::{Value, json};
@@ -736,6 +736,6 @@ fn hold_rows(store: &Store, attic: &NodeKey, from_ms: i64) {
             values: vec![Some(second), Some(1_000 + 3 * second)],
         };
         let row = row.sign(&|message| attic.sign(message));
-        store.append(row, Source::Origin).unwrap();
+        store.append(row).unwrap();
     }
 }

@@ -46,13 +46,13 @@ fn what_a_block_made_superfluous_leaves_the_spool_though_the_disk_refused_meanwh
     let store = open(dir.path(), ME);
     define(&store, PEER);
     for seq in 1..=60 {
-        store.append(row(PEER, seq, 0), Source::Origin).unwrap();
+        store.append(row(PEER, seq, 0)).unwrap();
     }
     store.close().unwrap();
     let store = open(dir.path(), ME);
     let (spool, away) = (dir.path().join("spool"), dir.path().join("away"));
     fs::rename(&spool, &away).unwrap();
-    store.append(row(PEER, 61, 0), Source::Origin).unwrap();
+    store.append(row(PEER, 61, 0)).unwrap();
     insert_all(&store, &blocks_of(PEER, 1));
     store.flush().unwrap();
     assert!(store.sync().is_err(), "there is nowhere to write");
@@ -73,7 +73,7 @@ fn a_row_that_came_again_stays_in_the_spool_though_it_was_released_before() {
     insert_all(&store, &blocks_of(PEER, 1));
     store.flush().unwrap();
     store.shared.set_aside(1, "for the test");
-    store.append(row(PEER, 7, 0), Source::Origin).unwrap();
+    store.append(row(PEER, 7, 0)).unwrap();
     store.close().unwrap();
     let store = open(dir.path(), ME);
     assert_eq!(store.stats().rows, 1);

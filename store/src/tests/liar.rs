@@ -36,7 +36,7 @@ fn times_no_clock_shows_are_refused_in_rows_and_blocks() {
         (u64::MAX, i64::MIN),
     ] {
         let row = odd(1, boot_ms, offset_ms, values(1));
-        let refused = store.append(row.clone(), Source::Origin);
+        let refused = store.append(row.clone());
         assert!(
             matches!(refused, Err(StoreError::Malformed { .. })),
             "{refused:?}"
@@ -59,7 +59,7 @@ fn extreme_values_and_the_last_seqs_there_are_break_nothing() {
     for (at, seq) in [1, 2, 3, u32::MAX - 1, u32::MAX].into_iter().enumerate() {
         let values = (0..3).map(|i| Some(extremes[(at + i) % 6])).collect();
         let row = odd(seq, u64::from(seq), CLOCK.offset_ms, values);
-        assert_eq!(store.append(row, Source::Origin).unwrap(), Appended::New);
+        assert_eq!(store.append(row).unwrap(), Appended::New);
     }
     let rows: Vec<Row> = (1..=60)
         .map(|at| {
@@ -114,22 +114,18 @@ fn the_thousand_and_first_epoch_of_an_origin_is_refused_and_the_others_go_on() {
         row.sign(&sign(origin))
     };
     for counter in 1..=1_000 {
-        store
-            .append(of_epoch(PEER, counter), Source::Origin)
-            .unwrap();
+        store.append(of_epoch(PEER, counter)).unwrap();
     }
-    let refused = store.append(of_epoch(PEER, 1_001), Source::Origin);
+    let refused = store.append(of_epoch(PEER, 1_001));
     assert!(matches!(
         refused,
         Err(StoreError::OverLimit { what: "epochs", .. })
     ));
     let mut more = of_epoch(PEER, 7).row;
     more.seq = 2;
-    store
-        .append(more.sign(&sign(PEER)), Source::Origin)
-        .unwrap();
+    store.append(more.sign(&sign(PEER))).unwrap();
     let other = Origin([3; 32]);
-    store.append(of_epoch(other, 1), Source::Origin).unwrap();
+    store.append(of_epoch(other, 1)).unwrap();
     assert_eq!(store.stats().refused, 1);
     store.close().unwrap();
 }
@@ -141,7 +137,7 @@ fn what_nobody_signed_asks_for_no_schema() {
     let mut forged = row(PEER, 1, 0);
     forged.row.schema = SchemaHash([9; 32]);
     assert!(matches!(
-        store.append(forged, Source::Holder),
+        store.append(forged),
         Err(StoreError::BadSignature { .. })
     ));
     store.close().unwrap();

@@ -78,6 +78,7 @@ impl Liar {
             "future" => self.impossible_time().await,
             "ahead" => self.far_ahead().await,
             "live" => self.many_rows().await,
+            "altered" => self.altered().await,
             "huge" => self.huge_schema().await,
             "schemas" => self.many_schemas().await,
             "letters" => self.steering_letters().await,
@@ -295,6 +296,13 @@ impl Liar {
             let row = self.row(self.log(5), seq, small_schema().hash());
             self.live(&row).await;
         }
+    }
+
+    /// Through its own tunnel, and not what it signed: whoever kept it would hand it on as the origin's.
+    async fn altered(&self) {
+        let mut row = self.row(self.log(9), 1, small_schema().hash());
+        row.row.boot_ms += 1;
+        self.live(&row).await;
     }
 
     /// 5,001 series in two deltas.
