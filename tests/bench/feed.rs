@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use outlast::replica::digest::Entry;
 use outlast::replica::{Ask, Replica, Request};
 use outlast_store::{
-    Block, Clock, ClockIntervalSet, LogId, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
+    Block, Clock, ClockSource, IntervalSet, LogId, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
     SignedRow, Store, StoreError,
 };
 use outlast_tests::Usage;
