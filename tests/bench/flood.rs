@@ -1,16 +1,12 @@
 //! What a node survives: a stranger that knows its public key sends as fast as one core can,
 //! while the other core keeps a mesh of two going. Each load for 4 s, then a member's power cut.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddrV4;
-use std::process::Child;
-use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use outlast_tests::stranger::{self, Flood, Source};
 use outlast_tests::usage::Usage;
-use outlast_tests::{Node, World};
-use serde_json::Value;
+use outlast_tests::{Node, Rows, World};
 
 use crate::OUTLAST;
 
@@ -61,7 +57,7 @@ pub(crate) fn measure() {
 /// Watches node a under one load, then takes b's power away for a moment.
 fn row(world: &mut World, name: &str, load: impl FnOnce() -> Option<Flood>) {
     let pid = world.node(0).pid().expect("up");
-    let rows = Rows::watch(world.node(0));
+    let rows = Rows::of(world.node(0), "b");
     let before = (Usage::of(pid), received(world.node(0)), Instant::now());
     let flood = load();
     std::thread::sleep(WATCHED);
@@ -69,7 +65,9 @@ fn row(world: &mut World, name: &str, load: impl FnOnce() -> Option<Flood>) {
     let cpu = (Usage::of(pid).cpu_s - before.0.cpu_s) / seconds * 100.0;
     let read = (received(world.node(0)) - before.1) as f64 / seconds;
     // A row more than seconds may fall into the stretch.
-    let on_time = (rows.on_time() as f64 / seconds).min(1.0);
+    let rows = rows.so_far().into_iter();
+    let on_time = rows.filter(|row| row.arrived_ms - row.at_ms <= ON_TIME_MS);
+    let on_time = (on_time.count() as f64 / seconds).min(1.0);
 
     world.node_mut(1).kill();
     let began = Instant::now();
@@ -89,36 +87,4 @@ fn row(world: &mut World, name: &str, load: impl FnOnce() -> Option<Flood>) {
 fn received(node: &Node) -> u64 {
     let status = node.json(&["status"]);
     status["traffic"]["rx_datagrams"].as_u64().expect("a count")
-}
-
-/// b's rows as they reach a.
-struct Rows {
-    tail: Child,
-    delays: Receiver<i64>,
-}
-
-impl Rows {
-    fn watch(at: &Node) -> Self {
-        let mut tail = at.spawn(&["tail", "b", "node_load1", "--json"]);
-        let lines = BufReader::new(tail.stdout.take().expect("stdout is piped")).lines();
-        let (sender, delays) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let row: Value = serde_json::from_str(&line).expect("tail prints JSON");
-                let stamp = |key: &str| row[key].as_i64().expect("a time in ms");
-                if sender.send(stamp("arrived_ms") - stamp("at_ms")).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { tail, delays }
-    }
-
-    /// How many came in time so far.
-    fn on_time(mut self) -> usize {
-        self.tail.kill().expect("end tail");
-        self.tail.wait().expect("reap tail");
-        let delays = self.delays.iter();
-        delays.filter(|delay| *delay <= ON_TIME_MS).count()
-    }
 }

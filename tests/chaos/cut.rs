@@ -1,11 +1,8 @@
 //! A minute without a cable, or without the way beyond it, and what everybody holds afterwards.
 
-use std::io::{BufRead, BufReader};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use outlast_tests::{Ledger, Node, now_ms, wait_for};
-use serde_json::Value;
+use outlast_tests::{Ledger, Node, Rows, now_ms, wait_for};
 
 use crate::world;
 
@@ -27,7 +24,7 @@ fn a_minute_of_cut_leaves_everyone_with_every_sample_once() {
     // The first rows are still being told: the comparison begins a little later.
     std::thread::sleep(Duration::from_secs(5));
     let from = now_ms();
-    let lateness = Lateness::watch(world.node(0), "b");
+    let live = Rows::of(world.node(0), "b");
 
     world.net.as_ref().expect("in namespaces").pull("c");
     let pulled = Instant::now();
@@ -66,7 +63,15 @@ fn a_minute_of_cut_leaves_everyone_with_every_sample_once() {
         );
     }
     assert_eq!(ledgers.repeats(), Vec::<String>::new());
-    let latest = lateness.latest_ms();
+    // As the receiving daemon stamped them.
+    let live = live.so_far();
+    assert!(
+        live.len() as u64 >= CUT.as_secs(),
+        "only {} rows came live",
+        live.len()
+    );
+    let late = live.iter().map(|row| row.arrived_ms - row.at_ms);
+    let latest = late.max().expect("more than one");
     assert!(
         latest <= LATEST_MS,
         "b's rows reached a up to {latest} ms late"
@@ -132,40 +137,4 @@ pub(crate) fn converge(nodes: &[&Node], from: i64, to: i64) -> Ledger {
             Ok(answers[0].clone())
         },
     )
-}
-
-/// How late rows of one node reach another, as the receiving daemon stamped them.
-struct Lateness {
-    tail: std::process::Child,
-    delays: mpsc::Receiver<i64>,
-}
-
-impl Lateness {
-    fn watch(at: &Node, of: &str) -> Self {
-        let mut tail = at.spawn(&["tail", of, "node_load1", "--json"]);
-        let lines = BufReader::new(tail.stdout.take().expect("stdout is piped")).lines();
-        let (sender, delays) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let row: Value = serde_json::from_str(&line).expect("tail prints JSON");
-                let stamp = |key: &str| row[key].as_i64().expect("a time in ms");
-                if sender.send(stamp("arrived_ms") - stamp("at_ms")).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { tail, delays }
-    }
-
-    fn latest_ms(mut self) -> i64 {
-        self.tail.kill().expect("end tail");
-        self.tail.wait().expect("reap tail");
-        let delays: Vec<_> = self.delays.iter().collect();
-        assert!(
-            delays.len() as u64 >= CUT.as_secs(),
-            "only {} rows came live",
-            delays.len()
-        );
-        delays.into_iter().max().expect("not empty")
-    }
 }
