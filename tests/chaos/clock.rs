@@ -53,11 +53,7 @@ fn a_node_that_starts_before_1970_waits_for_its_clock_and_heals_without_a_restar
     world.node_mut(0).up();
     assert_whole(&world);
     assert_nothing_lost(&world, from);
-    world.node_mut(1).stop();
-    world.node_mut(1).set_clock(0);
-    world.node_mut(1).up();
-    assert_whole(&world);
-    assert_nothing_lost(&world, from);
+    set_right(&mut world, from);
 }
 
 #[test]
@@ -75,11 +71,7 @@ fn a_member_thirty_days_back_is_connected_again_and_loses_nothing() {
     wait_for_notice(world.node(1), &["this machine's clock", "timedatectl"]);
     assert_nothing_lost(&world, from);
     // Set right at last, and started again: newer stamps than ever.
-    world.node_mut(1).stop();
-    world.node_mut(1).set_clock(0);
-    world.node_mut(1).up();
-    assert_whole(&world);
-    assert_nothing_lost(&world, from);
+    set_right(&mut world, from);
 }
 
 #[test]
@@ -102,6 +94,15 @@ fn a_process_that_stands_still_for_a_while_is_back_and_has_everything() {
     world.node(0).wait_alive(&["b"], Duration::from_secs(20));
     world.node(1).wait_alive(&["a"], Duration::from_secs(20));
     assert_nothing_lost(&world, from);
+}
+
+/// The clock of b is set right while b is down; everything since `from` is there then.
+fn set_right(world: &mut World, from: i64) {
+    world.node_mut(1).stop();
+    world.node_mut(1).set_clock(0);
+    world.node_mut(1).up();
+    assert_whole(world);
+    assert_nothing_lost(world, from);
 }
 
 /// Two nodes that know each other well, the second with a clock that can be set wrong.
