@@ -3,12 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use outlast_tests::{Usage, World};
+use outlast_tests::{Killed, Usage, World};
 
 use crate::OUTLAST;
 
@@ -53,7 +53,7 @@ pub(crate) fn measure() {
 
 /// node_exporter with its default collectors, and a thread that scrapes it each second.
 struct Exporter {
-    process: Child,
+    process: Killed,
     address: String,
     ended: Arc<AtomicBool>,
 }
@@ -78,14 +78,14 @@ impl Exporter {
             }
         });
         Self {
-            process,
+            process: Killed(process),
             address,
             ended,
         }
     }
 
     fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.0.id()
     }
 
     fn samples(&self) -> usize {
@@ -99,8 +99,6 @@ impl Exporter {
 impl Drop for Exporter {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 

@@ -9,10 +9,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use outlast_tests::Net;
+use outlast_tests::{Killed, Net};
 
 /// Peers of each node.
 const PEERS: [usize; 3] = [3, 8, 16];
@@ -180,14 +180,4 @@ fn classes(pcap: &[u8]) -> BTreeMap<&'static str, (u64, u64)> {
         count.1 += (whole - 14) as u64;
     }
     classes
-}
-
-/// A process that ends with its owner.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }

@@ -4,10 +4,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use outlast_tests::{Net, now_ms, wait_for};
+use outlast_tests::{Killed, Net, now_ms, wait_for};
 
 const PORT: u16 = 51_820;
 
@@ -71,7 +71,7 @@ impl Side {
     }
 
     /// Starts the process and configures it as `wg-quick` does.
-    fn up(&self) -> Process {
+    fn up(&self) -> Killed {
         let child = Command::new("ip")
             .args(["netns", "exec", &self.namespace])
             .args(["wireguard-go", "-f", &self.interface])
@@ -81,7 +81,7 @@ impl Side {
             .stderr(Stdio::null())
             .spawn()
             .expect("start wireguard-go; `make bench` installs it");
-        let process = Process(child);
+        let process = Killed(child);
         let deadline = now_ms() + 10_000;
         while self.handshake().is_err() {
             assert!(now_ms() < deadline, "wireguard-go did not start");
@@ -125,16 +125,6 @@ impl Side {
         }
         let at = seconds * 1_000.0 + nanos / 1_000_000.0;
         Ok((seconds > 0.0).then_some(at))
-    }
-}
-
-/// The running process; dropped, it is killed as by a power cut.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use outlast_tests::wait_for;
+use outlast_tests::{Killed, wait_for};
 use serde_json::Value;
 
 use crate::OUTLAST;
@@ -15,8 +15,9 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// A node on a small ext4 of its own, mounted where only it sees it.
 struct Confined {
+    // The first to go: the mount goes with the last process that sees it.
+    child: Killed,
     home: tempfile::TempDir,
-    child: Child,
 }
 
 impl Confined {
@@ -44,7 +45,10 @@ impl Confined {
             .stderr(log)
             .spawn()
             .expect("run unshare, of util-linux");
-        let node = Self { home, child };
+        let node = Self {
+            child: Killed(child),
+            home,
+        };
         wait_for("the node on its small disk", SOON, || {
             let output = node.output(&["status"]);
             output
@@ -61,7 +65,7 @@ impl Confined {
         let mount = self.home.path().join("mnt");
         let mount = mount.strip_prefix("/").expect("an absolute path");
         Path::new("/proc")
-            .join(self.child.id().to_string())
+            .join(self.child.0.id().to_string())
             .join("root")
             .join(mount)
     }
@@ -84,14 +88,6 @@ impl Confined {
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Confined {
-    fn drop(&mut self) {
-        // The mount goes with the last process that sees it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -156,7 +152,7 @@ fn a_node_whose_disk_fills_goes_on_says_so_and_recovers() {
     });
     assert!(node.output(&["invite"]).status.success(), "{}", node.log());
     assert!(
-        node.child.try_wait().expect("look").is_none(),
+        node.child.0.try_wait().expect("look").is_none(),
         "it ended: {}",
         node.log()
     );

@@ -3,10 +3,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use outlast_tests::{Control, Ledger, Node, Rows, Usage, World, now_ms, wait_for};
+use outlast_tests::{Control, Killed, Ledger, Node, Rows, Usage, World, now_ms, wait_for};
 
 use crate::OUTLAST;
 
@@ -155,7 +155,7 @@ fn size_of(path: &Path) -> f64 {
 
 /// The process that lies; it ends with this.
 struct Liar {
-    child: Child,
+    _child: Killed,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
@@ -172,7 +172,7 @@ impl Liar {
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let mut liar = Self {
-            child,
+            _child: Killed(child),
             input,
             output,
         };
@@ -194,13 +194,5 @@ impl Liar {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("the liar speaks");
         line.trim().to_owned()
-    }
-}
-
-impl Drop for Liar {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
     }
 }
