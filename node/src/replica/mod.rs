@@ -13,8 +13,12 @@ pub mod keeper;
 mod ask;
 mod backlog;
 mod choose;
+mod compare;
 mod holdings;
+mod own;
 mod peer;
+mod requests;
+mod rows;
 mod seals;
 #[cfg(test)]
 mod tests;
@@ -23,23 +27,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
-use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
+use ask::Asks;
 pub use ask::{Ask, Request};
-use ask::{Asks, Failure};
 use backlog::Fresh;
-use digest::Entry;
-use holdings::{Coverage, Holdings};
-use peer::{Compared, Peer};
+use holdings::Holdings;
+use peer::Peer;
 use seals::SealAsks;
 
 /// Between two digests to one peer, less up to a tenth so that peers don't speak in step.
 pub const DIGEST_EVERY: Duration = Duration::from_secs(10);
 /// How long the newest rows of a digest may still be on their way before they count as missing.
 pub const SETTLE: Duration = Duration::from_secs(2);
-/// After this long without any keeper, a restarted node seals what it has of its earlier runs.
-const ALONE: Duration = Duration::from_secs(60);
 
 /// A fruitless look for something to ask is repeated after so much time for each log there is, so
 /// that claims without end don't keep this node looking.
@@ -170,328 +170,13 @@ impl Replica {
         self.suspects.extend(freed);
     }
 
-    /// A live row is in hand and on its way to the store: not missing, not yet held. Its origin
-    /// surely has what it took since the row before, so a gap is asked for without a digest.
-    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64, now: Instant) {
-        self.holdings.pending(log, seq..=seq);
-        self.row_samples.insert(log.origin, samples.max(1));
-        let origin = self.peers.get_mut(&log.origin);
-        if origin.is_some_and(|origin| origin.sent_live(log, seq, now)) {
-            self.suspects.insert(log);
-        }
-    }
-
-    /// The store has a row that came live, or was taken here.
-    pub fn handle_fresh(&mut self, log: LogId, seq: Seq, now: Instant) {
-        self.open.insert(log.origin, log);
-        self.holdings.stored(log, seq..=seq);
-        self.fresh.push(now, log, seq);
-    }
-
-    /// The store has rows that were asked for.
-    pub fn handle_stored(&mut self, log: LogId, first: Seq, last: Seq) {
-        self.holdings.stored(log, first..=last);
-        self.fetched = true;
-    }
-
-    /// The store wouldn't take a row that was in hand; with `from`, it isn't asked for there again.
-    pub fn handle_refused(&mut self, from: Option<Origin>, log: LogId, first: Seq, last: Seq) {
-        self.holdings.dropped(log, first..=last);
-        self.suspects.insert(log);
-        if let Some(peer) = from.and_then(|peer| self.peers.get_mut(&peer)) {
-            peer.refuse(log, first, last);
-        }
-    }
-
-    /// `peer` has these rows: it sent them, or took them from us.
-    pub fn handle_peer_has(&mut self, peer: Origin, log: LogId, first: Seq, last: Seq) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.has(log, first, last);
-        }
-    }
-
-    /// Compares a digest of `peer` with what is held here.
-    pub fn handle_digest(&mut self, peer: Origin, entries: Vec<Entry>, now: Instant) {
-        for entry in entries {
-            if self.members.contains(&entry.origin) {
-                self.handle_entry(peer, entry, now);
-            }
-        }
-    }
-
-    fn handle_entry(&mut self, peer: Origin, entry: Entry, now: Instant) {
-        let open = entry.open_log();
-        let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
-        let equal = mine == entry.closed;
-        let own = entry.origin == self.me;
-        let Some(known) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        if equal {
-            known.differing.remove(&entry.origin);
-            let agreed = known
-                .compared
-                .get(&entry.origin)
-                .is_some_and(|c| c.mine == mine && c.theirs == mine);
-            if !agreed {
-                known.agree(self.holdings.covered_of(&entry.origin, open.as_ref()));
-                known.compared.insert(
-                    entry.origin,
-                    Compared {
-                        at: now,
-                        mine,
-                        theirs: mine,
-                    },
-                );
-            }
-        } else if known.should_ask(&entry, mine, now) {
-            let compared = Compared {
-                at: now,
-                mine,
-                theirs: entry.closed,
-            };
-            known.compared.insert(entry.origin, compared);
-            known.differing.insert(entry.origin);
-        }
-        let restarted = entry.origin == peer && open.is_some() && known.running != open;
-        if restarted {
-            known.running = open;
-        }
-        known.answer_soon(restarted, !equal, now);
-        let mut listed = true;
-        let mut too_much = false;
-        if let (Some(log), Some(state)) = (open, entry.open) {
-            match state.coverage {
-                Some(coverage) => {
-                    too_much = !known.learn(log, coverage, now);
-                    self.suspects.insert(log);
-                }
-                None => {
-                    listed = false;
-                    known.differing.insert(entry.origin);
-                }
-            }
-        }
-        if too_much {
-            self.accuse(peer, Offence::Claims);
-        }
-        if own && equal && listed {
-            self.own_compared = true;
-        }
-    }
-
-    /// A full answer about one origin: replaces what was known of its logs at `peer`.
-    pub fn handle_held(
-        &mut self,
-        id: u64,
-        peer: Origin,
-        origin: Origin,
-        logs: BTreeMap<LogId, Coverage>,
-        now: Instant,
-    ) {
-        self.asks.progress(id, now);
-        if !self.members.contains(&origin) {
-            return;
-        }
-        let Some(known) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        known.differing.remove(&origin);
-        known.forget(&origin);
-        let mut too_much = false;
-        for (log, coverage) in logs.into_iter().rev() {
-            if log.origin == origin && known.learn(log, coverage, now) {
-                self.suspects.insert(log);
-            } else {
-                too_much = true;
-            }
-        }
-        if too_much {
-            self.accuse(peer, Offence::Claims);
-        }
-        if origin == self.me {
-            self.own_compared = true;
-        }
-    }
-
-    /// A request moved on: its deadline starts again.
-    pub fn handle_progress(&mut self, id: u64, now: Instant) {
-        self.asks.progress(id, now);
-    }
-
-    /// A request is answered. Rows of it that did not come are not at that peer.
-    pub fn handle_done(&mut self, id: u64, now: Instant) {
-        let Some(request) = self.asks.finish(id) else {
-            return;
-        };
-        let Ask::Rows { log, rows } = request.ask else {
-            return self.asks.answered(&request.peer);
-        };
-        self.suspects.insert(log);
-        let absent = self.holdings.lacking(&log, &rows);
-        let something = absent != rows;
-        if something {
-            self.asks.answered(&request.peer);
-        } else {
-            self.asks.rest(request.peer, Failure::Hollow, now);
-        }
-        let peer = self.peers.get_mut(&request.peer);
-        if peer.is_some_and(|peer| peer.gave(something)) {
-            self.accuse(request.peer, Offence::Hollow);
-        }
-        if let Some(peer) = self.peers.get_mut(&request.peer)
-            && let Some(coverage) = peer.logs.get_mut(&log)
-        {
-            coverage.held = coverage.held.subtract(&absent);
-        }
-    }
-
-    fn accuse(&mut self, peer: Origin, offence: Offence) {
-        if self.offences.len() < MOST_OFFENCES {
-            self.offences.push_back((peer, offence));
-        }
-    }
-
-    /// The next lie somebody was caught at.
-    pub fn poll_offence(&mut self) -> Option<(Origin, Offence)> {
-        self.offences.pop_front()
-    }
-
-    /// A request broke off: what didn't come is asked again, elsewhere first.
-    pub fn handle_failed(&mut self, id: u64, now: Instant) {
-        let request = self.asks.fail(id, Failure::Broken, now);
-        self.free(request);
-    }
-
-    fn free(&mut self, request: Option<Request>) {
-        match request.map(|request| (request.peer, request.ask)) {
-            Some((_, Ask::Rows { log, .. })) => {
-                self.suspects.insert(log);
-            }
-            Some((peer, Ask::Held { origins })) => {
-                if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.differing.extend(origins);
-                }
-            }
-            Some((_, Ask::Seals { .. })) | None => {}
-        }
-    }
-
     /// The complete windows that still lack their origin's seal.
     pub fn handle_unsealed(&mut self, windows: &[(LogId, Seq)], now: Instant) {
         self.seals.replace(windows, now);
     }
 
-    /// Whether the rows of earlier runs that peers held are back, so that their short last
-    /// windows can be sealed.
-    #[must_use]
-    pub fn own_runs_recovered(&self, now: Instant) -> bool {
-        let asked = self.own_compared || now.duration_since(self.started) >= ALONE;
-        self.ready && asked && !self.own_missing(now)
-    }
-
-    fn own_missing(&self, now: Instant) -> bool {
-        let earlier = |log: &&LogId| log.origin == self.me && Some(**log) != self.running;
-        self.suspects.iter().filter(earlier).any(|log| {
-            !self
-                .missing_at(log, now, |peer| !peer.is_hollow())
-                .is_empty()
-        }) || self
-            .asks
-            .logs()
-            .any(|log| log.origin == self.me && Some(log) != self.running)
-            || self
-                .holdings
-                .pending_logs()
-                .any(|log| log.origin == self.me && Some(*log) != self.running)
-    }
-
-    /// The next digest that is due, newest state included.
-    pub fn poll_digest(&mut self, now: Instant) -> Option<(Origin, Vec<Entry>)> {
-        if !self.ready {
-            return None;
-        }
-        let due = |(id, peer): (&Origin, &Peer)| {
-            (peer.connected.is_some() && peer.digest_due <= now).then_some(*id)
-        };
-        let peer = self.peers.iter().find_map(due)?;
-        let jitter = Duration::from_millis(self.rng.random_range(0..1_000));
-        let entry = self.peers.get_mut(&peer)?;
-        entry.digest_sent = Some(now);
-        entry.digest_due = now + DIGEST_EVERY - jitter;
-        let entries = self
-            .kept_with(&peer)
-            .into_iter()
-            .map(|origin| self.entry(origin))
-            .collect();
-        Some((peer, entries))
-    }
-
-    fn entry(&self, origin: Origin) -> Entry {
-        let open = self
-            .open
-            .get(&origin)
-            .copied()
-            .or_else(|| self.holdings.newest(&origin));
-        let closed = self.holdings.closed_hash(&origin, open.as_ref());
-        Entry::new(
-            origin,
-            closed,
-            open.map(|log| (log, self.holdings.coverage(&log))),
-        )
-    }
-
-    /// The full answer for `origin`: every log.
-    #[must_use]
-    pub fn held(&self, origin: &Origin) -> BTreeMap<LogId, Coverage> {
-        self.holdings.coverage_of(origin)
-    }
-
-    /// The next thing to ask a peer for, if anything is missing and somebody free has it.
-    pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
-        if !self.ready {
-            return None;
-        }
-        let request = self
-            .next_held(now)
-            .or_else(|| self.next_rows(now))
-            .or_else(|| self.next_seals(now));
-        if request.is_none() && self.fetched && self.asks.is_idle() {
-            self.fetched = false;
-            self.hasten(now);
-        }
-        request
-    }
-
-    /// Sends digests to everybody before their turn, at most once a second: after a fetch ended
-    /// (that is when a backlog reads zero), or when a row could not be sent live.
-    pub fn hasten(&mut self, now: Instant) {
-        for peer in self.peers.values_mut() {
-            let earliest = peer
-                .digest_sent
-                .map_or(now, |sent| (sent + Duration::from_secs(1)).max(now));
-            peer.digest_due = peer.digest_due.min(earliest);
-        }
-    }
-
-    /// A request that has been given up and must stop before the next `poll_request`.
-    pub fn poll_given_up(&mut self, now: Instant) -> Option<u64> {
-        for freed in self.asks.expire(now) {
-            self.free(Some(freed));
-        }
-        self.asks.next_given_up()
-    }
-
     fn keeps(&self, origin: &Origin) -> bool {
         *origin == self.me || keeper::keeps(&self.keepers, origin, &self.me)
-    }
-
-    fn kept_with(&self, peer: &Origin) -> BTreeSet<Origin> {
-        let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.keepers, origin, peer);
-        let held: BTreeSet<_> = self.holdings.origins().collect();
-        let mut origins: BTreeSet<_> = held.into_iter().filter(theirs).collect();
-        origins.insert(*peer);
-        origins
     }
 
     /// Whether `peer` should get our own rows live.
@@ -518,11 +203,5 @@ impl Replica {
             .chain(self.look_again.map(|at| (at, "look")))
             .filter(|(at, _)| *at > now)
             .min()
-    }
-
-    /// Requests on their way.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.asks.len()
     }
 }

@@ -1,0 +1,181 @@
+//! Digests out and in, and the full answers that a difference leads to.
+//!
+//! A digest names only origins that both sides keep, so its size grows with what is kept and not
+//! with the mesh.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use outlast_store::{LogId, Origin};
+use rand::Rng as _;
+
+use super::digest::Entry;
+use super::holdings::Coverage;
+use super::peer::{Compared, Peer};
+use super::{DIGEST_EVERY, Offence, Replica, keeper};
+
+impl Replica {
+    /// Compares a digest of `peer` with what is held here.
+    pub fn handle_digest(&mut self, peer: Origin, entries: Vec<Entry>, now: Instant) {
+        for entry in entries {
+            if self.members.contains(&entry.origin) {
+                self.handle_entry(peer, entry, now);
+            }
+        }
+    }
+
+    fn handle_entry(&mut self, peer: Origin, entry: Entry, now: Instant) {
+        let open = entry.open_log();
+        let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
+        let equal = mine == entry.closed;
+        let own = entry.origin == self.me;
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if equal {
+            known.differing.remove(&entry.origin);
+            let agreed = known
+                .compared
+                .get(&entry.origin)
+                .is_some_and(|c| c.mine == mine && c.theirs == mine);
+            if !agreed {
+                known.agree(self.holdings.covered_of(&entry.origin, open.as_ref()));
+                known.compared.insert(
+                    entry.origin,
+                    Compared {
+                        at: now,
+                        mine,
+                        theirs: mine,
+                    },
+                );
+            }
+        } else if known.should_ask(&entry, mine, now) {
+            let compared = Compared {
+                at: now,
+                mine,
+                theirs: entry.closed,
+            };
+            known.compared.insert(entry.origin, compared);
+            known.differing.insert(entry.origin);
+        }
+        let restarted = entry.origin == peer && open.is_some() && known.running != open;
+        if restarted {
+            known.running = open;
+        }
+        known.answer_soon(restarted, !equal, now);
+        let mut listed = true;
+        let mut too_much = false;
+        if let (Some(log), Some(state)) = (open, entry.open) {
+            match state.coverage {
+                Some(coverage) => {
+                    too_much = !known.learn(log, coverage, now);
+                    self.suspects.insert(log);
+                }
+                None => {
+                    listed = false;
+                    known.differing.insert(entry.origin);
+                }
+            }
+        }
+        if too_much {
+            self.accuse(peer, Offence::Claims);
+        }
+        if own && equal && listed {
+            self.own_compared = true;
+        }
+    }
+
+    /// A full answer about one origin: replaces what was known of its logs at `peer`.
+    pub fn handle_held(
+        &mut self,
+        id: u64,
+        peer: Origin,
+        origin: Origin,
+        logs: BTreeMap<LogId, Coverage>,
+        now: Instant,
+    ) {
+        self.asks.progress(id, now);
+        if !self.members.contains(&origin) {
+            return;
+        }
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        known.differing.remove(&origin);
+        known.forget(&origin);
+        let mut too_much = false;
+        for (log, coverage) in logs.into_iter().rev() {
+            if log.origin == origin && known.learn(log, coverage, now) {
+                self.suspects.insert(log);
+            } else {
+                too_much = true;
+            }
+        }
+        if too_much {
+            self.accuse(peer, Offence::Claims);
+        }
+        if origin == self.me {
+            self.own_compared = true;
+        }
+    }
+
+    /// The next digest that is due, newest state included.
+    pub fn poll_digest(&mut self, now: Instant) -> Option<(Origin, Vec<Entry>)> {
+        if !self.ready {
+            return None;
+        }
+        let due = |(id, peer): (&Origin, &Peer)| {
+            (peer.connected.is_some() && peer.digest_due <= now).then_some(*id)
+        };
+        let peer = self.peers.iter().find_map(due)?;
+        let jitter = Duration::from_millis(self.rng.random_range(0..1_000));
+        let entry = self.peers.get_mut(&peer)?;
+        entry.digest_sent = Some(now);
+        entry.digest_due = now + DIGEST_EVERY - jitter;
+        let entries = self
+            .kept_with(&peer)
+            .into_iter()
+            .map(|origin| self.entry(origin))
+            .collect();
+        Some((peer, entries))
+    }
+
+    fn entry(&self, origin: Origin) -> Entry {
+        let open = self
+            .open
+            .get(&origin)
+            .copied()
+            .or_else(|| self.holdings.newest(&origin));
+        let closed = self.holdings.closed_hash(&origin, open.as_ref());
+        Entry::new(
+            origin,
+            closed,
+            open.map(|log| (log, self.holdings.coverage(&log))),
+        )
+    }
+
+    /// The full answer for `origin`: every log.
+    #[must_use]
+    pub fn held(&self, origin: &Origin) -> BTreeMap<LogId, Coverage> {
+        self.holdings.coverage_of(origin)
+    }
+
+    /// Sends digests to everybody before their turn, at most once a second: after a fetch ended
+    /// (that is when a backlog reads zero), or when a row could not be sent live.
+    pub fn hasten(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            let earliest = peer
+                .digest_sent
+                .map_or(now, |sent| (sent + Duration::from_secs(1)).max(now));
+            peer.digest_due = peer.digest_due.min(earliest);
+        }
+    }
+
+    fn kept_with(&self, peer: &Origin) -> BTreeSet<Origin> {
+        let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.keepers, origin, peer);
+        let held: BTreeSet<_> = self.holdings.origins().collect();
+        let mut origins: BTreeSet<_> = held.into_iter().filter(theirs).collect();
+        origins.insert(*peer);
+        origins
+    }
+}

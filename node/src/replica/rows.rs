@@ -1,0 +1,49 @@
+//! Rows on their way here: in hand, stored, refused.
+
+use std::time::Instant;
+
+use outlast_store::{LogId, Origin, Seq};
+
+use super::Replica;
+
+impl Replica {
+    /// A live row is in hand and on its way to the store: not missing, not yet held. Its origin
+    /// surely has what it took since the row before, so a gap is asked for without a digest.
+    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64, now: Instant) {
+        self.holdings.pending(log, seq..=seq);
+        self.row_samples.insert(log.origin, samples.max(1));
+        let origin = self.peers.get_mut(&log.origin);
+        if origin.is_some_and(|origin| origin.sent_live(log, seq, now)) {
+            self.suspects.insert(log);
+        }
+    }
+
+    /// The store has a row that came live, or was taken here.
+    pub fn handle_fresh(&mut self, log: LogId, seq: Seq, now: Instant) {
+        self.open.insert(log.origin, log);
+        self.holdings.stored(log, seq..=seq);
+        self.fresh.push(now, log, seq);
+    }
+
+    /// The store has rows that were asked for.
+    pub fn handle_stored(&mut self, log: LogId, first: Seq, last: Seq) {
+        self.holdings.stored(log, first..=last);
+        self.fetched = true;
+    }
+
+    /// The store wouldn't take a row that was in hand; with `from`, it isn't asked for there again.
+    pub fn handle_refused(&mut self, from: Option<Origin>, log: LogId, first: Seq, last: Seq) {
+        self.holdings.dropped(log, first..=last);
+        self.suspects.insert(log);
+        if let Some(peer) = from.and_then(|peer| self.peers.get_mut(&peer)) {
+            peer.refuse(log, first, last);
+        }
+    }
+
+    /// `peer` has these rows: it sent them, or took them from us.
+    pub fn handle_peer_has(&mut self, peer: Origin, log: LogId, first: Seq, last: Seq) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.has(log, first, last);
+        }
+    }
+}

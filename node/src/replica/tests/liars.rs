@@ -1,0 +1,251 @@
+//! Peers that are silent, forge, or claim what isn't so.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use outlast_store::{Epoch, IntervalSet, LogId, StoreId};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::name;
+use super::world::{Held, World};
+use crate::replica::digest::{self, Coverage, Entry};
+use crate::replica::peer::Peer;
+use crate::replica::{Ask, Offence, Replica, SETTLE};
+
+#[test]
+fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
+    let now = Instant::now();
+    let log = LogId {
+        origin: name(3),
+        store: StoreId(1),
+        epoch: Epoch {
+            counter: 1,
+            nonce: 1,
+        },
+    };
+    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
+    let members: BTreeSet<_> = (0..4).map(name).collect();
+    replica.handle_members(members.clone(), members);
+    replica.handle_store(Held::new(), Held::new(), true);
+    for peer in [1, 2] {
+        replica.handle_connected(name(peer), now);
+        let held = [1..=50].into_iter().collect();
+        let entry = Entry::new(
+            log.origin,
+            digest::hash(&Held::new()),
+            Some((
+                log,
+                Coverage {
+                    held,
+                    gone: IntervalSet::new(),
+                },
+            )),
+        );
+        replica.handle_digest(name(peer), vec![entry], now);
+    }
+    let first = replica.poll_request(now).unwrap();
+    assert_eq!(
+        replica.poll_request(now),
+        None,
+        "nothing is asked for twice"
+    );
+    let later = now + Duration::from_secs(10);
+    assert_eq!(replica.poll_given_up(later), Some(first.id));
+    let second = replica.poll_request(later).unwrap();
+    assert_ne!(first.peer, second.peer);
+    assert!(matches!(second.ask, Ask::Rows { rows, .. } if rows.contains(1)));
+}
+
+#[test]
+fn a_forged_row_is_not_asked_of_the_same_peer_again() {
+    let now = Instant::now();
+    let log = LogId {
+        origin: name(1),
+        store: StoreId(1),
+        epoch: Epoch {
+            counter: 1,
+            nonce: 1,
+        },
+    };
+    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
+    let members: BTreeSet<_> = (0..2).map(name).collect();
+    replica.handle_members(members.clone(), members);
+    replica.handle_store(Held::new(), Held::new(), true);
+    replica.handle_connected(name(1), now);
+    let entry = || {
+        let held = [1..=50].into_iter().collect();
+        Entry::new(
+            log.origin,
+            digest::hash(&Held::new()),
+            Some((
+                log,
+                Coverage {
+                    held,
+                    gone: IntervalSet::new(),
+                },
+            )),
+        )
+    };
+    replica.handle_digest(name(1), vec![entry()], now);
+    let request = replica.poll_request(now).unwrap();
+    replica.handle_refused(Some(name(1)), log, 1, 48);
+    replica.handle_done(request.id, now);
+    replica.handle_digest(name(1), vec![entry()], now);
+    assert_eq!(replica.poll_request(now), None);
+}
+
+#[test]
+fn rows_a_liar_calls_gone_are_fetched_from_whoever_has_them() {
+    let now = Instant::now();
+    let mut replica = replica_of_three(now);
+    let log = log_of(1, 1);
+    let all: IntervalSet = [1..=100].into_iter().collect();
+    replica.handle_digest(name(2), claim(log, IntervalSet::new(), all.clone()), now);
+    replica.handle_digest(name(1), claim(log, all, IntervalSet::new()), now);
+    let later = now + SETTLE;
+    let request = replica.poll_request(later).unwrap();
+    assert_eq!(request.peer, name(1));
+    assert!(
+        matches!(request.ask, Ask::Rows { rows, .. } if rows == [1..=100].into_iter().collect())
+    );
+}
+
+#[test]
+fn who_claims_rows_and_never_has_any_is_named_asked_ever_less_and_holds_nobody_up() {
+    let start = Instant::now();
+    let mut replica = replica_of_three(start);
+    let (bogus, real) = (log_of(1, 9), log_of(1, 1));
+    let own = log_of(0, 3);
+    let (mut asked, mut named, mut real_asked) = (0, 0, 0);
+    for tenth in 0..6_000 {
+        let now = start + Duration::from_millis(tenth * 100);
+        if tenth % 100 == 0 {
+            let everything: IntervalSet = [1..=u32::MAX].into_iter().collect();
+            let none = IntervalSet::new;
+            replica.handle_digest(name(2), claim(bogus, everything.clone(), none()), now);
+            replica.handle_digest(name(2), claim(own, everything, none()), now);
+            let seq = u32::try_from(tenth).unwrap() + 10;
+            let some = [1..=seq].into_iter().collect();
+            replica.handle_digest(name(1), claim(real, some, none()), now);
+        }
+        while replica.poll_given_up(now).is_some() {}
+        while let Some(request) = replica.poll_request(now) {
+            let Ask::Rows { log, rows } = request.ask else {
+                continue;
+            };
+            if request.peer == name(2) {
+                asked += 1;
+            } else {
+                real_asked += 1;
+                let (first, last) = (rows.first().unwrap(), rows.last().unwrap());
+                replica.handle_stored(log, first, last);
+            }
+            replica.handle_done(request.id, now);
+        }
+        named += std::iter::from_fn(|| replica.poll_offence()).count();
+    }
+    assert!(
+        (5..40).contains(&asked),
+        "asked {asked} times in ten minutes"
+    );
+    assert!(named > 0);
+    assert!(
+        real_asked >= 30,
+        "the honest one was asked {real_asked} times"
+    );
+    let end = start + Duration::from_secs(600);
+    assert!(
+        replica.own_runs_recovered(end),
+        "a lie about our own runs seals nothing off"
+    );
+}
+
+#[test]
+fn claims_of_logs_and_ranges_without_end_are_refused_named_and_cheap_to_look_through() {
+    let start = Instant::now();
+    let mut replica = replica_of_three(start);
+    let scattered: IntervalSet = (0..12).map(|at| at * 3 + 1..=at * 3 + 1).collect();
+    for counter in 1..=20_000 {
+        let of = log_of(2, counter);
+        replica.handle_digest(
+            name(2),
+            claim(of, scattered.clone(), IntervalSet::new()),
+            start,
+        );
+    }
+    let claimed = &replica.peers[&name(2)].logs;
+    let ranges: usize = claimed
+        .values()
+        .map(|coverage| coverage.held.ranges().len())
+        .sum();
+    assert!(ranges <= 65_536, "{ranges}");
+    assert!(claimed.len() <= digest::MAX_LOGS);
+    assert_eq!(replica.poll_offence(), Some((name(2), Offence::Claims)));
+
+    let later = start + SETTLE;
+    while let Some(request) = replica.poll_request(later) {
+        replica.handle_done(request.id, later);
+    }
+    let (again, _) = replica.poll_timeout(later).unwrap();
+    assert!(again > later);
+    assert_eq!(replica.poll_request(later + Duration::from_millis(1)), None);
+}
+
+#[test]
+fn a_request_that_trickles_is_given_up_in_the_end() {
+    let start = Instant::now();
+    let mut replica = replica_of_three(start);
+    let all: IntervalSet = [1..=100].into_iter().collect();
+    replica.handle_digest(name(2), claim(log_of(1, 1), all, IntervalSet::new()), start);
+    let request = replica.poll_request(start + SETTLE).unwrap();
+    let given_up = (3..1_000).find(|second| {
+        let now = start + Duration::from_secs(*second);
+        replica.handle_progress(request.id, now);
+        replica.poll_given_up(now) == Some(request.id)
+    });
+    assert_eq!(given_up, Some(302));
+}
+
+#[test]
+fn many_refused_rows_in_a_row_are_one_run_and_leave_the_peer_of_use() {
+    let now = Instant::now();
+    let mut peer = Peer::new(now);
+    peer.connected = Some(now);
+    let world = World::new(1, 1);
+    let log = world.nodes[0].running;
+    for seq in 1..=5_000 {
+        peer.refuse(log, seq, seq);
+    }
+    assert!(peer.is_of_use());
+    for seq in (10_000..=14_000).step_by(2) {
+        peer.refuse(log, seq, seq);
+    }
+    assert!(!peer.is_of_use(), "the bound holds");
+}
+
+/// What a liar, node 2, says of a log of node 1.
+fn claim(log: LogId, held: IntervalSet, gone: IntervalSet) -> Vec<Entry> {
+    let none = digest::hash(&Held::new());
+    let coverage = Coverage { held, gone };
+    vec![Entry::new(log.origin, none, Some((log, coverage)))]
+}
+
+fn log_of(origin: usize, counter: u32) -> LogId {
+    LogId {
+        origin: name(origin),
+        store: StoreId(1),
+        epoch: Epoch { counter, nonce: 1 },
+    }
+}
+
+/// Node 0 of three, connected to the others.
+fn replica_of_three(now: Instant) -> Replica {
+    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
+    let members: BTreeSet<_> = (0..3).map(name).collect();
+    replica.handle_members(members.clone(), members);
+    replica.handle_store(Held::new(), Held::new(), true);
+    replica.handle_connected(name(1), now);
+    replica.handle_connected(name(2), now);
+    replica
+}
