@@ -7,16 +7,13 @@
 //! Absent: comparing a late row with its sealed block. The seal is its origin's last word on those rows, and a block with
 //! another content is noticed when it comes (`seal`).
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::answer::Appended;
 use crate::block::{Seal, WINDOW, window_of};
 use crate::error::StoreError;
-use crate::ledger;
-use crate::open::{Store, random};
+use crate::open::Store;
 use crate::retain::make_room;
 use crate::row::{Row, SignedRow};
 use crate::sample::{Clock, Epoch, LogId, Origin, Seq};
@@ -49,13 +46,15 @@ impl Store {
     }
 
     fn next_epoch(&self, running: Option<Own>) -> Result<Epoch, StoreError> {
+        let disk = &self.shared.disk;
         let path = self.shared.dir.join("epoch");
         let failed = |source: io::Error| StoreError::Io {
             what: "draw a random number for",
             path: path.clone(),
             source,
         };
-        let written = fs::read_to_string(&path).unwrap_or_default();
+        let written = disk.read(&path).unwrap_or_default();
+        let written = String::from_utf8_lossy(&written).into_owned();
         let written = written
             .split_whitespace()
             .next()
@@ -76,12 +75,12 @@ impl Store {
                 .max(running)
                 .unwrap_or(0)
                 .saturating_add(1),
-            nonce: random().map_err(failed)?,
+            nonce: disk.random().map_err(failed)?,
         };
         let line = format!("{} {:016x}\n", epoch.counter, epoch.nonce);
-        let written = ledger::replace(&path, line.as_bytes()).or_else(|_full| {
-            make_room(&self.shared.dir, 0);
-            ledger::replace(&path, line.as_bytes())
+        let written = disk.replace(&path, line.as_bytes()).or_else(|_full| {
+            make_room(disk, &self.shared.dir, 0);
+            disk.replace(&path, line.as_bytes())
         });
         let ailments = &mut self.shared.state().ailments;
         match written {
@@ -97,7 +96,7 @@ impl Store {
     /// Adds a schema to those of an origin; it is on disk when this returns. Twice is nothing.
     pub fn define(&self, origin: Origin, delta: SchemaDelta) -> Result<SchemaHash, StoreError> {
         let own = self.shared.keys.is_own(&origin);
-        locked(&self.shared.schemas).define(origin, &delta, own, Instant::now())
+        locked(&self.shared.schemas).define(origin, &delta, own, self.shared.now())
     }
 
     /// The series a schema stands for. None: not known here.
@@ -133,7 +132,7 @@ impl Store {
         own.next += 1;
         {
             let mut state = self.shared.state();
-            state.insert_row(&row.row, row.encode().into(), Instant::now(), true);
+            state.insert_row(&row.row, row.encode().into(), self.shared.now(), true);
             state.latest.insert(row.row.log.origin, row.clone());
         }
         let ends = row.row.seq.is_multiple_of(WINDOW);
@@ -173,7 +172,7 @@ impl Store {
             };
         }
         self.admit(&mut state, &log, bytes.len())?;
-        state.insert_row(&row.row, bytes, Instant::now(), true);
+        state.insert_row(&row.row, bytes, self.shared.now(), true);
         state.offer_latest(&row);
         let waiting = state.waiting_at(&log, seq);
         drop(state);
@@ -196,7 +195,7 @@ impl Store {
         // The spool of an earlier release may hold what nobody signed; only what is signed is a second content.
         let old_row = old_row.filter(|old| self.check_row(old).is_ok());
         let Some(old_row) = old_row else {
-            state.replace_row(&new.row, bytes, Instant::now());
+            state.replace_row(&new.row, bytes, self.shared.now());
             return Ok(Appended::New);
         };
         if old_row.row == new.row {
@@ -204,7 +203,7 @@ impl Store {
         }
         if new.row.content() < old_row.row.content() {
             state.conflict(old.to_vec());
-            state.replace_row(&new.row, bytes, Instant::now());
+            state.replace_row(&new.row, bytes, self.shared.now());
         } else {
             state.conflict(bytes.to_vec());
         }

@@ -1,4 +1,4 @@
-//! One generation of sealed blocks: the only file that names sled.
+//! One generation of sealed blocks: the only file that names sled. On a simulated disk `twin` stands for it.
 //!
 //! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
 //! come out by `get` and `scan`. Every value carries our own CRC32C, so that no answer of the engine is believed
@@ -9,15 +9,19 @@
 //! forgotten instead of dropped and its directory stays locked until the process ends (`relink` gets around that).
 //! Absent: transactions, merge operators, subscriptions; deadlines and quarantine (`shelf`).
 
+mod twin;
+
 use std::fs;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::ledger;
+use crate::disk::Disk;
+use crate::disk::simulated::SimDisk;
+use twin::Twin;
 
 type Db = sled::Db<4>;
 
@@ -42,11 +46,18 @@ pub(crate) enum EngineError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(pub(crate) u64);
 
+/// What keeps the blocks.
+#[derive(Debug)]
+enum Body {
+    /// None only while it is dropped.
+    Sled(Option<Db>),
+    Twin(Twin),
+}
+
 /// An open generation.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    /// None only while it is dropped.
-    db: Option<Db>,
+    body: Body,
     broken: Option<String>,
     ticket: Ticket,
     /// Bytes put since the open.
@@ -55,26 +66,13 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Opens or makes the generation at `path`.
-    pub(crate) fn open(path: &Path) -> Result<Self, EngineError> {
-        let config = sled::Config::new()
-            .path(path)
-            .flush_every_ms(None)
-            .cache_capacity_bytes(CACHE_BYTES)
-            .zstd_compression_level(ZSTD_LEVEL);
-        let mut patience = 50;
-        let db = loop {
-            match guarded(|| config.open::<4>())? {
-                Ok(db) => break db,
-                // A child of ours that has not reached its exec yet still shares the lock of the last handle.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
-                    patience -= 1;
-                    thread::sleep(Duration::from_millis(20));
-                }
-                Err(e) => return Err(EngineError::Failed(format!("open: {e}"))),
-            }
+    pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, EngineError> {
+        let body = match disk {
+            Disk::Real => Body::Sled(Some(open_sled(path)?)),
+            Disk::Simulated(disk) => Body::Twin(open_twin(disk, path)?),
         };
         Ok(Self {
-            db: Some(db),
+            body,
             broken: None,
             ticket: Ticket(0),
             written: 0,
@@ -88,28 +86,44 @@ impl Engine {
         value.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
         value.extend_from_slice(bytes);
         self.written += (key.len() + value.len()) as u64;
-        self.run("put", |db| db.insert(key, value)).map(drop)
+        self.run("put", |body| match body {
+            Body::Sled(db) => there(db)?.insert(key, value).map(drop),
+            Body::Twin(twin) => {
+                twin.put(key, &value);
+                Ok(())
+            }
+        })
     }
 
     /// Takes a block out.
     #[cfg(test)]
     pub(crate) fn evict(&mut self, key: &[u8]) -> Result<(), EngineError> {
-        self.run("evict", |db| db.remove(key)).map(drop)
+        self.run("evict", |body| match body {
+            Body::Sled(db) => there(db)?.remove(key).map(drop),
+            Body::Twin(twin) => {
+                twin.evict(key);
+                Ok(())
+            }
+        })
     }
 
     /// Everything put before survives a power cut when this returns.
     pub(crate) fn sync(&mut self) -> Result<Ticket, EngineError> {
-        self.run("flush", |db| db.flush())?;
+        self.run("flush", |body| match body {
+            Body::Sled(db) => there(db)?.flush().map(drop),
+            Body::Twin(twin) => twin.sync(),
+        })?;
         self.ticket.0 += 1;
         Ok(self.ticket)
     }
 
     /// The block stored under `key`, checked.
     pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let found = self.run("read", |db| db.get(key))?;
-        found
-            .map(|value| checked(&value).map(<[u8]>::to_vec))
-            .transpose()
+        self.run("read", |body| match body {
+            Body::Sled(db) => Ok(there(db)?.get(key)?.map(|value| take(&value))),
+            Body::Twin(twin) => Ok(twin.get(key)?.map(|value| take(&value))),
+        })?
+        .transpose()
     }
 
     /// Every key and checked block, in order of keys.
@@ -117,12 +131,15 @@ impl Engine {
         &mut self,
         mut each: impl FnMut(&[u8], Result<&[u8], EngineError>),
     ) -> Result<(), EngineError> {
-        self.run("scan", |db| {
-            for entry in db.iter() {
-                let (key, value) = entry?;
-                each(&key, checked(&value));
+        self.run("scan", |body| match body {
+            Body::Sled(db) => {
+                for entry in there(db)?.iter() {
+                    let (key, value) = entry?;
+                    each(&key, checked(&value));
+                }
+                Ok(())
             }
-            Ok(())
+            Body::Twin(twin) => twin.scan(|key, value| each(key, checked(value))),
         })
     }
 
@@ -135,15 +152,12 @@ impl Engine {
     fn run<T>(
         &mut self,
         what: &str,
-        work: impl FnOnce(&Db) -> io::Result<T>,
+        work: impl FnOnce(&mut Body) -> io::Result<T>,
     ) -> Result<T, EngineError> {
         if let Some(why) = &self.broken {
             return Err(EngineError::Failed(why.clone()));
         }
-        let Some(db) = &self.db else {
-            return Err(EngineError::Failed("closed".to_owned()));
-        };
-        let outcome = match guarded(|| work(db)) {
+        let outcome = match guarded(|| work(&mut self.body)) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(e)) => EngineError::Failed(format!("{what}: {e}")),
             Err(e) => e,
@@ -155,13 +169,52 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let db = self.db.take();
+        let Body::Sled(db) = &mut self.body else {
+            return;
+        };
+        let db = db.take();
         if self.broken.is_some() {
             mem::forget(db);
         } else if let Err(e) = guarded(|| drop(db)) {
             tracing::warn!(error = %e, "generation did not close cleanly");
         }
     }
+}
+
+fn open_sled(path: &Path) -> Result<Db, EngineError> {
+    let config = sled::Config::new()
+        .path(path)
+        .flush_every_ms(None)
+        .cache_capacity_bytes(CACHE_BYTES)
+        .zstd_compression_level(ZSTD_LEVEL);
+    let mut patience = 50;
+    loop {
+        match guarded(|| config.open::<4>())? {
+            Ok(db) => return Ok(db),
+            // A child of ours that has not reached its exec yet still shares the lock of the last handle.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
+                patience -= 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(e) => return Err(EngineError::Failed(format!("open: {e}"))),
+        }
+    }
+}
+
+fn open_twin(disk: &SimDisk, path: &Path) -> Result<Twin, EngineError> {
+    Twin::open(disk, path).map_err(|e| EngineError::Failed(format!("open: {e}")))
+}
+
+/// The file of the generation at `path` that was made first and stays.
+pub(crate) fn first_file(disk: &Disk, path: &Path) -> PathBuf {
+    match disk {
+        Disk::Real => path.join("slabs").join("64"),
+        Disk::Simulated(_) => twin::file_in(path),
+    }
+}
+
+fn there(db: &Option<Db>) -> io::Result<&Db> {
+    db.as_ref().ok_or_else(|| io::Error::other("closed"))
 }
 
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
@@ -172,6 +225,10 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
             .or_else(|| panic.downcast_ref::<&str>().copied());
         EngineError::Failed(format!("panic: {}", text.unwrap_or("no message")))
     })
+}
+
+fn take(value: &[u8]) -> Result<Vec<u8>, EngineError> {
+    checked(value).map(<[u8]>::to_vec)
 }
 
 fn checked(value: &[u8]) -> Result<&[u8], EngineError> {
@@ -187,15 +244,18 @@ fn checked(value: &[u8]) -> Result<&[u8], EngineError> {
 
 /// Gives a generation whose handle is lost a directory of its own again: the same files under a fresh directory.
 ///
-/// The lost handle keeps the old directory locked, and never writes again.
-pub(crate) fn relink(path: &Path) -> io::Result<()> {
+/// The lost handle keeps the old directory locked, and never writes again. A simulated one locks nothing.
+pub(crate) fn relink(disk: &Disk, path: &Path) -> io::Result<()> {
+    if matches!(disk, Disk::Simulated(_)) {
+        return Ok(());
+    }
     let (fresh, lost) = (path.with_extension("relink"), path.with_extension("lost"));
     let _ = fs::remove_dir_all(&fresh);
     link_tree(path, &fresh)?;
     fs::rename(path, &lost)?;
     fs::rename(&fresh, path)?;
     if let Some(dir) = path.parent() {
-        ledger::sync_dir(dir)?;
+        disk.sync_dir(dir)?;
     }
     fs::remove_dir_all(&lost)
 }
@@ -222,7 +282,7 @@ mod tests {
     fn what_is_synced_comes_back_checked_and_what_is_evicted_does_not() {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("gen-000001");
-        let mut engine = Engine::open(&path).unwrap();
+        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
         engine.put(b"a", b"one").unwrap();
         engine.put(b"a", b"one").unwrap();
         engine.put(b"b", b"two").unwrap();
@@ -230,12 +290,13 @@ mod tests {
         engine.evict(b"b").unwrap();
         assert_eq!(engine.sync(), Ok(Ticket(2)));
         drop(engine);
-        let mut engine = Engine::open(&path).unwrap();
+        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
         assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
         assert_eq!((engine.get(b"b"), engine.health()), (Ok(None), None));
         engine
-            .run("put", |db| {
-                db.insert(b"a", &[VALUE_VERSION, 0, 0, 0, 0, 7][..])
+            .run("put", |body| match body {
+                Body::Sled(db) => there(db)?.insert(b"a", &[VALUE_VERSION, 0, 0, 0, 0, 7][..]),
+                Body::Twin(_) => unreachable!("a real disk"),
             })
             .unwrap();
         assert_eq!(engine.get(b"a"), Err(EngineError::Damaged));
@@ -245,7 +306,7 @@ mod tests {
     fn a_broken_engine_says_so_and_its_files_can_be_opened_again_beside_it() {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("gen-000001");
-        let mut engine = Engine::open(&path).unwrap();
+        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
         engine.put(b"a", b"one").unwrap();
         engine.sync().unwrap();
         let panicked = engine.run::<()>("put", |_| panic!("no such luck"));
@@ -260,8 +321,8 @@ mod tests {
             "nothing is asked of a broken engine"
         );
         drop(engine);
-        relink(&path).unwrap();
-        let mut engine = Engine::open(&path).unwrap();
+        relink(&Disk::Real, &path).unwrap();
+        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
         assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
     }
 }

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use crate::block::MAX_RAW_BYTES;
+use crate::disk::Disk;
 use crate::interval::MAX_RANGES;
 use crate::key::{block::BlockKey, gone, schema};
 use crate::record::{self, Records};
@@ -264,11 +265,12 @@ fn files(bytes: &[u8]) -> bool {
         std::fs::write(dir.join("gone"), bytes)
     });
     written.expect("a temporary directory can be written");
-    let (_spool, recovered) = Spool::open(&spool).expect("damage is no error");
+    let (_spool, recovered) =
+        Spool::open(&Disk::Real, &spool, 1 << 20).expect("damage is no error");
     assert_eq!(recovered.rows.first(), Some(&row));
     assert!(recovered.rows.len() + recovered.damaged as usize <= bytes.len() + 1);
-    let (_schemas, useless) = Schemas::open(dir).expect("damage is no error");
-    let (_gone, ranges) = GoneLedger::open(dir).expect("damage is no error");
+    let (_schemas, useless) = Schemas::open(&Disk::Real, dir).expect("damage is no error");
+    let (_gone, ranges) = GoneLedger::open(&Disk::Real, dir).expect("damage is no error");
     recovered.rows.len() > 1 || !ranges.is_empty() || useless > 0
 }
 

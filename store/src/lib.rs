@@ -19,6 +19,7 @@
 mod answer;
 mod append;
 pub mod block;
+mod disk;
 mod engine;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -41,6 +42,7 @@ pub mod series;
 mod shelf;
 mod spooler;
 mod state;
+mod step;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,8 @@ mod writer;
 
 pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats};
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
+#[doc(hidden)]
+pub use disk::simulated::SimDisk;
 pub use error::{OpenError, StoreError};
 pub use interval::IntervalSet;
 pub use open::{Check, Keys, Sign, Store, StoreConfig, Verify};

@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,17 +15,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::append::Own;
+use crate::disk::Disk;
+use crate::disk::simulated::SimDisk;
 use crate::error::{OpenError, StoreError};
 use crate::interval::IntervalSet;
-use crate::ledger::{self, Ledger};
+use crate::ledger::Ledger;
 use crate::retain::GoneLedger;
 use crate::row::SignedRow;
 use crate::sample::{LogId, Origin, StoreId};
 use crate::schemas::Schemas;
 use crate::shelf::{Shelf, locked};
+use crate::spooler::{self, Spooler};
 use crate::state::State;
+use crate::step::Steps;
 use crate::tail::{Recovered, Spool};
-use crate::{spooler, writer};
+use crate::writer;
 
 /// The newest format of a store's directory that this release reads, and the one it writes.
 const FORMAT: u32 = 1;
@@ -94,6 +97,8 @@ pub(crate) struct Tuning {
     pub(crate) reopen_bytes: u64,
     /// Opening and reading a whole generation; beyond it the generation is given up.
     pub(crate) open_deadline: Duration,
+    /// A new segment of the spool starts when the current one has this much.
+    pub(crate) segment_bytes: u64,
 }
 
 impl Tuning {
@@ -105,6 +110,15 @@ impl Tuning {
             flush_every: Duration::from_secs(30),
             reopen_bytes: 1 << 20,
             open_deadline: Duration::from_secs(180),
+            segment_bytes: 1 << 20,
+        }
+    }
+
+    /// As in life, but the spool is cut smaller: a simulation holds the disks of a thousand nodes in memory.
+    fn simulated(limit_bytes: u64) -> Self {
+        Self {
+            segment_bytes: 64 << 10,
+            ..Self::for_limit(limit_bytes)
         }
     }
 }
@@ -114,7 +128,7 @@ impl Tuning {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
-    threads: Arc<Threads>,
+    hands: Arc<Hands>,
 }
 
 impl fmt::Debug for Store {
@@ -127,6 +141,7 @@ impl fmt::Debug for Store {
 
 /// What the handle and the threads share. `state` is locked for short sections only, never across disk work.
 pub(crate) struct Shared {
+    pub(crate) disk: Disk,
     pub(crate) dir: PathBuf,
     pub(crate) limit_bytes: u64,
     pub(crate) sync_every: Duration,
@@ -162,14 +177,21 @@ impl Shared {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
     }
+
+    /// The time, from the one place the store has it.
+    pub(crate) fn now(&self) -> Instant {
+        self.disk.now()
+    }
 }
 
-struct Threads {
+/// Who does the store's work on the disk: threads, or whoever calls `step`.
+struct Hands {
     shared: Arc<Shared>,
     handles: Mutex<Vec<JoinHandle<()>>>,
+    steps: Option<Mutex<Steps>>,
 }
 
-impl Drop for Threads {
+impl Drop for Hands {
     fn drop(&mut self) {
         locked(&self.shared.orders).stop = true;
         self.shared.ordered.notify_all();
@@ -188,41 +210,49 @@ impl Store {
         keys: Keys,
         tuning: Tuning,
     ) -> Result<Self, OpenError> {
-        let dir = config.dir;
-        fs::create_dir_all(&dir).map_err(at("make the store's directory", &dir))?;
-        if let Err(e) = ledger::sync_parent(&dir) {
-            tracing::warn!(error = %e, "the directory above the store's cannot be synced");
-        }
-        check_format(&dir)?;
-        let id = store_id(&dir)?;
-        let (schemas, bad_schemas) = Schemas::open(&dir).map_err(at("read schemas", &dir))?;
-        let (gone_ledger, gone) = GoneLedger::open(&dir).map_err(at("read gone", &dir))?;
-        let (evidence, kept) =
-            Ledger::open(dir.join("evidence")).map_err(at("read evidence", &dir))?;
-        let spool_dir = dir.join("spool");
-        let (spool, recovered) =
-            Spool::open(&spool_dir).map_err(at("recover the spool", &spool_dir))?;
-        let mut state = recover(recovered, gone);
-        state.damaged += bad_schemas;
-        state.conflicts = kept.len() as u64;
-        let shared = Arc::new(Shared {
-            shelf: Shelf::new(&dir, tuning.open_deadline),
-            dir,
-            limit_bytes: config.limit_bytes,
-            sync_every: config.sync_every,
-            tuning,
-            check: config.check,
-            keys,
-            id,
-            state: Mutex::new(state),
-            schemas: Mutex::new(schemas),
-            own: Mutex::default(),
-            gone: Mutex::new(gone_ledger),
-            orders: Mutex::default(),
-            ordered: Condvar::new(),
+        let (shared, spooler) = recover_all(Disk::Real, config, keys, tuning)?;
+        let hands = start(&shared, spooler)?;
+        Ok(Self { shared, hands })
+    }
+
+    /// Opens a store on a simulated disk, without threads: `step` does their work. It has read its generations when this
+    /// returns. `seed`: what this run draws at random, so a fresh one at each start.
+    #[doc(hidden)]
+    pub fn simulated(
+        disk: SimDisk,
+        config: StoreConfig,
+        keys: Keys,
+        now: Instant,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
+        let tuning = Tuning::simulated(config.limit_bytes);
+        Self::simulated_tuned(disk, config, keys, tuning, now, seed)
+    }
+
+    pub(crate) fn simulated_tuned(
+        disk: SimDisk,
+        config: StoreConfig,
+        keys: Keys,
+        tuning: Tuning,
+        now: Instant,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
+        disk.start(now, seed);
+        let (shared, spooler) = recover_all(Disk::Simulated(disk), config, keys, tuning)?;
+        let hands = Arc::new(Hands {
+            handles: Mutex::default(),
+            steps: Some(Mutex::new(Steps::begin(&shared, spooler, now))),
+            shared: shared.clone(),
         });
-        let threads = start(&shared, spool, evidence)?;
-        Ok(Self { shared, threads })
+        Ok(Self { shared, hands })
+    }
+
+    /// On a simulated disk: does what is due by `now`, which is the time until the next step. Nothing on a real one.
+    #[doc(hidden)]
+    pub fn step(&self, now: Instant) {
+        if let Some(steps) = &self.hands.steps {
+            locked(steps).run(&self.shared, now);
+        }
     }
 
     /// Whether every generation has been read. Before that `held` lacks sealed rows: don't ask peers yet.
@@ -252,7 +282,7 @@ impl Store {
         let synced = self.sync();
         locked(&self.shared.orders).stop = true;
         self.shared.ordered.notify_all();
-        let handles = std::mem::take(&mut *locked(&self.threads.handles));
+        let handles = std::mem::take(&mut *locked(&self.hands.handles));
         for handle in handles {
             // A thread that panicked has said so; there is nothing to close for it.
             let _ = handle.join();
@@ -284,6 +314,10 @@ impl Store {
     }
 
     fn order(&self, asked: fn(&mut Orders) -> &mut u64, done: fn(&Orders) -> u64) {
+        if let Some(steps) = &self.hands.steps {
+            locked(steps).run_all(&self.shared);
+            return;
+        }
         let mut orders = locked(&self.shared.orders);
         *asked(&mut orders) += 1;
         let number = *asked(&mut orders);
@@ -308,7 +342,52 @@ fn not_durable(state: &State, bytes: usize) -> StoreError {
     }
 }
 
-fn start(shared: &Arc<Shared>, spool: Spool, evidence: Ledger) -> Result<Arc<Threads>, OpenError> {
+/// Reads the small files and the spool.
+fn recover_all(
+    disk: Disk,
+    config: StoreConfig,
+    keys: Keys,
+    tuning: Tuning,
+) -> Result<(Arc<Shared>, Spooler), OpenError> {
+    let dir = config.dir;
+    disk.make_dir(&dir)
+        .map_err(at("make the store's directory", &dir))?;
+    if let Err(e) = disk.sync_parent(&dir) {
+        tracing::warn!(error = %e, "the directory above the store's cannot be synced");
+    }
+    check_format(&disk, &dir)?;
+    let id = store_id(&disk, &dir)?;
+    let (schemas, bad_schemas) = Schemas::open(&disk, &dir).map_err(at("read schemas", &dir))?;
+    let (gone_ledger, gone) = GoneLedger::open(&disk, &dir).map_err(at("read gone", &dir))?;
+    let (evidence, kept) =
+        Ledger::open(&disk, dir.join("evidence")).map_err(at("read evidence", &dir))?;
+    let spool_dir = dir.join("spool");
+    let (spool, recovered) = Spool::open(&disk, &spool_dir, tuning.segment_bytes)
+        .map_err(at("recover the spool", &spool_dir))?;
+    let mut state = recover(recovered, gone, disk.now());
+    state.damaged += bad_schemas;
+    state.conflicts = kept.len() as u64;
+    let shared = Arc::new(Shared {
+        shelf: Shelf::new(&disk, &dir, tuning.open_deadline),
+        disk,
+        dir,
+        limit_bytes: config.limit_bytes,
+        sync_every: config.sync_every,
+        tuning,
+        check: config.check,
+        keys,
+        id,
+        state: Mutex::new(state),
+        schemas: Mutex::new(schemas),
+        own: Mutex::default(),
+        gone: Mutex::new(gone_ledger),
+        orders: Mutex::default(),
+        ordered: Condvar::new(),
+    });
+    Ok((shared, Spooler::new(spool, evidence)))
+}
+
+fn start(shared: &Arc<Shared>, spooler: Spooler) -> Result<Arc<Hands>, OpenError> {
     let (a, b) = (shared.clone(), shared.clone());
     let spawned = |name: &str, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new()
@@ -317,20 +396,18 @@ fn start(shared: &Arc<Shared>, spool: Spool, evidence: Ledger) -> Result<Arc<Thr
             .map_err(at("start a thread", &shared.dir))
     };
     let handles = vec![
-        spawned(
-            "store-spool",
-            Box::new(move || spooler::run(&a, spool, evidence)),
-        )?,
+        spawned("store-spool", Box::new(move || spooler::run(&a, spooler)))?,
         spawned("store-blocks", Box::new(move || writer::run(&b)))?,
     ];
-    Ok(Arc::new(Threads {
+    Ok(Arc::new(Hands {
         shared: shared.clone(),
         handles: Mutex::new(handles),
+        steps: None,
     }))
 }
 
 /// The tail as the spool has it. A row found twice is the same row, or the lower of two contents.
-fn recover(recovered: Recovered, gone: BTreeMap<LogId, IntervalSet>) -> State {
+fn recover(recovered: Recovered, gone: BTreeMap<LogId, IntervalSet>, at: Instant) -> State {
     let mut state = State {
         damaged: recovered.damaged,
         ..State::default()
@@ -338,7 +415,6 @@ fn recover(recovered: Recovered, gone: BTreeMap<LogId, IntervalSet>) -> State {
     for (log, set) in gone {
         state.logs.entry(log).or_default().gone = set;
     }
-    let at = Instant::now();
     for row in recovered.rows {
         let held = state
             .logs
@@ -355,9 +431,9 @@ fn recover(recovered: Recovered, gone: BTreeMap<LogId, IntervalSet>) -> State {
     state
 }
 
-fn check_format(dir: &Path) -> Result<(), OpenError> {
+fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("FORMAT");
-    let text = match fs::read(&path) {
+    let text = match disk.read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(at("read", &path)(e)),
@@ -365,7 +441,9 @@ fn check_format(dir: &Path) -> Result<(), OpenError> {
     // Empty: a new store, or one whose power failed while its first file was being made.
     if text.is_empty() {
         let line = format!("{FORMAT_WORD} {FORMAT}\n");
-        return ledger::replace(&path, line.as_bytes()).map_err(at("write", &path));
+        return disk
+            .replace(&path, line.as_bytes())
+            .map_err(at("write", &path));
     }
     let number = text
         .strip_prefix(FORMAT_WORD)
@@ -386,23 +464,21 @@ fn check_format(dir: &Path) -> Result<(), OpenError> {
 
 /// The id drawn when the store was made. One that cannot be read is replaced: the logs of before stay as they are, and
 /// this node goes on under a new id.
-fn store_id(dir: &Path) -> Result<StoreId, OpenError> {
+fn store_id(disk: &Disk, dir: &Path) -> Result<StoreId, OpenError> {
     let path = dir.join("id");
-    let known = fs::read_to_string(&path)
+    let known = disk
+        .read(&path)
         .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
         .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
     if let Some(id) = known {
         return Ok(StoreId(id));
     }
-    let id = random().map_err(at("draw a random id for", dir))?;
-    ledger::replace(&path, format!("{id:016x}\n").as_bytes()).map_err(at("write", &path))?;
+    let id = disk.random().map_err(at("draw a random id for", dir))?;
+    let line = format!("{id:016x}\n");
+    disk.replace(&path, line.as_bytes())
+        .map_err(at("write", &path))?;
     Ok(StoreId(id))
-}
-
-pub(crate) fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {

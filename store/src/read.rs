@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::answer::{LogTally, Parcel, Quarantined, Stats};
 use crate::block::Block;
@@ -18,7 +18,6 @@ use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
 use crate::open::{Shared, Store};
 use crate::query::{Evaluation, Query, SeriesPoints};
-use crate::retain::disk_bytes;
 use crate::row::SignedRow;
 use crate::sample::{LogId, Origin, Seq};
 use crate::shelf::locked;
@@ -235,7 +234,7 @@ impl Store {
 
     /// How the store is doing. Looks at the directory: for people and gauges, not for every tick.
     pub fn stats(&self) -> Stats {
-        let bytes = disk_bytes(&self.shared.dir);
+        let bytes = self.shared.disk.bytes_below(&self.shared.dir);
         let quarantined = self.shared.shelf.quarantined().into_iter();
         let quarantined = quarantined
             .map(|(name, reason)| Quarantined { name, reason })
@@ -270,7 +269,7 @@ impl Store {
                 .ailments
                 .values()
                 .cloned()
-                .chain(state.hung(Instant::now()))
+                .chain(state.hung(self.shared.now()))
                 .collect::<Vec<_>>()
                 .join("; "),
             synced: state.synced,

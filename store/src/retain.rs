@@ -8,13 +8,10 @@
 //! Absent: looking at samples' wall time. Retention goes by the order in which things were written.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
-
+use crate::disk::Disk;
 use crate::interval::IntervalSet;
 use crate::key::gone::{Gone, GoneKey, Reason};
 use crate::ledger::Ledger;
@@ -34,8 +31,11 @@ const RANGE: u8 = 1;
 pub(crate) struct GoneLedger(Ledger);
 
 impl GoneLedger {
-    pub(crate) fn open(dir: &Path) -> io::Result<(Self, BTreeMap<LogId, IntervalSet>)> {
-        let (ledger, records) = Ledger::open(dir.join("gone"))?;
+    pub(crate) fn open(
+        disk: &Disk,
+        dir: &Path,
+    ) -> io::Result<(Self, BTreeMap<LogId, IntervalSet>)> {
+        let (ledger, records) = Ledger::open(disk, dir.join("gone"))?;
         let mut gone: BTreeMap<LogId, IntervalSet> = BTreeMap::new();
         for (_, body) in records {
             if let Some((key, value)) = body.split_at_checked(GoneKey::LEN)
@@ -67,43 +67,23 @@ impl GoneLedger {
     }
 }
 
-/// Bytes that everything at and below `path` takes on disk.
-pub(crate) fn disk_bytes(path: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(path) else {
-        return 0;
-    };
-    let own = meta.blocks() * 512;
-    if !meta.is_dir() {
-        return own;
-    }
-    let below = fs::read_dir(path).into_iter().flatten().flatten();
-    own + below.map(|entry| disk_bytes(&entry.path())).sum::<u64>()
-}
-
 /// Whether sled may write here; frees the ballast when that is what it takes.
-pub(crate) fn make_room(dir: &Path, need: u64) -> bool {
-    if free(dir) >= ROOM + need {
+pub(crate) fn make_room(disk: &Disk, dir: &Path, need: u64) -> bool {
+    if disk.free(dir) >= ROOM + need {
         return true;
     }
-    let _ = fs::remove_file(dir.join("ballast"));
-    free(dir) >= ROOM + need
+    let _ = disk.remove_file(&dir.join("ballast"));
+    disk.free(dir) >= ROOM + need
 }
 
 /// Puts the ballast there if the bound is large enough and the disk has plenty.
-pub(crate) fn keep_ballast(dir: &Path, limit_bytes: u64) {
+pub(crate) fn keep_ballast(disk: &Disk, dir: &Path, limit_bytes: u64) {
     let path = dir.join("ballast");
-    if limit_bytes < BALLAST_FROM || path.exists() || free(dir) < PLENTY {
+    if limit_bytes < BALLAST_FROM || disk.exists(&path) || disk.free(dir) < PLENTY {
         return;
     }
-    let made = File::create(&path)
-        .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES)?));
-    if let Err(e) = made {
+    if let Err(e) = disk.allocate(&path, BALLAST_BYTES) {
         tracing::debug!(error = %e, "no ballast");
-        let _ = fs::remove_file(&path);
+        let _ = disk.remove_file(&path);
     }
-}
-
-/// Bytes an ordinary user can still write; when the system doesn't say, as many as you like.
-fn free(dir: &Path) -> u64 {
-    statvfs(dir).map_or(u64::MAX, |fs| fs.f_bavail.saturating_mul(fs.f_frsize))
 }

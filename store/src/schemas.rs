@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::key::schema::{SchemaKey, decode_value, encode_value};
 use crate::ledger::Ledger;
@@ -43,8 +44,8 @@ pub(crate) struct Schemas {
 
 impl Schemas {
     /// Reads the file; says how many records were of no use.
-    pub(crate) fn open(dir: &Path) -> io::Result<(Self, u64)> {
-        let (ledger, records) = Ledger::open(dir.join("schemas"))?;
+    pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<(Self, u64)> {
+        let (ledger, records) = Ledger::open(disk, dir.join("schemas"))?;
         let mut schemas = Self {
             ledger,
             known: BTreeMap::new(),

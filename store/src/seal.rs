@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::answer::{Appended, Sealed};
 use crate::append::check_time;
@@ -197,7 +197,7 @@ impl Store {
         };
         self.make_place(&mut state, head, bytes.len())?;
         conflict |= self.compare_tail(&mut state, block);
-        state.install(head, bytes, &replaced, Instant::now());
+        state.install(head, bytes, &replaced, self.shared.now());
         let hurry = state.pending_bytes > FLUSH_BYTES;
         drop(state);
         if hurry {
@@ -281,7 +281,9 @@ impl Store {
     /// Nothing before the store is ready, since their blocks may be on disk.
     pub fn unsealed(&self, older_than: Duration) -> Vec<(LogId, Seq, u8)> {
         let state = self.shared.state();
-        let Some(before) = Instant::now()
+        let Some(before) = self
+            .shared
+            .now()
             .checked_sub(older_than)
             .filter(|_| state.ready)
         else {

@@ -9,7 +9,6 @@
 //! Absent: which block lies where (`state`), when to write (`writer`).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,13 +16,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::block::Head;
+use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
 use crate::open::Check;
-use crate::retain::disk_bytes;
 
 /// Old generations open at the same time.
 const OPEN_OLD: usize = 2;
@@ -44,6 +43,7 @@ pub(crate) struct Content {
 /// The directory of generations and the engines that are open.
 #[derive(Debug)]
 pub(crate) struct Shelf {
+    disk: Disk,
     dir: PathBuf,
     open_deadline: Duration,
     pub(crate) worker: Worker,
@@ -62,11 +62,12 @@ pub(crate) struct Newest {
 }
 
 impl Shelf {
-    pub(crate) fn new(dir: &Path, open_deadline: Duration) -> Self {
+    pub(crate) fn new(disk: &Disk, dir: &Path, open_deadline: Duration) -> Self {
         Self {
+            worker: Worker::new(disk),
+            disk: disk.clone(),
             dir: dir.to_owned(),
             open_deadline,
-            worker: Worker::default(),
             highest: AtomicU32::new(0),
             newest: Mutex::default(),
             old: Mutex::default(),
@@ -77,23 +78,26 @@ impl Shelf {
         self.dir.join(format!("gen-{number:06}"))
     }
 
+    fn named(&self, number: &str) -> PathBuf {
+        self.dir.join(format!("gen-{number}"))
+    }
+
     /// The numbers on disk, ascending. Leftovers of a removal or a relink that was cut off are cleared.
     pub(crate) fn numbers(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix("gen-")) else {
+        for name in self.disk.names(&self.dir)? {
+            let Some(rest) = name.strip_prefix("gen-") else {
                 continue;
             };
             match rest.split_once('.') {
                 None => numbers.extend(rest.parse::<u32>().ok().filter(|number| *number > 0)),
-                Some((number, "lost")) if !self.dir.join(format!("gen-{number}")).exists() => {
-                    fs::rename(entry.path(), self.dir.join(format!("gen-{number}")))?;
+                Some((number, "lost")) if !self.disk.exists(&self.named(number)) => {
+                    self.disk
+                        .rename(&self.dir.join(&name), &self.named(number))?;
                     numbers.extend(number.parse::<u32>().ok());
                 }
                 Some(_) => {
-                    let _ = fs::remove_dir_all(entry.path());
+                    let _ = self.disk.remove_dir_all(&self.dir.join(&name));
                 }
             }
         }
@@ -108,10 +112,10 @@ impl Shelf {
         check: Option<&Check>,
     ) -> Result<(Engine, Content), String> {
         let once = || {
-            let path = self.path(number);
+            let (disk, path) = (self.disk.clone(), self.path(number));
             check.map_or(Ok(()), |check| check(&path))?;
             self.worker
-                .within("open", self.open_deadline, move || read_all(&path))
+                .within("open", self.open_deadline, move || read_all(&disk, &path))
                 .and_then(|outcome| outcome.map_err(|e| e.to_string()))
         };
         once().or_else(|why| {
@@ -164,7 +168,7 @@ impl Shelf {
         let mut old = locked(&self.old);
         let engine = old.remove(&number).map(|(engine, _)| engine);
         let (engine, found) = self.read_from(number, engine, keys)?;
-        old.insert(number, (engine, Instant::now()));
+        old.insert(number, (engine, self.disk.now()));
         while old.len() > OPEN_OLD {
             let oldest = old
                 .iter()
@@ -185,7 +189,7 @@ impl Shelf {
         if somebody_reads {
             return Ok(());
         }
-        relink(&self.path(number)).map_err(|e| format!("fresh directory: {e}"))?;
+        relink(&self.disk, &self.path(number)).map_err(|e| format!("fresh directory: {e}"))?;
         self.load(number, check).map(drop)
     }
 
@@ -199,14 +203,14 @@ impl Shelf {
         engine: Option<Engine>,
         keys: Vec<BlockKey>,
     ) -> Result<(Engine, Vec<Option<Vec<u8>>>), String> {
-        let path = self.path(number);
+        let (disk, path) = (self.disk.clone(), self.path(number));
         self.worker
             .within("read", READ_DEADLINE, move || {
                 // Opening makes what is missing: a generation that retention took must not come back empty.
-                if engine.is_none() && !path.exists() {
+                if engine.is_none() && !disk.exists(&path) {
                     return Err(EngineError::Failed("it is not there any more".to_owned()));
                 }
-                let mut engine = engine.map_or_else(|| Engine::open(&path), Ok)?;
+                let mut engine = engine.map_or_else(|| Engine::open(&disk, &path), Ok)?;
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {
                     found.push(match engine.get(&key.encode()) {
@@ -242,41 +246,34 @@ impl Shelf {
         }
         drop(newest);
         let aside = self.dir.join("quarantine");
-        let at = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let at = self.disk.wall_seconds();
         let target = aside.join(format!("gen-{number:06}-{at}"));
-        let moved =
-            fs::create_dir_all(&aside).and_then(|()| fs::rename(self.path(number), &target));
+        let made = self.disk.make_dir(&aside);
+        let moved = made.and_then(|()| self.disk.rename(&self.path(number), &target));
         if let Err(e) = moved {
             tracing::warn!(generation = number, error = %e, "generation could not be set aside");
             return;
         }
         tracing::warn!(generation = number, why, "generation set aside");
-        let _ = fs::write(target.join("why"), why);
+        let _ = self.disk.write(&target.join("why"), why.as_bytes());
         let kept = self.quarantined();
         for (name, _) in kept.iter().take(kept.len().saturating_sub(KEPT_ASIDE)) {
-            let _ = fs::remove_dir_all(aside.join(name));
+            let _ = self.disk.remove_dir_all(&aside.join(name));
         }
     }
 
     /// What was set aside and why, oldest first.
     pub(crate) fn quarantined(&self) -> Vec<(String, String)> {
         let aside = self.dir.join("quarantine");
-        let mut names: Vec<String> = fs::read_dir(&aside)
-            .map(|dir| {
-                dir.flatten()
-                    .filter_map(|entry| entry.file_name().into_string().ok())
-                    .collect()
-            })
-            .unwrap_or_default();
+        let mut names = self.disk.names(&aside).unwrap_or_default();
         names.sort_by_key(|name| {
             name.rsplit('-')
                 .next()
                 .and_then(|at| at.parse::<u64>().ok())
         });
         let why = |name: String| {
-            let why = fs::read_to_string(aside.join(&name).join("why")).unwrap_or_default();
+            let why = self.disk.read(&aside.join(&name).join("why"));
+            let why = String::from_utf8_lossy(&why.unwrap_or_default()).into_owned();
             (name, why)
         };
         names.into_iter().map(why).collect()
@@ -285,9 +282,9 @@ impl Shelf {
     /// Deletes what was set aside; how many bytes that frees.
     pub(crate) fn clear_quarantine(&self) -> u64 {
         let aside = self.dir.join("quarantine");
-        let bytes = disk_bytes(&aside);
+        let bytes = self.disk.bytes_below(&aside);
         for (name, _) in self.quarantined() {
-            let _ = fs::remove_dir_all(aside.join(name));
+            let _ = self.disk.remove_dir_all(&aside.join(name));
         }
         bytes
     }
@@ -296,20 +293,20 @@ impl Shelf {
     pub(crate) fn remove(&self, number: u32) -> io::Result<()> {
         locked(&self.old).remove(&number);
         let dropped = self.path(number).with_extension("dropped");
-        fs::rename(self.path(number), &dropped)?;
-        fs::remove_dir_all(dropped)
+        self.disk.rename(&self.path(number), &dropped)?;
+        self.disk.remove_dir_all(&dropped)
     }
 }
 
 /// Opens the generation at `path` and reads all of it, as `Store::open` does: what a child process runs for
 /// `StoreConfig::check`. Returns how many blocks are good.
 pub fn verify_generation(path: &Path) -> Result<u64, String> {
-    let (_, content) = read_all(path).map_err(|e| e.to_string())?;
+    let (_, content) = read_all(&Disk::Real, path).map_err(|e| e.to_string())?;
     Ok(content.heads.len() as u64)
 }
 
-fn read_all(path: &Path) -> Result<(Engine, Content), EngineError> {
-    let mut engine = Engine::open(path)?;
+fn read_all(disk: &Disk, path: &Path) -> Result<(Engine, Content), EngineError> {
+    let mut engine = Engine::open(disk, path)?;
     let mut content = Content::default();
     engine.scan(|key, block| {
         let head = block.ok().and_then(|block| Head::peek(block).ok());
@@ -328,12 +325,23 @@ fn read_all(path: &Path) -> Result<(Engine, Content), EngineError> {
 ///
 /// One, because each thread has a heap of its own: with a thread per call what sled leaves lying about in each of them
 /// came to three times the memory.
-#[derive(Debug, Default)]
-pub(crate) struct Worker(Mutex<Option<mpsc::Sender<Job>>>);
+/// Over a simulated disk, where nothing hangs, the caller's thread does the work.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    inline: bool,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Worker {
+    fn new(disk: &Disk) -> Self {
+        Self {
+            inline: matches!(disk, Disk::Simulated(_)),
+            jobs: Mutex::default(),
+        }
+    }
+
     /// Runs `work` there once earlier work is done; leaves thread and work behind when it takes longer than `deadline`.
     pub(crate) fn within<T: Send + 'static>(
         &self,
@@ -341,7 +349,11 @@ impl Worker {
         deadline: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
-        let mut worker = locked(&self.0);
+        if self.inline {
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            return outcome.map_err(|_panic| format!("{what}: panic"));
+        }
+        let mut worker = locked(&self.jobs);
         let (answer, answered) = mpsc::sync_channel(1);
         let job: Job = Box::new(move || {
             // A receiver that gave up drops what comes late.
@@ -380,7 +392,7 @@ mod tests {
 
     #[test]
     fn work_that_hangs_or_panics_is_left_behind_and_the_next_is_done() {
-        let worker = Worker::default();
+        let worker = Worker::new(&Disk::Real);
         let long = Duration::from_secs(60);
         let hung = worker.within("read", Duration::from_millis(10), thread::park);
         assert_eq!(hung, Err("read: no answer within 0 s".to_owned()));

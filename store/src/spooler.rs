@@ -18,12 +18,19 @@ use crate::tail::Spool;
 const EVIDENCE_BYTES: u64 = 1 << 20;
 const EVIDENCE: u8 = 1;
 
+/// The spool, and what waits for it.
+#[derive(Debug)]
+pub(crate) struct Spooler {
+    spool: Spool,
+    evidence: Ledger,
+    rest: Vec<Queued>,
+}
+
 /// Runs until the store is closed.
-pub(crate) fn run(shared: &Shared, mut spool: Spool, mut evidence: Ledger) {
-    let mut rest: Vec<Queued> = Vec::new();
+pub(crate) fn run(shared: &Shared, mut spooler: Spooler) {
     loop {
         let (asked, stop) = wait(shared);
-        beat(shared, &mut spool, &mut evidence, &mut rest, stop);
+        spooler.beat(shared, stop);
         locked(&shared.orders).sync_done = asked;
         shared.ordered.notify_all();
         if stop {
@@ -46,63 +53,74 @@ fn wait(shared: &Shared) -> (u64, bool) {
     }
 }
 
-fn beat(
-    shared: &Shared,
-    spool: &mut Spool,
-    evidence: &mut Ledger,
-    rest: &mut Vec<Queued>,
-    stop: bool,
-) {
-    {
+impl Spooler {
+    pub(crate) fn new(spool: Spool, evidence: Ledger) -> Self {
+        Self {
+            spool,
+            evidence,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Writes and syncs what waits. `all`: what nobody needs goes even from the segment being written.
+    pub(crate) fn beat(&mut self, shared: &Shared, all: bool) {
+        let Self {
+            spool,
+            evidence,
+            rest,
+        } = self;
+        {
+            let mut state = shared.state();
+            state.queue_bytes = 0;
+            let queue = std::mem::take(&mut state.queue);
+            rest.extend(queue.into_iter().filter(|row| !state.is_safe(row)));
+            state.spooling = Some(shared.now());
+        }
+        let written = if rest.is_empty() {
+            Ok(())
+        } else {
+            spool.write(rest)
+        };
         let mut state = shared.state();
-        state.queue_bytes = 0;
-        let queue = std::mem::take(&mut state.queue);
-        rest.extend(queue.into_iter().filter(|row| !state.is_safe(row)));
-        state.spooling = Some(Instant::now());
-    }
-    let written = if rest.is_empty() {
-        Ok(())
-    } else {
-        spool.write(rest)
-    };
-    let mut state = shared.state();
-    state.spooling = None;
-    match written {
-        Ok(()) => {
-            state.ailments.remove("spool");
-            let own = rest
-                .iter()
-                .rev()
-                .find(|row| shared.keys.is_own(&row.log.origin));
-            // Rows of an earlier epoch may come back from peers; only the running one is reported.
-            if let Some(row) = own.filter(|row| state.synced.is_none_or(|(log, _)| log <= row.log))
-            {
-                state.synced = Some((row.log, row.seq));
+        state.spooling = None;
+        match written {
+            Ok(()) => {
+                state.ailments.remove("spool");
+                let own = rest
+                    .iter()
+                    .rev()
+                    .find(|row| shared.keys.is_own(&row.log.origin));
+                // Rows of an earlier epoch may come back from peers; only the running one is reported.
+                if let Some(row) =
+                    own.filter(|row| state.synced.is_none_or(|(log, _)| log <= row.log))
+                {
+                    state.synced = Some((row.log, row.seq));
+                }
+                rest.clear();
             }
-            rest.clear();
+            // What was released and what is evidence waits in the state for a beat that succeeds.
+            Err(e) => {
+                let why = format!("fresh rows are in memory only: {e}");
+                state.ailments.insert("spool", why);
+                put_back(&mut state, rest);
+                drop(state);
+                make_room(&shared.disk, &shared.dir, 0);
+                return;
+            }
         }
-        // What was released and what is evidence waits in the state for a beat that succeeds.
-        Err(e) => {
-            let why = format!("fresh rows are in memory only: {e}");
-            state.ailments.insert("spool", why);
-            put_back(&mut state, rest);
-            drop(state);
-            make_room(&shared.dir, 0);
-            return;
+        let released = state.take_released();
+        let conflicts = std::mem::take(&mut state.evidence);
+        drop(state);
+        for (log, range) in released {
+            spool.release(&log, &range);
         }
-    }
-    let released = state.take_released();
-    let conflicts = std::mem::take(&mut state.evidence);
-    drop(state);
-    for (log, range) in released {
-        spool.release(&log, &range);
-    }
-    carry(shared, spool);
-    spool.sweep(stop);
-    if evidence.len() < EVIDENCE_BYTES
-        && let Err(e) = evidence.append(conflicts.iter().map(|body| (EVIDENCE, &body[..])))
-    {
-        tracing::warn!(error = %e, "evidence of a conflict is lost");
+        carry(shared, spool);
+        spool.sweep(all);
+        if evidence.len() < EVIDENCE_BYTES
+            && let Err(e) = evidence.append(conflicts.iter().map(|body| (EVIDENCE, &body[..])))
+        {
+            tracing::warn!(error = %e, "evidence of a conflict is lost");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The spool: fresh rows on disk until their block is safe in a generation.
 //!
 //! `write` appends rows as records and returns when they would survive a power cut. `release` says that a run is safe
-//! elsewhere; a segment none of whose rows is needed is deleted. A segment takes 1 MiB; rows that outlive four newer
+//! elsewhere; a segment none of whose rows is needed is deleted. A segment takes 1 MiB (`Tuning`); rows that outlive four newer
 //! segments (an origin that died before sealing) are written again at the end, so that they hold up nothing.
 //! At open every segment is read, a torn end is cut, a bad record costs that record, and writing goes on in a new one.
 //! After a failed write or sync the segment is never trusted with more: the caller keeps its rows and writes them again.
@@ -9,21 +9,18 @@
 //! Absent: threads (`spooler`), what rows mean.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Disk, File};
 use crate::interval::IntervalSet;
-use crate::ledger;
 use crate::record::{self, Records};
 use crate::row::SignedRow;
 use crate::sample::{LogId, Seq};
 use crate::state::Queued;
 
 const ROW: u8 = 1;
-/// A new segment starts when the current one has this much.
-pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
 /// With more segments than this the rows still needed from the oldest are carried over.
 const SEGMENTS: usize = 4;
 
@@ -37,6 +34,8 @@ struct Segment {
 /// The segments on disk and the file being written.
 #[derive(Debug)]
 pub(crate) struct Spool {
+    disk: Disk,
+    segment_bytes: u64,
     dir: PathBuf,
     segments: BTreeMap<u64, Segment>,
     file: Option<(u64, File)>,
@@ -54,15 +53,18 @@ pub(crate) struct Recovered {
 
 impl Spool {
     /// Reads every segment below `dir`, which is made if it is missing.
-    pub(crate) fn open(dir: &Path) -> io::Result<(Self, Recovered)> {
-        fs::create_dir_all(dir)?;
-        let mut names: Vec<u64> = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let name = entry?.file_name();
-            names.extend(name.to_str().and_then(number));
-        }
+    pub(crate) fn open(
+        disk: &Disk,
+        dir: &Path,
+        segment_bytes: u64,
+    ) -> io::Result<(Self, Recovered)> {
+        disk.make_dir(dir)?;
+        let names = disk.names(dir)?;
+        let mut names: Vec<u64> = names.iter().filter_map(|name| number(name)).collect();
         names.sort_unstable();
         let mut spool = Self {
+            disk: disk.clone(),
+            segment_bytes,
             dir: dir.to_owned(),
             segments: BTreeMap::new(),
             file: None,
@@ -77,7 +79,7 @@ impl Spool {
 
     fn read(&mut self, name: u64, recovered: &mut Recovered) -> io::Result<()> {
         let path = self.path(name);
-        let bytes = fs::read(&path)?;
+        let bytes = self.disk.read(&path)?;
         let mut records = Records::new(&bytes);
         let mut segment = Segment::default();
         let mut strange = 0;
@@ -95,11 +97,8 @@ impl Spool {
         let end = records.good_end as u64;
         if end < bytes.len() as u64 {
             // Not cutting costs nothing but reading it again, so a file system that refuses is no reason to stop.
-            if let Err(e) = File::options()
-                .write(true)
-                .open(&path)
-                .and_then(|file| file.set_len(end))
-            {
+            let file = self.disk.append_to(&path);
+            if let Err(e) = file.and_then(|mut file| file.cut(end)) {
                 tracing::warn!(error = %e, "torn end of a spool segment stays");
             }
         }
@@ -131,7 +130,7 @@ impl Spool {
         let full = |name: &u64| {
             self.segments
                 .get(name)
-                .is_some_and(|s| s.bytes >= SEGMENT_BYTES)
+                .is_some_and(|s| s.bytes >= self.segment_bytes)
         };
         if self.file.as_ref().is_none_or(|(name, _)| full(name)) {
             self.file = Some(self.start()?);
@@ -140,18 +139,15 @@ impl Spool {
             return Err(io::ErrorKind::NotFound.into());
         };
         file.write_all(bytes)?;
-        file.sync_data()
+        file.sync()
     }
 
     fn start(&mut self) -> io::Result<(u64, File)> {
         let name = self.next;
         self.next += 1;
-        let file = File::options()
-            .create_new(true)
-            .append(true)
-            .open(self.path(name))?;
+        let file = self.disk.create_new(&self.path(name))?;
         self.segments.insert(name, Segment::default());
-        ledger::sync_dir(&self.dir)?;
+        self.disk.sync_dir(&self.dir)?;
         Ok((name, file))
     }
 
@@ -192,7 +188,7 @@ impl Spool {
             if Some(name) == current {
                 self.file = None;
             }
-            match fs::remove_file(self.path(name)) {
+            match self.disk.remove_file(&self.path(name)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(error = %e, "spool segment stays");
                 }

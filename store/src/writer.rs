@@ -7,16 +7,15 @@
 //! If one fails all the same the generation gets fresh directories (`engine::relink`), is only read from then on, and
 //! what was not synced goes into a new one.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, EngineError, relink};
+use crate::disk::Disk;
+use crate::engine::{Engine, EngineError, first_file, relink};
 use crate::key::block::BlockKey;
-use crate::ledger;
 use crate::open::Shared;
-use crate::retain::{disk_bytes, keep_ballast, make_room};
+use crate::retain::{keep_ballast, make_room};
 use crate::shelf::{IDLE, Newest, locked};
 
 /// Putting and syncing a batch; beyond it the engine hangs.
@@ -28,23 +27,33 @@ type Batch = Vec<(BlockKey, Arc<[u8]>)>;
 
 /// Runs until the store is closed.
 pub(crate) fn run(shared: &Shared) {
-    load(shared);
-    keep_ballast(&shared.dir, shared.limit_bytes);
-    shared.state().ready = true;
-    locked(&shared.orders).opened = true;
-    shared.ordered.notify_all();
+    begin(shared);
     let mut idle = true;
     loop {
         let (asked, stop) = wait(shared, idle);
-        flush(shared);
-        retain(shared);
-        idle = !shared.shelf.close_idle(Instant::now());
+        idle = turn(shared);
         locked(&shared.orders).flush_done = asked;
         shared.ordered.notify_all();
         if stop {
             return;
         }
     }
+}
+
+/// Reads the generations.
+pub(crate) fn begin(shared: &Shared) {
+    load(shared);
+    keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes);
+    shared.state().ready = true;
+    locked(&shared.orders).opened = true;
+    shared.ordered.notify_all();
+}
+
+/// Writes what waits and brings the directory below its bound; says whether no old generation is open any more.
+pub(crate) fn turn(shared: &Shared) -> bool {
+    flush(shared);
+    retain(shared);
+    !shared.shelf.close_idle(shared.now())
 }
 
 fn load(shared: &Shared) {
@@ -57,7 +66,7 @@ fn load(shared: &Shared) {
         if locked(&shared.orders).stop {
             return;
         }
-        make_room(&shared.dir, 0);
+        make_room(&shared.disk, &shared.dir, 0);
         match shared.shelf.load(number, shared.check.as_ref()) {
             Ok((engine, content)) => {
                 let mut state = shared.state();
@@ -110,7 +119,7 @@ fn flush(shared: &Shared) {
         return;
     }
     let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
-    let outcome = if make_room(&shared.dir, bytes as u64 * WRITE_FACTOR) {
+    let outcome = if make_room(&shared.disk, &shared.dir, bytes as u64 * WRITE_FACTOR) {
         write(shared, &batch)
     } else {
         Err("less than 8 MB are free on its disk".to_owned())
@@ -127,7 +136,7 @@ fn flush(shared: &Shared) {
         }
     }
     drop(state);
-    keep_ballast(&shared.dir, shared.limit_bytes);
+    keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes);
 }
 
 fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
@@ -139,10 +148,10 @@ fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
     let path = shared.shelf.path(number);
     let engine = newest.engine.take();
     let work = batch.clone();
-    let home = path.clone();
+    let (disk, home) = (shared.disk.clone(), path.clone());
     let worker = &shared.shelf.worker;
     let written = worker.within("write", WRITE_DEADLINE, move || {
-        put_all(engine, &home, &work)
+        put_all(&disk, engine, &home, &work)
     });
     match written.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
         Ok(engine) => {
@@ -158,8 +167,8 @@ fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
         Err(why) => {
             *newest = Newest::default();
             drop(newest);
-            if path.exists()
-                && let Err(e) = relink(&path)
+            if shared.disk.exists(&path)
+                && let Err(e) = relink(&shared.disk, &path)
             {
                 shared.set_aside(number, &format!("{why}; {e}"));
             }
@@ -168,9 +177,14 @@ fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
     }
 }
 
-fn put_all(engine: Option<Engine>, home: &Path, batch: &Batch) -> Result<Engine, EngineError> {
+fn put_all(
+    disk: &Disk,
+    engine: Option<Engine>,
+    home: &Path,
+    batch: &Batch,
+) -> Result<Engine, EngineError> {
     let fresh = engine.is_none();
-    let mut engine = engine.map_or_else(|| Engine::open(home), Ok)?;
+    let mut engine = engine.map_or_else(|| Engine::open(disk, home), Ok)?;
     for (key, bytes) in batch {
         engine.put(&key.encode(), bytes)?;
     }
@@ -178,7 +192,7 @@ fn put_all(engine: Option<Engine>, home: &Path, batch: &Batch) -> Result<Engine,
     // sled syncs its own directories but not the entry of the generation among its siblings, without which a power cut
     // could take all of it after the spool has let go.
     if fresh {
-        let entry = home.parent().map(ledger::sync_dir).transpose();
+        let entry = disk.sync_parent(home);
         entry.map_err(|e| EngineError::Failed(format!("sync the store's directory: {e}")))?;
     }
     Ok(engine)
@@ -187,17 +201,14 @@ fn put_all(engine: Option<Engine>, home: &Path, batch: &Batch) -> Result<Engine,
 /// Whether a generation has had its 64 MB or its day.
 fn due(shared: &Shared, number: u32) -> bool {
     let path = shared.shelf.path(number);
-    let old = fs::metadata(path.join("slabs").join("64"))
-        .and_then(|meta| meta.created().or_else(|_| meta.modified()))
-        .ok()
-        .and_then(|made| SystemTime::now().duration_since(made).ok())
-        .is_some_and(|age| age >= shared.tuning.generation_age);
-    old || disk_bytes(&path) >= shared.tuning.generation_bytes
+    let age = shared.disk.age(&first_file(&shared.disk, &path));
+    let old = age.is_some_and(|age| age >= shared.tuning.generation_age);
+    old || shared.disk.bytes_below(&path) >= shared.tuning.generation_bytes
 }
 
 /// Brings the directory below its bound.
 fn retain(shared: &Shared) {
-    let mut bytes = disk_bytes(&shared.dir);
+    let mut bytes = shared.disk.bytes_below(&shared.dir);
     if bytes <= shared.limit_bytes {
         return;
     }
@@ -208,7 +219,7 @@ fn retain(shared: &Shared) {
         if bytes <= shared.limit_bytes {
             return;
         }
-        bytes = bytes.saturating_sub(disk_bytes(&shared.shelf.path(number)));
+        bytes = bytes.saturating_sub(shared.disk.bytes_below(&shared.shelf.path(number)));
         drop_generation(shared, number);
     }
 }

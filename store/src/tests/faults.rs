@@ -1,6 +1,7 @@
 //! Disks that refuse, stall or come back late, and blocks that overlap: nothing good is given up.
 
 use super::*;
+use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::state::State;
 
@@ -30,7 +31,7 @@ fn a_generation_that_fails_one_read_and_verifies_is_not_given_up() {
     insert_all(&store, &blocks_of(PEER, 3));
     store.flush().unwrap();
     // Somebody has it open: what a read left behind that hung.
-    let stuck = Engine::open(&dir.path().join("gen-000001")).unwrap();
+    let stuck = Engine::open(&Disk::Real, &dir.path().join("gen-000001")).unwrap();
     let tally = store.tally();
     let stats = store.stats();
     assert_eq!((tally[0].rows, stats.rows, stats.damaged), (180, 180, 0));

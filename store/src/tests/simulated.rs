@@ -1,0 +1,97 @@
+//! The store over a simulated disk: the power fails anywhere, and nothing acknowledged is missing.
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+struct Rig {
+    disk: SimDisk,
+    now: Instant,
+    seed: u64,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            disk: SimDisk::new(1 << 30),
+            now: Instant::now(),
+            seed: 1,
+        }
+    }
+
+    fn open(&mut self) -> Store {
+        self.seed += 1;
+        let mut config = config(Path::new("/store"));
+        config.sync_every = Duration::from_secs(1);
+        Store::simulated(self.disk.clone(), config, keys(ME), self.now, self.seed).unwrap()
+    }
+
+    fn step(&mut self, store: &Store) {
+        self.now += Duration::from_secs(1);
+        store.step(self.now);
+    }
+}
+
+#[test]
+fn rows_and_blocks_over_a_simulated_disk_are_the_same_after_closing_and_opening() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    let log = store.begin_epoch().unwrap();
+    let schema = define(&store, ME);
+    for seq in 1..=150 {
+        append_own(&store, schema, seq);
+        rig.step(&store);
+        assert_eq!(store.synced(), Some((log, seq)));
+    }
+    let before = (store.held(), store.tally());
+    store.close().unwrap();
+    let store = rig.open();
+    assert_eq!((store.held(), store.tally()), before);
+    assert_eq!(before.1[0].rows, 150);
+}
+
+/// What a power cut must leave.
+#[derive(Default)]
+struct Promised {
+    synced: BTreeMap<LogId, Seq>,
+    epochs: std::collections::BTreeSet<LogId>,
+}
+
+#[test]
+fn whenever_the_power_fails_what_was_synced_is_there_and_no_identity_is_used_twice() {
+    for seed in 0..200 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rig = Rig::new();
+        let mut promised = Promised::default();
+        for _ in 0..rng.random_range(2..6) {
+            let store = rig.open();
+            for (log, seq) in &promised.synced {
+                assert!(store.holds(log, 1..=*seq), "seed {seed}: {log:?} to {seq}");
+            }
+            let tally = store.tally();
+            for (log, seq) in &promised.synced {
+                let rows = tally.iter().find(|tally| tally.log == *log).unwrap().rows;
+                assert!(rows >= u64::from(*seq), "seed {seed}: can be read");
+            }
+            let log = store.begin_epoch().unwrap();
+            assert!(
+                promised.epochs.insert(log),
+                "seed {seed}: {log:?} came twice"
+            );
+            for old in store.held_of(&ME).keys() {
+                store.seal_closed(old);
+            }
+            let schema = define(&store, ME);
+            for seq in 1..=rng.random_range(1..300) {
+                append_own(&store, schema, seq);
+                if rng.random_bool(0.8) {
+                    rig.step(&store);
+                }
+            }
+            promised.synced.extend(store.synced());
+            drop(store);
+            rig.disk.power_cut(&mut rng);
+        }
+    }
+}
