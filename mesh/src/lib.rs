@@ -36,7 +36,8 @@ mod wire;
 
 mod admission;
 mod path;
-mod spread;
+#[doc(hidden)]
+pub mod spread;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
