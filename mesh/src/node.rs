@@ -20,6 +20,7 @@ mod ping;
 mod statements;
 mod timers;
 mod view;
+pub(crate) mod wide;
 
 #[cfg(test)]
 mod tests;
@@ -162,6 +163,7 @@ pub(crate) struct Node {
     /// Whether some peer was once seen to hold the same statements, or there was none at the start.
     settled: bool,
     endpoints_changed: bool,
+    wide: wide::Wide,
 }
 
 impl Node {
@@ -208,6 +210,7 @@ impl Node {
             next_second: now.mono,
             settled: false,
             endpoints_changed: false,
+            wide: wide::Wide::new(me, &config.remembered, now),
             identity: config.identity,
             random,
         };
@@ -243,13 +246,18 @@ impl Node {
 
     /// Whether application frames pass to and from this peer.
     pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> {
-        self.peers
-            .values()
-            .filter(|peer| peer.connected)
-            .map(|peer| peer.id)
+        let awake = self.wide.awake.iter();
+        let peers = awake.filter_map(|id| self.peers.get(id));
+        peers.filter(|peer| peer.connected).map(|peer| peer.id)
     }
 
-    /// Queues an application frame; it leaves with the next datagram to that peer.
+    /// Whether the mesh is so large that a message begins a session where there is none.
+    pub(crate) fn begins_sessions(&self) -> bool {
+        self.wide.on
+    }
+
+    /// Queues an application frame; it leaves with the next datagram to that peer. In a large mesh it
+    /// begins a session where there is none, and waits for it.
     pub(crate) fn handle_message(
         &mut self,
         to: NodeId,
@@ -268,6 +276,9 @@ impl Node {
         }
         self.catch_up(now);
         if !self.peers.get(&to).is_some_and(|peer| peer.connected) {
+            if self.say_early(to, kind, body, now) {
+                return Ok(());
+            }
             self.drop_one("not connected");
             return Err(SendError::NotConnected(to));
         }
@@ -282,6 +293,7 @@ impl Node {
         let connected = peer.filter(|id| self.peers.get(id).is_some_and(|peer| peer.connected));
         match connected {
             Some(id) if bytes.len() <= MAX_STREAM_PACKET => {
+                self.used(id, now);
                 let packet = packet::build(self.address, to, STREAM_PORT, bytes);
                 self.seal_and_send(id, packet, now);
             }
@@ -302,6 +314,7 @@ impl Node {
 
     /// Says goodbye to every live peer. The shell sends what is polled and stops.
     pub(crate) fn handle_shutdown(&mut self, now: Now) {
+        self.say_farewell(now);
         let live: Vec<NodeId> = self.connected().collect();
         for id in live {
             self.say(id, kind::GOODBYE, &[], now);
@@ -348,12 +361,14 @@ impl Node {
 
     /// When `handle_timeout` is due, and why.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let dial = self
-            .peers
-            .values()
-            .filter(|peer| peer.key.is_some() && (!peer.is_live() || peer.dial.is_wanted()))
+        let awake = self.wide.awake.iter();
+        let awake = awake.filter_map(|id| self.peers.get(id));
+        let dial = awake
+            .clone()
+            .filter(|peer| peer.key.is_some() && peer.bond.may_dial())
+            .filter(|peer| !peer.is_live() || peer.dial.is_wanted())
             .map(|peer| (peer.dial.at(), "dial"));
-        let renewals = self.peers.values().filter_map(|peer| peer.renewal.as_ref());
+        let renewals = awake.filter_map(|peer| peer.renewal.as_ref());
         dial.chain(renewals.map(|(at, _)| (*at, "renewal")))
             .filter(|(at, _)| *at < self.next_tick)
             .min()

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use crate::id::NodeId;
+use crate::node::wide::Bond;
 use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
 use crate::path::halves::Halves;
@@ -64,6 +65,8 @@ pub(crate) struct Peer {
     pub(crate) rebuilt: Option<Instant>,
     /// When an initiation was last accepted.
     pub(crate) accepted: Option<Instant>,
+    /// What holds its session in a large mesh.
+    pub(crate) bond: Bond,
     waiting: VecDeque<Vec<u8>>,
 }
 
@@ -124,6 +127,7 @@ impl Peer {
             revived: None,
             rebuilt: None,
             accepted: None,
+            bond: Bond::default(),
             waiting: VecDeque::new(),
         }
     }

@@ -131,6 +131,10 @@ pub(crate) enum Offence {
     Downgrade,
     /// It publishes a tunnel key that another member holds the secret of.
     ForeignKey,
+    /// More words about others' lives than anything that happens to them asks for.
+    Words,
+    /// A word about another's life that nobody has signed.
+    ForgedWord,
 }
 
 impl Offence {
@@ -151,6 +155,8 @@ impl Offence {
             Self::Connections => "stream connections too many",
             Self::Downgrade => "greetings in a lower version than it signed",
             Self::ForeignKey => "tunnel keys of others",
+            Self::Words => "words about others too many",
+            Self::ForgedWord => "forged words about others",
         }
     }
 }

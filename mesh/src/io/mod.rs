@@ -21,6 +21,7 @@ use crate::MAX_MESSAGE;
 use crate::config::{Identity, MeshConfig};
 use crate::error::{PingError, PublishError, SendError, StartError, StreamError};
 use crate::id::NodeId;
+use crate::node::Node;
 use crate::snapshot::Snapshot;
 use crate::time::Now;
 use crate::trust::{Statement, Statements};
@@ -49,6 +50,9 @@ const COMMANDS: usize = 2_048;
 /// Events on their way to the application; while it is full, connections and members wait in the
 /// task and messages are dropped and counted.
 const EVENTS: usize = 1_024;
+
+/// How long a stream waits for a session that begins with it.
+const BEGIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a shutdown may take, goodbyes and files included.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
@@ -88,6 +92,7 @@ pub struct Mesh {
     me: NodeId,
     commands: mpsc::Sender<Command>,
     isolation: Arc<watch::Sender<bool>>,
+    wanted: Arc<watch::Sender<BTreeSet<NodeId>>>,
     connected: Connected,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     streams: streams::Connections,
@@ -95,8 +100,25 @@ pub struct Mesh {
     stopped: CancellationToken,
 }
 
-/// The peers application frames pass to, shared between the task and the handles.
-type Connected = Arc<RwLock<BTreeSet<NodeId>>>;
+/// Who is within reach, shared between the task and the handles.
+type Connected = Arc<RwLock<Within>>;
+
+/// Whom the handles may send to.
+#[derive(Debug)]
+struct Within {
+    connected: BTreeSet<NodeId>,
+    /// Whether a message to any other member begins a session.
+    begins: bool,
+}
+
+impl Within {
+    fn of(node: &Node) -> Self {
+        Self {
+            connected: node.connected().collect(),
+            begins: node.begins_sessions(),
+        }
+    }
+}
 
 /// What a handle asks of the task.
 #[derive(Debug)]
@@ -109,6 +131,9 @@ enum Command {
     Publish {
         statement: Statement,
         done: oneshot::Sender<Result<(), PublishError>>,
+    },
+    Wake {
+        to: NodeId,
     },
     Statements {
         copy: oneshot::Sender<Statements>,
@@ -141,7 +166,7 @@ impl Mesh {
     }
 
     /// Sends one small message, at most `MAX_MESSAGE` bytes, kind 64 or above. It may be lost; it
-    /// never waits behind streams.
+    /// never waits behind streams. In a mesh of more than 64 members it begins a session where there is none.
     pub fn send(&self, to: NodeId, kind: u8, body: Bytes) -> Result<(), SendError> {
         if kind < FIRST_APPLICATION_KIND {
             return Err(SendError::ReservedKind(kind));
@@ -152,7 +177,7 @@ impl Mesh {
                 limit: MAX_MESSAGE,
             });
         }
-        if !self.is_connected(to) {
+        if !self.is_connected(to) && !self.begins_sessions() {
             return Err(SendError::NotConnected(to));
         }
         let sent = self.commands.try_send(Command::Send { to, kind, body });
@@ -171,7 +196,7 @@ impl Mesh {
         if self.stop.is_cancelled() {
             return Err(StreamError::Closed);
         }
-        if !self.is_connected(to) {
+        if !self.reach(to, BEGIN_LIMIT).await {
             let snapshot = self.snapshot();
             let member = snapshot.members.iter().any(|member| member.id == to);
             return Err(match member {
@@ -194,6 +219,7 @@ impl Mesh {
 
     /// Measures one round trip to a connected peer through its tunnel, waiting at most `patience`.
     pub async fn ping(&self, to: NodeId, patience: Duration) -> Result<Duration, PingError> {
+        self.reach(to, patience).await;
         let (took, answer) = oneshot::channel();
         if self
             .commands
@@ -235,6 +261,16 @@ impl Mesh {
         self.isolation.send_replace(on);
     }
 
+    /// Names the peers a session is kept with, instead of those named before: in a mesh of more than
+    /// 64 members nobody keeps one with everybody. Up to 64 members it changes nothing.
+    pub fn want(&self, peers: BTreeSet<NodeId>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != peers;
+            *wanted = peers;
+            changed
+        });
+    }
+
     /// Says goodbye to live peers and closes.
     pub async fn shutdown(self) {
         self.stop.cancel();
@@ -250,7 +286,24 @@ impl Mesh {
         let connected = self.connected.read();
         connected
             .unwrap_or_else(PoisonError::into_inner)
+            .connected
             .contains(&peer)
+    }
+
+    fn begins_sessions(&self) -> bool {
+        let within = self.connected.read();
+        within.unwrap_or_else(PoisonError::into_inner).begins
+    }
+
+    /// Whether a peer is connected, after some patience if a session has to begin for it.
+    async fn reach(&self, to: NodeId, patience: Duration) -> bool {
+        if self.is_connected(to) || !self.begins_sessions() {
+            return self.is_connected(to);
+        }
+        let woken = self.commands.send(Command::Wake { to }).await;
+        let mut snapshots = self.snapshot.clone();
+        let connects = snapshots.wait_for(|_| self.is_connected(to));
+        woken.is_ok() && matches!(tokio::time::timeout(patience, connects).await, Ok(Ok(_)))
     }
 }
 

@@ -10,10 +10,10 @@
 mod news;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,12 +28,15 @@ use super::quic::{self, VirtualSocket};
 use super::streams::Connections;
 use super::udp::{Sent, Udp};
 use super::writer::Writer;
-use super::{COMMANDS, Command, Connected, EVENTS, Event, Mesh, addresses, endpoints, now, seed};
+use super::{
+    COMMANDS, Command, Connected, EVENTS, Event, Mesh, Within, addresses, endpoints, now, seed,
+};
 use crate::config::{Identity, MeshConfig};
 use crate::error::{PingError, PublishError, StartError};
 use crate::id::NodeId;
 use crate::node::{Node, NodeConfig, Transmit};
 use crate::snapshot::Snapshot;
+use crate::time::Now;
 use crate::trust::{EndpointKind, Refusal, State, Statements};
 use crate::wire::STREAM_PORT;
 
@@ -63,21 +66,12 @@ pub(super) fn start(
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (isolation, isolated) = watch::channel(false);
-    let connected = Connected::default();
+    let (want, wanted) = watch::channel(BTreeSet::new());
     let connections = Connections::start(streams, events.clone(), stop.clone());
     let endpoints_file = endpoints::file(&config.state_dir);
-    let node = Node::new(
-        NodeConfig {
-            identity,
-            statements,
-            endpoints: addresses::endpoints(udp.local(), &config.advertise),
-            udp_port: udp.local().port(),
-            version: config.version.clone(),
-            remembered: endpoints::read(&endpoints_file),
-            seed: seed(),
-        },
-        started,
-    );
+    let remembered = endpoints::read(&endpoints_file);
+    let node = node(&config, identity, statements, &udp, remembered, started);
+    let connected: Connected = Arc::new(RwLock::new(Within::of(&node)));
     tracing::info!(%me, %mesh, listen = %udp.local(), "mesh started");
     let (snapshots, snapshot) = watch::channel(Arc::new(node.snapshot(started)));
     let shell = Shell {
@@ -89,6 +83,7 @@ pub(super) fn start(
         writer,
         commands: command_queue,
         isolated,
+        wanted,
         events,
         pending: VecDeque::new(),
         snapshots,
@@ -109,6 +104,7 @@ pub(super) fn start(
         me,
         commands,
         isolation: Arc::new(isolation),
+        wanted: Arc::new(want),
         connected,
         snapshot,
         streams: connections,
@@ -116,6 +112,26 @@ pub(super) fn start(
         stopped,
     };
     Ok((handle, event_queue))
+}
+
+fn node(
+    config: &MeshConfig,
+    identity: Identity,
+    statements: Statements,
+    udp: &Udp,
+    remembered: Vec<(NodeId, SocketAddr)>,
+    started: Now,
+) -> Node {
+    let config = NodeConfig {
+        identity,
+        statements,
+        endpoints: addresses::endpoints(udp.local(), &config.advertise),
+        udp_port: udp.local().port(),
+        version: config.version.clone(),
+        remembered,
+        seed: seed(),
+    };
+    Node::new(config, started)
 }
 
 /// Binds `listen`. Where the system chooses the port it is the one of the last run, if that is
@@ -149,6 +165,7 @@ struct Shell {
     writer: Writer,
     commands: mpsc::Receiver<Command>,
     isolated: watch::Receiver<bool>,
+    wanted: watch::Receiver<BTreeSet<NodeId>>,
     events: mpsc::Sender<Event>,
     pending: VecDeque<Event>,
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -177,6 +194,7 @@ enum Woken {
     Command(Command),
     Stream((SocketAddr, Bytes)),
     Isolate,
+    Want,
     Written(std::io::Result<()>),
     EventTaken,
     Network,
@@ -209,6 +227,7 @@ impl Shell {
             command = self.commands.recv() => command.map_or(Woken::Stop, Woken::Command),
             result = self.writer.finished(), if self.writer.is_busy() => Woken::Written(result),
             Ok(()) = self.isolated.changed() => Woken::Isolate,
+            Ok(()) = self.wanted.changed() => Woken::Want,
             Ok(permit) = self.events.reserve(), if !self.pending.is_empty() => {
                 if let Some(event) = self.pending.pop_front() {
                     permit.send(event);
@@ -241,6 +260,10 @@ impl Shell {
                 self.node.handle_isolate(on);
                 self.changed = true;
             }
+            Woken::Want => {
+                let wanted = self.wanted.borrow_and_update().clone();
+                self.node.handle_want(wanted, now());
+            }
             Woken::Written(result) => self.written(&result),
             Woken::Network => self.stir(),
             Woken::Time | Woken::Stop | Woken::Writable | Woken::EventTaken => {}
@@ -268,6 +291,9 @@ impl Shell {
                         let _gone = done.send(Err(refused(&refusal)));
                     }
                 }
+            }
+            Command::Wake { to } => {
+                let _known = self.node.handle_wake(to, now());
             }
             Command::Statements { copy } => {
                 let _gone = copy.send(self.node.statements().clone());
@@ -406,6 +432,7 @@ impl Shell {
         self.connected
             .write()
             .unwrap_or_else(PoisonError::into_inner)
+            .connected
             .clear();
         tracing::info!("mesh closed");
     }

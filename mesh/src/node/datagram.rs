@@ -108,6 +108,7 @@ impl Node {
                 // The peer renews the session itself.
                 peer.renewal = None;
                 if !peer.is_live() {
+                    peer.bond.proving = Some(now.mono);
                     peer.dial.hurry(PROOF, now.mono, &mut self.random);
                 }
                 self.reply(from, datagram, answer);
@@ -161,9 +162,11 @@ impl Node {
             peer.liveness.begin_session();
             peer.traffic.handshake_ms = Some(now.wall_ms());
             peer.greeting.begin(Some(now.mono));
+            peer.bond.begin_session();
             self.counters.handshakes += 1;
         }
-        if !peer.liveness.has_left() && peer.greeting.take_due(now.mono) {
+        let greets = !peer.liveness.has_left() && !peer.bond.resting;
+        if greets && peer.greeting.take_due(now.mono) {
             self.greet(id, now);
             self.flush_payload(id, now);
         }
@@ -205,6 +208,7 @@ impl Node {
                     self.drop_one("stream packets too many");
                     return self.blame(id, Offence::StreamPackets, now);
                 }
+                self.used(id, now);
                 let bytes = bytes::Bytes::copy_from_slice(packet.payload);
                 self.emit(NodeEvent::StreamPacket {
                     from: packet.source,
@@ -298,6 +302,7 @@ impl Node {
         if let (None, Some(key)) = (&peer.session, peer.key) {
             let index = self.table.allocate(Owner::Peer(id), &mut self.random);
             peer.session = Some(Session::new(&self.secret, key, index));
+            self.wide.awake.insert(id);
         }
     }
 

@@ -227,9 +227,12 @@ impl Node {
                 self.peers.insert(*id, peer);
             }
             if let Some(info) = &member.info {
+                self.hear_of_start(*id, info.incarnation, now);
                 self.follow(*id, info, now);
             }
         }
+        self.hear_of_start(me, self.own.incarnation, now);
+        self.size_up();
         let names = |state: &crate::trust::State| -> Vec<(NodeId, String)> {
             let members = state.members.values();
             members
@@ -320,6 +323,7 @@ impl Node {
     /// Ends everything with somebody who is no member any more.
     fn part_from(&mut self, id: NodeId) {
         self.drop_session(id);
+        self.wide.forget(id);
         let Some(peer) = self.peers.remove(&id) else {
             return;
         };

@@ -14,7 +14,7 @@ use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::wire::frame::{Frame, Unreadable};
 use crate::wire::message::{self, Hello, Ping, Pong, kind};
-use crate::wire::{self, FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame};
+use crate::wire::{self, FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame, word};
 
 impl Node {
     pub(crate) fn frames(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
@@ -42,7 +42,7 @@ impl Node {
         let Frame { kind, body } = frame;
         let has_own_budget = matches!(
             kind,
-            FIRST_APPLICATION_KIND..|kind::STATEMENTS| kind::SUMMARY | kind::WANT
+            FIRST_APPLICATION_KIND..|kind::STATEMENTS| kind::SUMMARY | kind::WANT | kind::WORDS
         );
         if !has_own_budget && !self.grants(id, |quota| quota.talk.take(1.0, now.mono)) {
             self.drop_one("talks too much");
@@ -72,6 +72,8 @@ impl Node {
             }
             kind::PROBE => self.probe(id, body, now),
             kind::PROBED => self.probed(id, body),
+            kind::WISH => message::decode(body).map(|wish| self.wish(id, wish, now)),
+            kind::WORDS => word::decode(body).map(|words| self.words(id, words, now)),
             _ => {
                 self.drop_one("frame kind unknown");
                 Some(())
@@ -85,6 +87,7 @@ impl Node {
 
     fn application(&mut self, from: NodeId, kind: u8, body: &[u8], now: Now) {
         if !self.peers.get(&from).is_some_and(|peer| peer.connected) {
+            self.stir_from_rest(from, now);
             return self.drop_one("before the greeting");
         }
         if !self.grants(from, |quota| quota.messages.take(1.0, now.mono)) {
@@ -127,6 +130,9 @@ impl Node {
         peer.greeting.answered = hello.heard;
         let answer = !hello.heard || !peer.greeting.told;
         peer.connected = true;
+        if first {
+            peer.bond.begin_session();
+        }
         self.settled |= peer.sync.learn(hello.root, root);
         if answer {
             self.greet(id, now);
@@ -137,6 +143,8 @@ impl Node {
         if first {
             tracing::info!(peer = %id.short(), "connected");
             self.emit(NodeEvent::Connected(id));
+            self.say_what_waited(id, now);
+            self.tell_what_is_said(id, now);
         }
         self.summarise_if_due(id, now);
     }
@@ -200,6 +208,7 @@ impl Node {
             observed: from,
         };
         self.say(id, kind::PONG, &message::encode(&pong), now);
+        self.tell_rest(id, now);
     }
 
     fn pong(&mut self, id: NodeId, pong: Pong, now: Now) {

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use super::{Node, NodeEvent, TICK};
 use crate::id::NodeId;
 use crate::path::dial;
+use crate::peer::Peer;
 use crate::snapshot::PeerState;
+use crate::spread::liveness::Pace;
 use crate::spread::sync;
 use crate::time::Now;
 use crate::tunnel::session::{Session, Tick};
 use crate::wire::message::{self, Ping, kind};
-
-/// A connected peer silent for so long is dialled besides being asked.
-const DIAL_AFTER: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Does what is due.
@@ -24,6 +23,7 @@ impl Node {
             self.expire_guests(now);
             self.expire_halves(now);
             self.follow_network(now);
+            self.keep_wide(late, now);
         }
         let ticks = late || now.mono >= self.next_tick;
         if ticks {
@@ -31,7 +31,7 @@ impl Node {
             self.ticked = now.boot;
             self.watch_clocks(now);
         }
-        let ids: Vec<NodeId> = self.peers.keys().copied().collect();
+        let ids: Vec<NodeId> = self.wide.awake.iter().copied().collect();
         for id in ids {
             if ticks {
                 self.tick_session(id, now);
@@ -46,7 +46,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let live = peer.is_live();
+        let live = peer.is_live() && !peer.bond.resting;
         let tick = peer.session.as_mut().map_or(Tick::Idle, Session::tick);
         match (tick, peer.endpoint) {
             (Tick::Keepalive(bytes), Some(to)) if live => {
@@ -85,20 +85,25 @@ impl Node {
             peer.disconnect();
             self.emit(NodeEvent::Disconnected(id));
         }
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_live()) else {
+        let (pace, every) = self.peers.get(&id).map_or_else(
+            || (Pace::close(true), sync::COMPARE_EVERY),
+            |peer| (self.pace(peer), self.compare_every()),
+        );
+        let is_up = |peer: &&mut Peer| peer.is_live() && !peer.bond.resting;
+        let Some(peer) = self.peers.get_mut(&id).filter(is_up) else {
             return;
         };
         if peer.greeting.take_due(now.mono) {
             self.greet(id, now);
             return self.flush_payload(id, now);
         }
-        if let Some(number) = peer.liveness.ask(now) {
+        if let Some(number) = peer.liveness.ask(pace, now) {
             self.say(id, kind::PING, &message::encode(&Ping { number }), now);
         }
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.connected) else {
             return;
         };
-        if peer.sync.take_compare_due(now.mono) {
+        if peer.sync.take_compare_due(every, now.mono) {
             let summary = sync::root_only(self.root);
             self.say(id, kind::SUMMARY, &message::encode(&summary), now);
         }
@@ -112,8 +117,9 @@ impl Node {
         let silent = peer
             .liveness
             .silence(now.mono)
-            .is_none_or(|silence| silence > DIAL_AFTER);
-        let wanted = peer.key.is_some() && (!peer.is_live() || silent || peer.dial.is_wanted());
+            .is_none_or(|silence| silence > self.dial_after());
+        let may = peer.key.is_some() && peer.bond.may_dial();
+        let wanted = may && (!peer.is_live() || silent || peer.dial.is_wanted());
         if wanted && now.mono >= peer.dial.at() {
             self.initiate(id, None, now);
         }

@@ -14,6 +14,7 @@ impl Node {
     /// The mesh at this moment.
     pub(crate) fn snapshot(&self, now: Now) -> Snapshot {
         let mut notices = self.clock_notices(now);
+        notices.extend(self.cut_off_notice(now));
         notices.extend(self.notices.values().cloned());
         if !self.state.unsupported.is_empty() {
             notices.push(
@@ -66,7 +67,7 @@ impl Node {
     fn member(&self, id: NodeId, now: Now) -> Option<MemberSnapshot> {
         let member = self.state.members.get(&id)?;
         let state = match self.peers.get(&id) {
-            Some(peer) => peer.liveness.state(now.mono),
+            Some(peer) => self.peer_state(peer, now),
             None => PeerState::Alive,
         };
         Some(MemberSnapshot {
@@ -79,9 +80,10 @@ impl Node {
     }
 
     fn peer(&self, peer: &Peer, now: Now) -> PeerSnapshot {
-        let state = peer.liveness.state(now.mono);
+        let state = self.peer_state(peer, now);
         let reachable = matches!(state, PeerState::Alive | PeerState::Stale);
-        let endpoint = peer.endpoint.filter(|_| reachable);
+        let has_way = reachable && (peer.is_live() || !self.wide.on);
+        let endpoint = peer.endpoint.filter(|_| has_way);
         PeerSnapshot {
             id: peer.id,
             name: self.name_of(peer.id),

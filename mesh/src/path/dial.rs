@@ -48,6 +48,11 @@ impl Dial {
         }
     }
 
+    /// As for a peer nothing was heard of yet: it was not dialled for long, and on purpose.
+    pub(crate) fn begin(&mut self, now: Instant, random: &mut ChaCha8Rng) {
+        *self = Self::new(now, random);
+    }
+
     /// When the next attempt is due.
     pub(crate) fn at(&self) -> Instant {
         self.at

@@ -18,11 +18,35 @@ const ALIVE: Duration = Duration::from_secs(3);
 /// How long after its last data a peer is merely stale.
 const STALE: Duration = Duration::from_secs(10);
 
-/// A silence that asks for a sign of life; leaves a second for the answer.
-const ASK_AFTER: Duration = Duration::from_secs(2);
+/// When a peer is asked for a sign of life.
+///
+/// Both sides of an idle session hear each other in the same moment, and would ask in the same one. So one goes
+/// first, and its question and the answer are signs of life for both; the other asks only if the first did not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// A silence that asks.
+    after: Duration,
+    /// Round trips are measured at least this often.
+    measure: Duration,
+}
 
-/// Round trips are measured at least this often.
-const MEASURE_EVERY: Duration = Duration::from_secs(15);
+impl Pace {
+    /// Where the other's silence shows after `ALIVE`: leaves a second, or half of one, for the answer.
+    pub(crate) fn close(first: bool) -> Self {
+        Self {
+            after: Duration::from_millis(if first { 2_000 } else { 2_500 }),
+            measure: Duration::from_secs(15),
+        }
+    }
+
+    /// Where several others watch the peer as well.
+    pub(crate) fn rare(first: bool) -> Self {
+        Self {
+            after: Duration::from_secs(if first { 4 } else { 5 }),
+            measure: Duration::from_secs(60),
+        }
+    }
+}
 
 /// The shortest pause between two pings.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -104,11 +128,11 @@ impl Liveness {
 
     /// The number of a ping to send, when one is due: after a silence, again each second while it
     /// is short, then ever more slowly; and for the round trip while all is well.
-    pub(crate) fn ask(&mut self, now: Now) -> Option<u32> {
+    pub(crate) fn ask(&mut self, pace: Pace, now: Now) -> Option<u32> {
         let silence = self.silence(now.mono)?;
-        let pause = match (self.asked, silence < ASK_AFTER) {
+        let pause = match (self.asked, silence < pace.after) {
             (None, _) => Duration::ZERO,
-            (Some(_), true) => MEASURE_EVERY,
+            (Some(_), true) => pace.measure,
             (Some(_), false) => dial::pause(silence).max(ASK_AGAIN),
         };
         if self.asked.is_some_and(|asked| now.mono < asked + pause) {
@@ -198,7 +222,7 @@ mod tests {
         let mut asked = 0;
         for _ in 0..4 * 300 {
             now = now.after(Duration::from_millis(250));
-            if let Some(number) = peer.ask(now) {
+            if let Some(number) = peer.ask(Pace::close(true), now) {
                 asked += 1;
                 let later = now.after(Duration::from_millis(80));
                 peer.heard(later);
@@ -223,7 +247,7 @@ mod tests {
         let mut asked = 0;
         for _ in 0..3_600 * 4 {
             now = now.after(Duration::from_millis(250));
-            asked += u32::from(peer.ask(now).is_some());
+            asked += u32::from(peer.ask(Pace::close(true), now).is_some());
         }
         assert!((80..160).contains(&asked), "{asked} pings in an hour");
     }

@@ -19,7 +19,10 @@ pub(crate) const RANGES_AT_ONCE: usize = 32;
 const STATEMENTS_AT_ONCE: usize = 48;
 
 /// Roots are compared this often with each connected peer.
-const COMPARE_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const COMPARE_EVERY: Duration = Duration::from_secs(10);
+
+/// In a large mesh, where others compare too, this often.
+pub(crate) const COMPARE_RARELY: Duration = Duration::from_secs(30);
 
 /// The shortest pause between two full summaries to one peer.
 const SUMMARY_PAUSE: Duration = Duration::from_millis(200);
@@ -67,11 +70,8 @@ impl Sync {
     }
 
     /// Whether the root should be told again; counts it as told.
-    pub(crate) fn take_compare_due(&mut self, now: Instant) -> bool {
-        if self
-            .compared
-            .is_some_and(|compared| now < compared + COMPARE_EVERY)
-        {
+    pub(crate) fn take_compare_due(&mut self, every: Duration, now: Instant) -> bool {
+        if self.compared.is_some_and(|compared| now < compared + every) {
             return false;
         }
         self.compared = Some(now);
@@ -224,7 +224,7 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
         let start = Instant::now();
         let mut sync = Sync::default();
-        assert!(sync.take_compare_due(start));
+        assert!(sync.take_compare_due(COMPARE_EVERY, start));
         assert!(sync.learn([1; 32], [1; 32]));
         assert!(!sync.take_summary_due(start));
 

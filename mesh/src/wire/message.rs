@@ -27,6 +27,10 @@ pub(crate) mod kind {
     pub(crate) const PROBE: u8 = 11;
     /// The number of a `PROBE` that arrived whole.
     pub(crate) const PROBED: u8 = 12;
+    /// Whether the sender keeps this session, in a mesh too large to keep all.
+    pub(crate) const WISH: u8 = 13;
+    /// What members say of each other's lives (`word`).
+    pub(crate) const WORDS: u8 = 14;
 }
 
 /// The longest sentence a refusal carries, in bytes.
@@ -87,6 +91,15 @@ pub(crate) struct Summary {
 pub(crate) struct Admitted {
     /// Digest of every statement the sponsor holds, the joiner's own among them.
     pub(crate) root: [u8; 32],
+}
+
+/// What the sender makes of this session, in a mesh where nobody has one with everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// Whether it keeps the session: it goes on asking for signs of life, and wants to be asked.
+    pub(crate) want: bool,
+    /// Digest of what it holds of everybody's life.
+    pub(crate) doubts: u64,
 }
 
 /// Encodes a postcard body.
@@ -213,6 +226,7 @@ mod tests {
             let _ = decode::<Ping>(&bytes);
             let _ = decode::<Pong>(&bytes);
             let _ = decode::<Admitted>(&bytes);
+            let _ = decode::<Wish>(&bytes);
             if let Some(summary) = decode::<Summary>(&bytes) {
                 prop_assert!(summary.heads.len() <= bytes.len());
             }

@@ -2,13 +2,14 @@
 //!
 //! `packet` is the outer shape, an IPv6/UDP datagram between two overlay addresses; `frame` cuts
 //! the payload of the small-message port into frames; `message` is what the mesh itself says;
-//! `fragment` is half of a packet on a narrow path.
+//! `word` is what members say of each other's lives; `fragment` is half of a packet on a narrow path.
 //! Invariant: no parser here panics or allocates more than its input, whatever the bytes.
 
 pub(crate) mod fragment;
 pub(crate) mod frame;
 pub(crate) mod message;
 pub(crate) mod packet;
+pub(crate) mod word;
 
 /// The wire version this software speaks.
 pub(crate) const WIRE_VERSION: u8 = 1;

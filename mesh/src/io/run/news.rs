@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::super::{Event, now};
+use super::super::{Event, Within, now};
 use super::Shell;
 use super::upkeep::SNAPSHOT_EVERY;
 use crate::node::NodeEvent;
@@ -51,7 +51,7 @@ impl Shell {
                     self.pending.push_back(Event::Disconnected(peer));
                 }
                 NodeEvent::MembersChanged => {
-                    self.changed = true;
+                    self.set_connected();
                     self.pending.push_back(Event::MembersChanged);
                 }
             }
@@ -79,7 +79,7 @@ impl Shell {
             .connected
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        *connected = self.node.connected().collect();
+        *connected = Within::of(&self.node);
     }
 
     pub(super) fn show(&mut self) {
