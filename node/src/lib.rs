@@ -4,8 +4,8 @@
 //! 1. `collect/` reads the machine once a second: one tick of values.
 //! 2. `flow/local.rs` makes it a row, hands it to the store's `append.rs` and at once to every live peer.
 //! 3. The mesh seals it (`mesh/src/tunnel/`) and sends it as datagrams, never queued behind bulk.
-//! 4. The peer's `flow/remote.rs` puts the parts together and gives the row to its own store.
-//! 5. `replica/` compares what each side holds and says what to ask; `flow/fetch.rs` asks, `flow/serve.rs` answers from the store.
+//! 4. The peer's `flow/core/` puts the parts together and gives the row to its own store; `flow/remote.rs` drives it.
+//! 5. `replica/` compares what each side holds and says what to ask; `flow/core/asks.rs` asks, `flow/core/serve.rs` answers from the store.
 //! 6. The store's `query.rs` reads ranges, gaps as gaps.
 //! 7. `web/live.rs` answers the page over one `WebSocket`; `ui/` draws it.
 //! 8. `control.rs` answers the command line over one socket; `command/` prints it.

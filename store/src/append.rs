@@ -145,7 +145,8 @@ impl Store {
 
     /// Appends a row of any origin, if that origin signed it, whoever brought it: a row that is held is handed on,
     /// and whoever hands on what nobody signed passes for the liar.
-    pub fn append(&self, row: SignedRow) -> Result<Appended, StoreError> {
+    pub fn append(&self, row: impl Into<Arc<SignedRow>>) -> Result<Appended, StoreError> {
+        let row = row.into();
         let (log, seq) = (row.row.log, row.row.seq);
         if seq == 0 {
             return Err(StoreError::Malformed {
@@ -157,7 +158,6 @@ impl Store {
         self.check_row(&row)?;
         self.check_width(&row.row.schema, row.row.values.len())?;
         check_time(row.row.boot_ms, row.row.clock.offset_ms)?;
-        let row = Arc::new(row);
         let bytes: Arc<[u8]> = row.encode().into();
         let mut state = self.shared.state();
         let held = state.logs.get(&log);

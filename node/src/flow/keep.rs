@@ -1,58 +1,130 @@
-//! What peers sent goes to the store on one thread, in the order it came.
+//! What peers sent goes to the store, and what they asked for comes from it: one `Job`, one `Note`.
 //!
-//! In: `Job`s, at most `QUEUE` waiting. A live row that finds the queue full is dropped, counted
-//! and repaired later; answers to requests wait. Out: `Note`s to the flow's task.
-//! The sets of what is held are read on the same thread, so that they agree with its notes.
+//! `work` is the whole of it, without a thread; `keep` does it on one, in the order the jobs came. A live row only touches
+//! memory; everything else may wait for the disk, a damaged one up to the store's own deadlines. So there are three
+//! lanes: live rows; what is stored; what is read, which may run side by side. The core bounds how many jobs wait.
+//! Absent: whose turn it is (`core`), and what counts as a lie (`offence`).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
 use outlast_store::{
-    Appended, Head, IntervalSet, LogId, Origin, SchemaDelta, SchemaHash, Seal, Seq, SignedRow,
-    Store, StoreError,
+    Appended, Head, IntervalSet, LogId, MAX_SERIES, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
+    Seq, SignedRow, Store, StoreError,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::core::StreamId;
+use super::node_of;
 use super::offence::{self, Fault, Offence};
-use super::{Arrival, Shared, node_of};
+use super::wire::Answer;
 
-/// Jobs that may wait: a minute of 16 live peers.
-pub(super) const QUEUE: usize = 1_024;
 /// How long a complete window waits for its seal before a holder is asked.
 const SEAL_PATIENCE: Duration = Duration::from_secs(5);
+/// One export: a window of the largest rows fits.
+const EXPORT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Something for the store.
 #[derive(Debug)]
-pub(super) enum Job {
+pub enum Job {
     /// A live row from its origin.
-    Live(SignedRow),
+    Live(Arc<SignedRow>),
     /// A row or block that was asked for, and who brought it.
-    Repair(Piece, NodeId, oneshot::Sender<Repair>),
+    Repair {
+        /// On which stream.
+        ask: StreamId,
+        /// What came.
+        piece: Piece,
+        /// From whom.
+        from: NodeId,
+    },
     /// A seal, and who brought it.
     Seal(Seal, NodeId),
     /// Schemas of an origin, oldest first.
-    Define(Origin, Vec<SchemaDelta>, oneshot::Sender<bool>),
+    Define {
+        /// On which stream they came.
+        ask: StreamId,
+        /// Whose they are.
+        origin: Origin,
+        /// The one that was asked for.
+        hash: SchemaHash,
+        /// It and those before it.
+        deltas: Vec<SchemaDelta>,
+    },
     /// Read again what is held and gone.
     Holdings,
     /// Which complete windows lack a seal.
     Unsealed,
     /// Seal the short last windows of this node's earlier runs.
     SealClosed(Vec<LogId>),
+    /// Rows of a range, to be sent.
+    Export {
+        /// On which stream.
+        stream: StreamId,
+        /// Of which log.
+        log: LogId,
+        /// Which.
+        rows: RangeInclusive<Seq>,
+    },
+    /// The seals of these windows, as answers.
+    Seals {
+        /// On which stream.
+        stream: StreamId,
+        /// Log and first row of each.
+        windows: Vec<(LogId, Seq)>,
+    },
+    /// A schema with its parents up to one of those known, oldest first, as answers.
+    Schema {
+        /// On which stream.
+        stream: StreamId,
+        /// Which.
+        hash: SchemaHash,
+        /// What the peer has.
+        known: Vec<SchemaHash>,
+    },
+}
+
+/// Which jobs may not overtake each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Live rows: never waits for a disk.
+    Live,
+    /// What changes the store.
+    Stored,
+    /// What only reads: in any order, some at a time.
+    Read,
+}
+
+impl Job {
+    /// Where it queues.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Live(_) => Lane::Live,
+            Self::Export { .. } | Self::Seals { .. } | Self::Schema { .. } => Lane::Read,
+            _ => Lane::Stored,
+        }
+    }
 }
 
 /// A row or block from a holder.
 #[derive(Debug, Clone)]
-pub(super) enum Piece {
-    Row(Box<SignedRow>),
+pub enum Piece {
+    /// A single row.
+    Row(Arc<SignedRow>),
+    /// A sealed block and its head.
     Block(Bytes, Head),
 }
 
 impl Piece {
-    pub(super) fn span(&self) -> (LogId, Seq, Seq) {
+    /// Which rows it has.
+    #[must_use]
+    pub fn span(&self) -> (LogId, Seq, Seq) {
         match self {
             Self::Row(row) => (row.row.log, row.row.seq, row.row.seq),
             Self::Block(_, head) => (head.log, head.first, head.last()),
@@ -60,201 +132,293 @@ impl Piece {
     }
 }
 
-/// What became of a piece.
+impl From<SignedRow> for Piece {
+    fn from(row: SignedRow) -> Self {
+        Self::Row(Arc::new(row))
+    }
+}
+
+/// What the store did with a job.
 #[derive(Debug)]
-pub(super) enum Repair {
-    Stored,
+pub struct Note {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What is to be counted, and against whom.
+    pub charge: Option<Charge>,
+}
+
+/// A refusal to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// Somebody's fault.
+    Blame(NodeId, Offence),
+    /// Nobody's.
+    Refuse(&'static str),
+}
+
+/// What came of a job: one for each kind.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of a live row.
+    Live {
+        /// The row.
+        row: Arc<SignedRow>,
+        /// What became of it.
+        outcome: Live,
+    },
+    /// Of a piece that was asked for.
+    Repaired {
+        /// On which stream.
+        ask: StreamId,
+        /// The piece.
+        piece: Piece,
+        /// What became of it.
+        outcome: Repair,
+    },
+    /// A seal was taken or refused.
+    Sealed,
+    /// Of schemas that were fetched.
+    Defined {
+        /// On which stream.
+        ask: StreamId,
+        /// Whether the one that was asked for is known.
+        defined: bool,
+    },
+    /// What is held and gone.
+    Holdings {
+        /// Rows that can be read.
+        held: BTreeMap<LogId, IntervalSet>,
+        /// Rows that retention took.
+        gone: BTreeMap<LogId, IntervalSet>,
+        /// Whether the sets are complete.
+        ready: bool,
+    },
+    /// Log and first row of complete windows without a seal.
+    Unsealed(Vec<(LogId, Seq)>),
+    /// The seals of earlier runs' last windows.
+    SealedClosed(Vec<Seal>),
+    /// Rows to be sent; `None`: the store can't say.
+    Exported {
+        /// On which stream.
+        stream: StreamId,
+        /// In order.
+        parcels: Option<Vec<Parcel>>,
+    },
+    /// Answers to be sent.
+    Found {
+        /// On which stream.
+        stream: StreamId,
+        /// Whole frames.
+        answers: Vec<Bytes>,
+    },
+}
+
+/// What became of a live row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Live {
+    /// It is held.
+    New,
+    /// It was held already, or another under its identity is.
+    Known,
     /// It can be tried again when this schema is there.
-    Unknown(SchemaHash),
+    Unknown {
+        /// The schema that is missing.
+        hash: SchemaHash,
+        /// One of the same origin that isn't.
+        known: Option<SchemaHash>,
+    },
+    /// The store is full or closing: nobody's fault.
+    NotNow,
+    /// It is not what it claims to be.
+    Refused,
+}
+
+/// What became of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// It is held.
+    New,
+    /// All of it was held already.
+    Known,
+    /// It can be tried again when this schema is there.
+    Unknown {
+        /// The schema that is missing.
+        hash: SchemaHash,
+        /// One of the same origin that isn't.
+        known: Option<SchemaHash>,
+    },
     /// The store is full or closing: nobody's fault.
     NotNow,
     /// It is not what it claims to be.
     Bad,
 }
 
-/// What the thread tells the flow's task.
-#[derive(Debug)]
-pub(super) enum Note {
-    Live {
-        log: LogId,
-        seq: Seq,
-        outcome: Live,
-    },
-    Stored {
-        log: LogId,
-        first: Seq,
-        last: Seq,
-    },
-    Holdings {
-        held: BTreeMap<LogId, IntervalSet>,
-        gone: BTreeMap<LogId, IntervalSet>,
-        ready: bool,
-    },
-    Unsealed(Vec<(LogId, Seq)>),
-    Sealed(Vec<Seal>),
-}
-
-/// What became of a live row.
-#[derive(Debug)]
-pub(super) enum Live {
-    New,
-    Known,
-    Unknown(SchemaHash, Box<SignedRow>),
-    /// The store is full or closing: nobody's fault.
-    NotNow,
-    Refused,
-}
-
 /// Runs until every sender of jobs is gone.
 pub(super) fn keep(
     store: &Store,
     me: Origin,
-    shared: &Shared,
-    jobs: &mut mpsc::Receiver<Job>,
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
     notes: &mpsc::Sender<Note>,
 ) {
     while let Some(job) = jobs.blocking_recv() {
-        let note = match job {
-            Job::Live(row) => Some(live(store, shared, row)),
-            Job::Repair(piece, from, reply) => repair(store, shared, &piece, from, reply, notes),
-            Job::Seal(seal, from) => apply(store, shared, seal, from),
-            Job::Define(origin, deltas, reply) => define(store, shared, origin, deltas, reply),
-            Job::Holdings => {
-                // `ready` first: sets read after it are complete.
-                let ready = store.ready();
-                Some(Note::Holdings {
-                    held: store.held(),
-                    gone: store.gone(),
-                    ready,
-                })
-            }
-            Job::Unsealed => Some(Note::Unsealed(unsealed(store, me))),
-            Job::SealClosed(logs) => Some(Note::Sealed(
-                logs.iter().flat_map(|log| store.seal_closed(log)).collect(),
-            )),
-        };
-        if let Some(note) = note
-            && notes.blocking_send(note).is_err()
-        {
+        if notes.blocking_send(work(store, me, job)).is_err() {
             return;
         }
     }
 }
 
-fn live(store: &Store, shared: &Shared, row: SignedRow) -> Note {
-    let (log, seq) = (row.row.log, row.row.seq);
-    let outcome = match store.append(row.clone()) {
-        Ok(Appended::New) => {
-            shared.stats(|stats| stats.rows_in += 1);
-            shared.feed(Arrival {
-                row: Arc::new(row),
-                live: true,
-            });
-            Live::New
+/// Does one job. `me` is the origin of this node's own rows.
+#[must_use]
+pub fn work(store: &Store, me: Origin, job: Job) -> Note {
+    let (outcome, charge) = match job {
+        Job::Live(row) => live(store, row),
+        Job::Repair { ask, piece, from } => repair(store, ask, piece, from),
+        Job::Seal(seal, from) => (Outcome::Sealed, apply(store, seal, from)),
+        Job::Define {
+            ask,
+            origin,
+            hash,
+            deltas,
+        } => define(store, ask, origin, hash, deltas),
+        Job::Holdings => {
+            // `ready` first: sets read after it are complete.
+            let ready = store.ready();
+            let (held, gone) = (store.held(), store.gone());
+            (Outcome::Holdings { held, gone, ready }, None)
         }
-        Ok(Appended::Known) => {
-            shared.stats(|stats| stats.duplicates += 1);
-            Live::Known
+        Job::Unsealed => (Outcome::Unsealed(unsealed(store, me)), None),
+        Job::SealClosed(logs) => {
+            let seals = logs.iter().flat_map(|log| store.seal_closed(log));
+            (Outcome::SealedClosed(seals.collect()), None)
         }
-        Ok(Appended::Conflict) => {
-            shared.blame(node_of(log.origin), Offence::TwoContents);
-            Live::Known
+        Job::Export { stream, log, rows } => {
+            let parcels = store.export(&log, rows, EXPORT_BYTES).ok();
+            (Outcome::Exported { stream, parcels }, None)
         }
-        Err(StoreError::UnknownSchema(hash)) => Live::Unknown(hash, Box::new(row)),
-        Err(error) => {
-            refuse(shared, &error, node_of(log.origin), log.origin);
-            debug!(%error, seq, "a live row was refused");
-            if is_passing(&error) {
-                Live::NotNow
-            } else {
-                Live::Refused
-            }
+        Job::Seals { stream, windows } => {
+            let seals = windows
+                .iter()
+                .filter_map(|(log, first)| store.seal_of(log, *first));
+            let answers = seals.map(|seal| Answer::Seal(seal.encode().into()).encode());
+            let answers = answers.collect();
+            (Outcome::Found { stream, answers }, None)
+        }
+        Job::Schema {
+            stream,
+            hash,
+            known,
+        } => {
+            let answers = schema(store, hash, &known);
+            (Outcome::Found { stream, answers }, None)
         }
     };
-    Note::Live { log, seq, outcome }
+    Note { outcome, charge }
 }
 
-fn repair(
-    store: &Store,
-    shared: &Shared,
-    piece: &Piece,
-    from: NodeId,
-    reply: oneshot::Sender<Repair>,
-    notes: &mpsc::Sender<Note>,
-) -> Option<Note> {
+fn live(store: &Store, row: Arc<SignedRow>) -> (Outcome, Option<Charge>) {
+    let origin = row.row.log.origin;
+    let (outcome, charge) = match store.append(Arc::clone(&row)) {
+        Ok(Appended::New) => (Live::New, None),
+        Ok(Appended::Known) => (Live::Known, None),
+        Ok(Appended::Conflict) => (Live::Known, Some(two_contents(origin))),
+        Err(StoreError::UnknownSchema(hash)) => {
+            let known = known_schema(store, &origin);
+            (Live::Unknown { hash, known }, None)
+        }
+        Err(error) => {
+            debug!(%error, seq = row.row.seq, "a live row was refused");
+            let charge = refusal(&error, node_of(origin), origin);
+            let passing = is_passing(&error);
+            (
+                if passing { Live::NotNow } else { Live::Refused },
+                Some(charge),
+            )
+        }
+    };
+    (Outcome::Live { row, outcome }, charge)
+}
+
+fn repair(store: &Store, ask: StreamId, piece: Piece, from: NodeId) -> (Outcome, Option<Charge>) {
     let (log, first, last) = piece.span();
-    let stored = match piece {
-        Piece::Row(row) => store.append((**row).clone()),
+    let stored = match &piece {
+        Piece::Row(row) => store.append(Arc::clone(row)),
         Piece::Block(bytes, _) => store.insert_block(bytes),
     };
-    let outcome = match stored {
+    let (outcome, charge) = match stored {
+        Ok(Appended::New) => (Repair::New, None),
+        Ok(Appended::Known) => (Repair::Known, None),
         // Its rows are not those held, and not all of them are: the other holders have others.
         Ok(Appended::Conflict) if !store.holds(&log, first..=last) => {
-            shared.blame(node_of(log.origin), Offence::TwoContents);
-            Repair::Bad
+            (Repair::Bad, Some(two_contents(log.origin)))
         }
-        Ok(appended) => {
-            count_repair(shared, piece, appended);
-            // Before the reply: when the request ends, the replica must know what it brought.
-            let _ = notes.blocking_send(Note::Stored { log, first, last });
-            Repair::Stored
+        Ok(Appended::Conflict) => (Repair::Known, Some(two_contents(log.origin))),
+        Err(StoreError::UnknownSchema(hash)) => {
+            let known = known_schema(store, &log.origin);
+            (Repair::Unknown { hash, known }, None)
         }
-        Err(StoreError::UnknownSchema(hash)) => Repair::Unknown(hash),
-        Err(error) if is_passing(&error) => Repair::NotNow,
+        Err(error) if is_passing(&error) => (Repair::NotNow, None),
         Err(error) => {
-            refuse(shared, &error, from, log.origin);
             debug!(%error, "a repaired piece was refused");
-            Repair::Bad
+            (Repair::Bad, Some(refusal(&error, from, log.origin)))
         }
     };
-    // A fetch that was given up meanwhile doesn't wait for the answer.
-    let _ = reply.send(outcome);
-    None
+    let outcome = Outcome::Repaired {
+        ask,
+        piece,
+        outcome,
+    };
+    (outcome, charge)
 }
 
-fn count_repair(shared: &Shared, piece: &Piece, appended: Appended) {
-    let (log, first, last) = piece.span();
-    match appended {
-        Appended::New => {
-            shared.stats(|stats| stats.repaired_rows += u64::from(last - first) + 1);
-            if let Piece::Row(row) = piece {
-                shared.feed(Arrival {
-                    row: Arc::new((**row).clone()),
-                    live: false,
-                });
-            }
-        }
-        Appended::Known => shared.stats(|stats| stats.duplicates += 1),
-        Appended::Conflict => shared.blame(node_of(log.origin), Offence::TwoContents),
-    }
+/// The schema of an origin's newest row, from which the one that is missing most likely grew.
+fn known_schema(store: &Store, origin: &Origin) -> Option<SchemaHash> {
+    store.latest(origin).map(|row| row.row.schema)
 }
 
-fn apply(store: &Store, shared: &Shared, seal: Seal, from: NodeId) -> Option<Note> {
+fn two_contents(origin: Origin) -> Charge {
+    Charge::Blame(node_of(origin), Offence::TwoContents)
+}
+
+fn apply(store: &Store, seal: Seal, from: NodeId) -> Option<Charge> {
     let origin = seal.log.origin;
-    if let Err(error) = store.apply_seal(seal) {
-        refuse(shared, &error, from, origin);
-        debug!(%error, "a seal was refused");
-    }
-    None
+    let error = store.apply_seal(seal).err()?;
+    debug!(%error, "a seal was refused");
+    Some(refusal(&error, from, origin))
 }
 
 fn define(
     store: &Store,
-    shared: &Shared,
+    ask: StreamId,
     origin: Origin,
+    hash: SchemaHash,
     deltas: Vec<SchemaDelta>,
-    reply: oneshot::Sender<bool>,
-) -> Option<Note> {
+) -> (Outcome, Option<Charge>) {
     let defined = deltas
         .into_iter()
         .try_for_each(|delta| store.define(origin, delta).map(drop));
-    if let Err(error) = &defined {
-        // Who brought it had no choice: its hash is the one the origin's row names.
-        refuse(shared, error, node_of(origin), origin);
+    let charge = defined.as_ref().err().map(|error| {
         debug!(%error, "a peer's schema was refused");
+        // Who brought it had no choice: its hash is the one the origin's row names.
+        refusal(error, node_of(origin), origin)
+    });
+    let defined = defined.is_ok() && store.schema(&hash).is_some();
+    (Outcome::Defined { ask, defined }, charge)
+}
+
+fn schema(store: &Store, hash: SchemaHash, known: &[SchemaHash]) -> Vec<Bytes> {
+    let mut deltas = Vec::new();
+    let mut next = Some(hash);
+    while let Some(hash) = next.filter(|hash| !known.contains(hash) && deltas.len() < MAX_SERIES) {
+        let Some(delta) = store.schema_delta(&hash) else {
+            break;
+        };
+        next = delta.parent;
+        deltas.push(delta);
     }
-    let _ = reply.send(defined.is_ok());
-    None
+    let oldest_first = deltas.into_iter().rev();
+    oldest_first
+        .map(|delta| Answer::Schema(delta.encode().into()).encode())
+        .collect()
 }
 
 fn unsealed(store: &Store, me: Origin) -> Vec<(LogId, Seq)> {
@@ -265,12 +429,12 @@ fn unsealed(store: &Store, me: Origin) -> Vec<(LogId, Seq)> {
         .collect()
 }
 
-/// Counts a refusal, and names whose fault it is if it is anybody's.
-fn refuse(shared: &Shared, error: &StoreError, from: NodeId, origin: Origin) {
+/// Names whose fault a refusal is, if it is anybody's.
+fn refusal(error: &StoreError, from: NodeId, origin: Origin) -> Charge {
     match offence::of(error) {
-        Some((what, Fault::Bringer)) => shared.blame(from, what),
-        Some((what, Fault::Origin)) => shared.blame(node_of(origin), what),
-        None => shared.refuse(reason(error)),
+        Some((what, Fault::Bringer)) => Charge::Blame(from, what),
+        Some((what, Fault::Origin)) => Charge::Blame(node_of(origin), what),
+        None => Charge::Refuse(reason(error)),
     }
 }
 
@@ -299,6 +463,8 @@ fn reason(error: &StoreError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use outlast_store::{Clock, ClockSource, Epoch, Keys, Kind, Row, Series, StoreConfig, StoreId};
 
     use super::*;
@@ -315,7 +481,7 @@ mod tests {
             kept.live_unless_new(row)
         });
         assert!(matches!(outcome, Some(Live::NotNow)), "{outcome:?}");
-        assert_eq!(kept.shared.reckoned(), []);
+        assert_eq!(kept.named.take(), []);
     }
 
     #[test]
@@ -325,8 +491,8 @@ mod tests {
         assert!(matches!(outcome, Some(Live::Refused)), "{outcome:?}");
         assert!(kept.live_unless_new(kept.row(3, 1, 0)).is_none());
         assert_eq!(
-            kept.named(),
-            [(node_of(Origin([2; 32])), "unsealed rows over the limit")]
+            kept.named.take(),
+            [(node_of(Origin([2; 32])), Offence::Unsealed)]
         );
     }
 
@@ -335,11 +501,16 @@ mod tests {
         let kept = Kept::new();
         let (liar, origin) = (node_of(Origin([9; 32])), node_of(Origin([2; 32])));
         let bring = |row: SignedRow| {
-            let (reply, mut outcome) = oneshot::channel();
-            let (notes, _kept) = mpsc::channel(4);
-            let piece = Piece::Row(Box::new(row));
-            repair(&kept.store, &kept.shared, &piece, liar, reply, &notes);
-            outcome.try_recv().unwrap()
+            let piece = row.into();
+            let ask = 1;
+            match kept.work(Job::Repair {
+                ask,
+                piece,
+                from: liar,
+            }) {
+                Outcome::Repaired { outcome, .. } => outcome,
+                outcome => panic!("a piece is answered as one: {outcome:?}"),
+            }
         };
         let mut altered = kept.row(2, 1, 0);
         altered.row.boot_ms += 1;
@@ -347,20 +518,17 @@ mod tests {
         // Nor is a schema fetched for what nobody signed.
         altered.row.schema = SchemaHash([5; 32]);
         assert!(matches!(bring(altered), Repair::Bad));
-        assert_eq!(kept.named(), [(liar, "altered rows")]);
+        assert_eq!(kept.named.take(), [(liar, Offence::Altered); 2]);
 
-        assert!(matches!(bring(kept.row(2, 1, 0)), Repair::Stored));
-        assert!(matches!(bring(kept.row(2, 1, 7)), Repair::Stored));
-
-        let named = kept.named();
-        assert_eq!(named.len(), 2);
-        assert!(named.contains(&(origin, "second contents of a row")));
+        assert_eq!(bring(kept.row(2, 1, 0)), Repair::New);
+        assert_eq!(bring(kept.row(2, 1, 7)), Repair::Known);
+        assert_eq!(kept.named.take(), [(origin, Offence::TwoContents)]);
     }
 
     /// A store with a schema of `SERIES` series, whose origins sign by adding themselves up.
     struct Kept {
         store: Store,
-        shared: Shared,
+        named: RefCell<Vec<(NodeId, Offence)>>,
         schema: SchemaHash,
         _dir: tempfile::TempDir,
     }
@@ -389,7 +557,7 @@ mod tests {
                 .unwrap();
             Self {
                 store,
-                shared: Shared::new(log_of(1)),
+                named: RefCell::default(),
                 schema,
                 _dir: dir,
             }
@@ -413,21 +581,19 @@ mod tests {
             row.sign(&|message| signature(&Origin([origin; 32]), message))
         }
 
-        fn live_unless_new(&self, row: SignedRow) -> Option<Live> {
-            match live(&self.store, &self.shared, row) {
-                Note::Live {
-                    outcome: Live::New, ..
-                } => None,
-                Note::Live { outcome, .. } => Some(outcome),
-                _ => panic!("a live row is answered as one"),
+        fn work(&self, job: Job) -> Outcome {
+            let note = work(&self.store, Origin([1; 32]), job);
+            if let Some(Charge::Blame(who, what)) = note.charge {
+                self.named.borrow_mut().push((who, what));
             }
+            note.outcome
         }
 
-        fn named(&self) -> Vec<(NodeId, &'static str)> {
-            let reckoned = self.shared.reckoned().into_iter();
-            reckoned
-                .map(|refused| (refused.peer, refused.what))
-                .collect()
+        fn live_unless_new(&self, row: SignedRow) -> Option<Live> {
+            match self.work(Job::Live(Arc::new(row))) {
+                Outcome::Live { outcome, .. } => (outcome != Live::New).then_some(outcome),
+                outcome => panic!("a live row is answered as one: {outcome:?}"),
+            }
         }
     }
 

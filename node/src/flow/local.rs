@@ -37,9 +37,11 @@ pub(super) struct Sample {
 
 /// A row of this node, stored and ready to be sent.
 #[derive(Debug)]
-pub(super) struct OwnRow {
-    pub(super) row: Arc<SignedRow>,
-    pub(super) seal: Option<Seal>,
+pub struct OwnRow {
+    /// The row.
+    pub row: Arc<SignedRow>,
+    /// The seal of its window, when it is the last one there.
+    pub seal: Option<Seal>,
 }
 
 /// Runs until the sender behind `stop` is dropped.

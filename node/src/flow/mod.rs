@@ -2,12 +2,13 @@
 //!
 //! In: a tick each second, events of the mesh. Out: rows in the store, live rows and repairs to
 //! peers, a feed for whoever shows them.
-//! Threads: `sample` and `append` (local.rs), `keep` (keep.rs), and one task (remote.rs) that
-//! owns the replica. Sampling waits for none of the others.
+//! Threads: `sample` and `append` (local.rs), two lanes of `keep` (keep.rs), and one task (remote.rs) that drives the
+//! pure `core`. Sampling waits for none of the others.
 //! Absent: deciding what is missing and whom to ask (`replica`).
 
 mod clock;
-mod fetch;
+#[doc(hidden)]
+pub mod core;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod inward;
@@ -16,10 +17,9 @@ mod live;
 mod local;
 mod offence;
 mod parts;
+mod pipe;
 mod remote;
-mod serve;
 mod shared;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -27,24 +27,21 @@ mod wire;
 pub(crate) use clock::is_synchronised;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use outlast_mesh::{Event, Mesh, NodeId, Refused, Snapshot};
 use outlast_store::{LogId, Origin, SignedRow, Store};
-use rand::SeedableRng as _;
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::core::{Core, MOST_JOBS};
 use crate::collect::{Collector, Tick, TunnelStats};
-use crate::replica::Replica;
-use fetch::Fetcher;
-use remote::{Inbox, Remote};
-use serve::Server;
+use remote::{Inbox, Outbox, Remote};
 use shared::Shared;
 
 /// A node as an origin of rows.
@@ -168,10 +165,11 @@ impl Flow {
         let (samples_in, samples) = std::sync::mpsc::sync_channel(local::QUEUE);
         let (sampler_stop, stopped) = std::sync::mpsc::channel();
         let (own_in, own) = mpsc::channel(64);
-        let (jobs_in, mut jobs) = mpsc::channel(keep::QUEUE);
-        let (notes_in, notes) = mpsc::channel(keep::QUEUE);
-        let (progress_in, progress) = mpsc::channel(256);
-        let (inquiries_in, inquiries) = mpsc::channel(256);
+        // The core bounds what waits in either.
+        let (live_in, live) = mpsc::unbounded_channel();
+        let (stored_in, stored) = mpsc::unbounded_channel();
+        let (notes_in, notes) = mpsc::channel(MOST_JOBS);
+        let (said_in, said) = mpsc::channel(256);
         let (mesh, shared) = (self.mesh.clone(), Arc::clone(&self.shared));
         let sample = thread("outlast-sample", move || {
             local::sample(reading, &mesh, &shared, &stopped, &samples_in)
@@ -180,50 +178,43 @@ impl Flow {
         let append = thread("outlast-append", move || {
             local::append(&store, running.origin, &shared, &samples, &own_in)
         })?;
-        let (store, shared) = (self.store.clone(), Arc::clone(&self.shared));
-        let keep = thread("outlast-keep", move || {
-            keep::keep(&store, running.origin, &shared, &mut jobs, &notes_in)
-        })?;
-        let fetcher = Fetcher {
+        let keep = |name, mut jobs| {
+            let (store, notes) = (self.store.clone(), notes_in.clone());
+            thread(name, move || {
+                keep::keep(&store, running.origin, &mut jobs, &notes);
+            })
+        };
+        let threads = [
+            sample,
+            append,
+            keep("outlast-keep", live)?,
+            keep("outlast-mend", stored)?,
+        ];
+        let remote = Remote {
             mesh: self.mesh.clone(),
             store: self.store.clone(),
             shared: Arc::clone(&self.shared),
-            jobs: jobs_in.clone(),
-            progress: progress_in,
+            core: Core::new(running, seed, Instant::now()),
+            out: Outbox {
+                live: live_in,
+                stored: stored_in,
+                notes: notes_in,
+                said: said_in,
+            },
+            pipes: BTreeMap::new(),
+            tasks: JoinSet::new(),
         };
-        let server = Server {
-            store: self.store.clone(),
-            shared: Arc::clone(&self.shared),
-            inquiries: inquiries_in,
-            buckets: Arc::new(Mutex::new(BTreeMap::new())),
-        };
-        let mut replica = Replica::new(
-            running.origin,
-            ChaCha8Rng::seed_from_u64(seed),
-            Instant::now(),
-        );
-        replica.handle_started(running);
-        let remote = Remote::new(
-            self.mesh.clone(),
-            Arc::clone(&self.shared),
-            replica,
-            jobs_in,
-            fetcher,
-            server,
-            running,
-        );
         let inbox = Inbox {
             events,
             own,
             notes,
-            progress,
-            inquiries,
+            said,
         };
         let ended = self.ended.clone();
         tokio::spawn(async move {
             remote.run(inbox, stop).await;
             drop(sampler_stop);
-            let _ = tokio::task::spawn_blocking(move || join([sample, append, keep])).await;
+            let _ = tokio::task::spawn_blocking(move || join(threads)).await;
             ended.cancel();
         });
         Ok(())
@@ -288,7 +279,7 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<Jo
         .with_context(|| format!("start thread {name}"))
 }
 
-fn join(threads: [JoinHandle<()>; 3]) {
+fn join(threads: [JoinHandle<()>; 4]) {
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a thread of the flow panicked");

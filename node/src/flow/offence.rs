@@ -7,7 +7,7 @@ use outlast_store::StoreError;
 
 /// One kind of lie, or of too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Offence {
+pub enum Offence {
     /// A row, block or seal that its origin did not sign so.
     Altered,
     /// Something about a log that isn't the sender's, where only its own may be.
@@ -16,26 +16,38 @@ pub(super) enum Offence {
     TwoContents,
     /// Signed, and impossible: more values than its schema has, a block no encoder writes.
     Impossible,
+    /// More runs than are kept of one origin.
     Epochs,
+    /// More or larger schemas than are kept of one origin.
     Schemas,
+    /// More rows that it never seals than are kept of one origin.
     Unsealed,
     /// Bytes that are no message, question or answer.
     Unreadable,
+    /// More live rows than a second has.
     Live,
+    /// More digests than anything changes.
     Digests,
+    /// More requests for key rows than can be lost.
     KeyRows,
+    /// More questions than are answered.
     Questions,
+    /// A question for more than is given at once.
     Greedy,
     /// A stream that was opened and nothing asked on it in time.
     Unfinished,
     /// Answers to other questions, more than was asked for, or none of what was claimed.
     Unasked,
+    /// It claims rows and, asked, has none of them.
     Hollow,
+    /// It claims more than anybody can hold.
     Claims,
 }
 
 impl Offence {
-    pub(super) fn as_str(self) -> &'static str {
+    /// The words that stand in `status`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Altered => "altered rows",
             Self::Foreign => "rows in another's name",

@@ -10,7 +10,7 @@ use outlast_store::LogId;
 use tokio::sync::broadcast;
 
 use super::offence::Offence;
-use super::{Arrival, FlowStats, TakenCount, node_of};
+use super::{Arrival, FlowStats, TakenCount};
 use crate::collect::Tick;
 use crate::when::now_ms;
 
@@ -21,9 +21,10 @@ const FEED: usize = 256;
 pub(super) struct Shared {
     feed: broadcast::Sender<Arc<Arrival>>,
     taken: Mutex<TakenCount>,
+    /// What the threads here count, and what the core counted when it was last asked.
     stats: Mutex<FlowStats>,
-    /// Whom the refusals are the fault of. This node itself is never named.
-    me: NodeId,
+    core_stats: Mutex<FlowStats>,
+    /// Whom the refusals are the fault of.
     reckoning: Mutex<Reckoning<Offence>>,
     backlog: Mutex<BTreeMap<NodeId, u64>>,
     synced: Mutex<BTreeSet<NodeId>>,
@@ -39,7 +40,7 @@ impl Shared {
                 samples: 0,
             }),
             stats: Mutex::default(),
-            me: node_of(running.origin),
+            core_stats: Mutex::default(),
             reckoning: Mutex::default(),
             backlog: Mutex::default(),
             synced: Mutex::default(),
@@ -79,21 +80,28 @@ impl Shared {
         self.stats(|stats| *stats.refused.entry(reason).or_default() += 1);
     }
 
-    /// Counts a refusal and names whose fault it is.
+    /// Names whose fault a refusal is, which is counted already.
     pub(super) fn blame(&self, culprit: NodeId, what: Offence) {
-        self.refuse(what.as_str());
-        if culprit != self.me {
-            tracing::debug!(peer = %culprit.short(), what = what.as_str(), "refused");
-            lock(&self.reckoning).note(culprit, what, u64::try_from(now_ms()).unwrap_or(0));
-        }
+        tracing::debug!(peer = %culprit.short(), what = what.as_str(), "refused");
+        lock(&self.reckoning).note(culprit, what, u64::try_from(now_ms()).unwrap_or(0));
     }
 
     pub(super) fn reckoned(&self) -> Vec<Refused> {
         lock(&self.reckoning).shown(Offence::as_str)
     }
 
+    pub(super) fn set_core_stats(&self, stats: &FlowStats) {
+        lock(&self.core_stats).clone_from(stats);
+    }
+
     pub(super) fn counted(&self) -> FlowStats {
-        lock(&self.stats).clone()
+        let mut all = lock(&self.core_stats).clone();
+        let here = lock(&self.stats);
+        (all.missed_ticks, all.lag_ms) = (here.missed_ticks, here.lag_ms);
+        for (reason, count) in &here.refused {
+            *all.refused.entry(reason).or_default() += count;
+        }
+        all
     }
 
     pub(super) fn set_backlog(&self, backlog: BTreeMap<NodeId, u64>) {
@@ -104,13 +112,8 @@ impl Shared {
         lock(&self.backlog).clone()
     }
 
-    pub(super) fn set_synced(&self, peer: NodeId, synced: bool) {
-        let mut peers = lock(&self.synced);
-        if synced {
-            peers.insert(peer);
-        } else {
-            peers.remove(&peer);
-        }
+    pub(super) fn set_synced(&self, peers: BTreeSet<NodeId>) {
+        *lock(&self.synced) = peers;
     }
 
     pub(super) fn is_synced(&self, peer: &NodeId) -> bool {

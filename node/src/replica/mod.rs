@@ -175,7 +175,9 @@ impl Replica {
         self.seals.replace(windows, now);
     }
 
-    fn keeps(&self, origin: &Origin) -> bool {
+    /// Whether this node keeps the rows of `origin`.
+    #[must_use]
+    pub fn keeps(&self, origin: &Origin) -> bool {
         *origin == self.me || keeper::keeps(&self.keepers, origin, &self.me)
     }
 

@@ -1,5 +1,6 @@
 //! Rows on their way here: in hand, stored, refused.
 
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use outlast_store::{LogId, Origin, Seq};
@@ -9,13 +10,16 @@ use super::Replica;
 impl Replica {
     /// A live row is in hand and on its way to the store: not missing, not yet held. Its origin
     /// surely has what it took since the row before, so a gap is asked for without a digest.
-    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64, now: Instant) {
+    /// Says whether there is a gap, which makes something due later.
+    pub fn handle_row(&mut self, log: LogId, seq: Seq, samples: u64, now: Instant) -> bool {
         self.holdings.pending(log, seq..=seq);
         self.row_samples.insert(log.origin, samples.max(1));
         let origin = self.peers.get_mut(&log.origin);
-        if origin.is_some_and(|origin| origin.sent_live(log, seq, now)) {
+        let gap = origin.is_some_and(|origin| origin.sent_live(log, seq, now));
+        if gap {
             self.suspects.insert(log);
         }
+        gap
     }
 
     /// The store has a row that came live, or was taken here.
@@ -29,6 +33,11 @@ impl Replica {
     pub fn handle_stored(&mut self, log: LogId, first: Seq, last: Seq) {
         self.holdings.stored(log, first..=last);
         self.fetched = true;
+    }
+
+    /// Rows that the store took while its sets were being read, which may lack them.
+    pub fn handle_held_here(&mut self, log: LogId, rows: RangeInclusive<Seq>) {
+        self.holdings.stored(log, rows);
     }
 
     /// The store wouldn't take a row that was in hand; with `from`, it isn't asked for there again.

@@ -4,15 +4,15 @@
 //! dropped is missing, and comes by repair.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outlast_mesh::NodeId;
-use outlast_store::{ClockSource, LogId, SchemaHash, Seq, SignedRow};
+use outlast_store::{ClockSource, LogId, SchemaHash, SignedRow};
 
-use super::Remote;
+use super::{Core, Offence};
 use crate::flow::inward::Got;
 use crate::flow::keep::{Job, Live};
-use crate::flow::offence::Offence;
 use crate::flow::wire::{self, KEYROW, KeyRow, Part, ROW};
 use crate::flow::{node_of, origin_of};
 
@@ -21,7 +21,7 @@ const MAX_AWAITING_SCHEMA: usize = 64;
 /// Between two answers to requests for a key row.
 const KEY_ANSWER_EVERY: Duration = Duration::from_secs(1);
 
-impl Remote {
+impl Core {
     pub(super) fn handle_key_request(&mut self, from: NodeId, wanted: KeyRow, now: Instant) {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
@@ -37,9 +37,8 @@ impl Remote {
             store: wanted.store,
             epoch: wanted.epoch,
         };
-        let parts = self.live.parts_of_key(&log, wanted.seq);
         peer.key_answered = Some(now);
-        for part in parts {
+        for part in self.live.parts_of_key(&log, wanted.seq) {
             self.send(from, ROW, part);
         }
     }
@@ -50,64 +49,77 @@ impl Remote {
         };
         for got in peer.inward.handle_part(origin_of(from), part, now) {
             match got {
-                Got::Row(row) => self.handle_live(from, *row),
-                Got::Ask(key) => {
-                    self.send(from, KEYROW, wire::small(&key));
-                }
-                Got::Unreadable => self.shared.blame(from, Offence::Unreadable),
-                Got::Refused(reason) => self.shared.refuse(reason),
+                Got::Row(row) => self.handle_live(from, *row, now),
+                Got::Ask(key) => self.send(from, KEYROW, wire::small(&key)),
+                Got::Unreadable => self.blame(from, Offence::Unreadable),
+                Got::Refused(reason) => self.refuse(reason),
             }
         }
     }
 
-    fn handle_live(&mut self, from: NodeId, row: SignedRow) {
+    fn handle_live(&mut self, from: NodeId, row: SignedRow, now: Instant) {
         let peer = self.peers.get_mut(&from);
-        if !peer.is_some_and(|peer| peer.budget.live(Instant::now())) {
-            return self.shared.blame(from, Offence::Live);
+        if !peer.is_some_and(|peer| peer.budget.live(now)) {
+            return self.blame(from, Offence::Live);
         }
-        self.shared
-            .set_synced(from, row.row.clock.source == ClockSource::Ntp);
+        if row.row.clock.source == ClockSource::Ntp {
+            self.synced.insert(from);
+        } else {
+            self.synced.remove(&from);
+        }
         let (log, seq) = (row.row.log, row.row.seq);
-        self.replica
-            .handle_row(log, seq, row.row.samples() as u64, Instant::now());
-        if self.jobs.try_send(Job::Live(row)).is_err() {
-            self.shared.refuse("store: its queue is full");
-            self.replica.handle_refused(None, log, seq, seq);
+        let samples = row.row.samples() as u64;
+        let gap = self.replica.handle_row(log, seq, samples, now);
+        self.store_live(Arc::new(row));
+        if gap {
+            self.settle(now);
         }
     }
 
-    pub(super) fn handle_stored_live(&mut self, log: LogId, seq: Seq, outcome: Live, now: Instant) {
-        match outcome {
-            Live::New | Live::Known => self.replica.handle_fresh(log, seq, now),
-            Live::NotNow => self.replica.handle_refused(None, log, seq, seq),
-            Live::Refused => self.replica.handle_refused(Some(log.origin), log, seq, seq),
-            Live::Unknown(hash, row) => self.park(hash, *row),
+    /// Hands a row over without waiting; a store that is far behind costs the row, and repair brings it back.
+    fn store_live(&mut self, row: Arc<SignedRow>) {
+        let (log, seq) = (row.row.log, row.row.seq);
+        if !self.store(Job::Live(row)) {
+            self.refused(log, seq);
         }
+    }
+
+    pub(super) fn handle_stored_live(&mut self, row: Arc<SignedRow>, outcome: Live, now: Instant) {
+        let (log, seq) = (row.row.log, row.row.seq);
+        match outcome {
+            Live::New | Live::Known => return self.replica.handle_fresh(log, seq, now),
+            Live::NotNow => self.refused(log, seq),
+            Live::Refused => self.replica.handle_refused(Some(log.origin), log, seq, seq),
+            Live::Unknown { hash, known } => self.park(hash, known, row, now),
+        }
+        self.settle(now);
     }
 
     /// A row whose schema isn't here waits for it; the replica counts it as in hand.
-    fn park(&mut self, hash: SchemaHash, row: SignedRow) {
+    fn park(
+        &mut self,
+        hash: SchemaHash,
+        known: Option<SchemaHash>,
+        row: Arc<SignedRow>,
+        now: Instant,
+    ) {
         let (log, seq) = (row.row.log, row.row.seq);
         let from = node_of(log.origin);
         let Some(peer) = self.peers.get_mut(&from) else {
-            return self.replica.handle_refused(None, log, seq, seq);
+            return self.refused(log, seq);
         };
         if peer.awaiting_schema.len() >= MAX_AWAITING_SCHEMA {
-            self.shared.refuse("row: its schema didn't come");
-            return self.replica.handle_refused(None, log, seq, seq);
+            self.refuse("row: its schema didn't come");
+            return self.refused(log, seq);
         }
         let asked = peer.fetching.contains(&hash);
-        if !asked && !peer.budget.schema(hash, Instant::now()) {
-            self.shared.blame(from, Offence::Schemas);
+        if !asked && !peer.budget.schema(hash, now) {
+            self.blame(from, Offence::Schemas);
             return self.replica.handle_refused(Some(log.origin), log, seq, seq);
         }
         peer.awaiting_schema.push_back((hash, row));
         if peer.fetching.insert(hash) {
-            self.tasks.spawn(
-                self.fetcher
-                    .clone()
-                    .schema_for_parked(from, log.origin, hash),
-            );
+            self.fetch_schema_for_parked(from, log.origin, hash, known, now);
         }
     }
 
@@ -120,12 +132,13 @@ impl Remote {
                 .drain(..)
                 .partition(|(wanted, _)| *wanted == hash);
             peer.awaiting_schema = waiting;
-            freed.extend::<VecDeque<(SchemaHash, SignedRow)>>(ready);
+            freed.extend::<VecDeque<(SchemaHash, Arc<SignedRow>)>>(ready);
         }
         for (_, row) in freed {
-            let (log, seq) = (row.row.log, row.row.seq);
-            if !defined || self.jobs.try_send(Job::Live(row)).is_err() {
-                self.replica.handle_refused(None, log, seq, seq);
+            if defined {
+                self.store_live(row);
+            } else {
+                self.refused(row.row.log, row.row.seq);
             }
         }
     }

@@ -1,0 +1,575 @@
+//! Questions of ours on streams, and their answers on the way to the store.
+//!
+//! One stream a question; the replica bounds how many. Pieces go to the store one at a time, so a request holds at most one
+//! in memory beside what was read with it. Every piece must be of the log that was asked about; a piece that isn't, or
+//! that was not asked for, ends the request and names the peer; one that the store finds forged marks its rows. A request
+//! brings at most as many pieces as it asked for rows. A schema that a piece or a live row lacks is asked for on a stream
+//! of its own: silent for `PATIENCE` or longer than `LONGEST` in all, it is given up.
+//! Every byte that comes is progress, so that one large frame at the slowest rate is waited for.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outlast_mesh::NodeId;
+use outlast_store::{
+    Head, IntervalSet, LogId, MAX_SCHEMA_BYTES, MAX_SERIES, Origin, SchemaDelta, SchemaHash, Seal,
+    SignedRow,
+};
+
+use super::frames::Frames;
+use super::{Core, Effect, Offence, StreamId};
+use crate::flow::keep::{Job, Piece, Repair};
+use crate::flow::wire::{Answer, MAX_ANSWER, MAX_HELD, Question};
+use crate::flow::{node_of, origin_of};
+use crate::replica::{Ask, Request};
+
+/// How long a schema may bring no byte, and take in all: twice the largest at the slowest rate.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(300);
+/// Schemas fetched for one piece: a block has at most so many rows.
+const MOST_SCHEMAS: usize = 60;
+/// Bytes of the deltas in one schema answer: the largest schema there may be, grown by one series at a time.
+const MAX_DELTA_BYTES: usize = MAX_SCHEMA_BYTES + MAX_SERIES * DELTA_HEAD;
+/// What a delta has beside its series: marks, its parent, a count.
+const DELTA_HEAD: usize = 40;
+
+/// A question on its way.
+#[derive(Debug)]
+pub(super) struct Asking {
+    peer: NodeId,
+    frames: Frames,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Request(Box<Requested>),
+    Schema(Box<Wanted>),
+}
+
+/// A request of the replica.
+#[derive(Debug)]
+struct Requested {
+    request: Request,
+    /// Pieces that may still come.
+    left: u64,
+    /// The piece the store has in hand, or that waits for a schema.
+    piece: Option<Piece>,
+    fetched: Vec<SchemaHash>,
+}
+
+/// A schema that is fetched.
+#[derive(Debug)]
+struct Wanted {
+    origin: Origin,
+    hash: SchemaHash,
+    deltas: Vec<SchemaDelta>,
+    size: usize,
+    /// All of it came, and the store has it in hand.
+    complete: bool,
+    /// The request whose piece waits for it; `None`: live rows do.
+    piece_of: Option<StreamId>,
+    silent: Instant,
+    until: Instant,
+}
+
+/// How an answer goes on after a frame.
+enum Step {
+    Next,
+    /// For the store, or for a schema.
+    Wait,
+    Done,
+    Broken(Option<Offence>),
+}
+
+impl Core {
+    pub(super) fn ask(&mut self, request: Request) {
+        let peer = node_of(request.peer);
+        let question = match &request.ask {
+            Ask::Rows { log, rows } => Question::Rows(*log, rows.clone()),
+            Ask::Held { origins } => Question::Held(origins.clone()),
+            Ask::Seals { windows } => Question::Seals(windows.clone()),
+        };
+        let (id, left) = (request.id, most_answers(&request.ask));
+        let requested = Requested {
+            request,
+            left,
+            piece: None,
+            fetched: Vec::new(),
+        };
+        let stream = self.open(peer, &question, What::Request(Box::new(requested)));
+        self.requests.insert(id, stream);
+    }
+
+    fn open(&mut self, peer: NodeId, question: &Question, what: What) -> StreamId {
+        let stream = self.next_stream();
+        self.effects.push_back(Effect::Open {
+            stream,
+            peer,
+            question: question.encode(),
+        });
+        self.effects.push_back(Effect::Read(stream));
+        let frames = Frames::default();
+        self.asks.insert(stream, Asking { peer, frames, what });
+        stream
+    }
+
+    pub(super) fn fetch_schema_for_parked(
+        &mut self,
+        peer: NodeId,
+        origin: Origin,
+        hash: SchemaHash,
+        known: Option<SchemaHash>,
+        now: Instant,
+    ) {
+        self.fetch_schema(peer, origin, hash, known, None, now);
+    }
+
+    fn fetch_schema(
+        &mut self,
+        peer: NodeId,
+        origin: Origin,
+        hash: SchemaHash,
+        known: Option<SchemaHash>,
+        piece_of: Option<StreamId>,
+        now: Instant,
+    ) {
+        let wanted = Wanted {
+            origin,
+            hash,
+            deltas: Vec::new(),
+            size: 0,
+            complete: false,
+            piece_of,
+            silent: now + PATIENCE,
+            until: now + LONGEST,
+        };
+        let question = Question::Schema(hash, known.into_iter().collect());
+        self.open(peer, &question, What::Schema(Box::new(wanted)));
+    }
+
+    /// Bytes of an answer.
+    pub(super) fn handle_answer(&mut self, stream: StreamId, bytes: &[u8], now: Instant) {
+        let Some(mut asking) = self.asks.remove(&stream) else {
+            return;
+        };
+        asking.frames.push(bytes);
+        let moved = match &mut asking.what {
+            What::Request(requested) => Some(requested.request.id),
+            What::Schema(wanted) => {
+                wanted.silent = now + PATIENCE;
+                wanted.piece_of.and_then(|piece| self.request_of(piece))
+            }
+        };
+        if let Some(id) = moved {
+            self.replica.handle_progress(id, now);
+        }
+        self.go_on(stream, asking, now);
+    }
+
+    fn request_of(&self, stream: StreamId) -> Option<u64> {
+        match &self.asks.get(&stream)?.what {
+            What::Request(requested) => Some(requested.request.id),
+            What::Schema(_) => None,
+        }
+    }
+
+    /// Takes the frames that are there, until something must be waited for.
+    fn go_on(&mut self, stream: StreamId, mut asking: Asking, now: Instant) {
+        loop {
+            let step = match asking.frames.next(asking.limit()) {
+                _ if asking.waits() => Step::Wait,
+                Ok(None) => {
+                    self.effects.push_back(Effect::Read(stream));
+                    Step::Wait
+                }
+                Ok(Some(inside)) => self.take(stream, &mut asking, &inside, now),
+                Err(_too_long) => Step::Broken(Some(Offence::Unreadable)),
+            };
+            match step {
+                Step::Next => {}
+                Step::Wait => {
+                    self.asks.insert(stream, asking);
+                    return;
+                }
+                Step::Done => return self.done(stream, asking, now),
+                Step::Broken(lie) => return self.broke_off(stream, asking, lie, now),
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        stream: StreamId,
+        asking: &mut Asking,
+        inside: &Bytes,
+        now: Instant,
+    ) -> Step {
+        let Some(answer) = Answer::decode(inside) else {
+            return Step::Broken(Some(Offence::Unreadable));
+        };
+        match &mut asking.what {
+            What::Request(requested) => {
+                self.take_requested(stream, asking.peer, requested, answer, now)
+            }
+            What::Schema(wanted) => self.take_schema(stream, wanted, answer),
+        }
+    }
+
+    fn take_requested(
+        &mut self,
+        stream: StreamId,
+        peer: NodeId,
+        requested: &mut Requested,
+        answer: Answer,
+        now: Instant,
+    ) -> Step {
+        if matches!(answer, Answer::End) {
+            return Step::Done;
+        }
+        let Some(left) = requested.left.checked_sub(1) else {
+            return Step::Broken(Some(Offence::Unasked));
+        };
+        requested.left = left;
+        let piece = match (answer, &requested.request.ask) {
+            (Answer::Row(bytes), Ask::Rows { log, rows }) => row(*log, rows, &bytes),
+            (Answer::Block(bytes), Ask::Rows { log, rows }) => block(*log, rows, bytes),
+            (Answer::Held(held), Ask::Held { origins }) if origins.contains(&held.origin) => {
+                let (id, origin) = (requested.request.id, held.origin);
+                self.replica
+                    .handle_held(id, origin_of(peer), origin, held.logs(), now);
+                return Step::Next;
+            }
+            (Answer::Seal(bytes), Ask::Seals { windows }) => {
+                let Ok(seal) = Seal::decode(&bytes) else {
+                    return Step::Broken(Some(Offence::Unreadable));
+                };
+                if !windows.iter().any(|(log, _)| *log == seal.log) {
+                    return Step::Broken(Some(Offence::Unasked));
+                }
+                self.store_seal(seal, peer);
+                return Step::Next;
+            }
+            _ => Err(Offence::Unasked),
+        };
+        match piece {
+            Ok(piece) => {
+                requested.piece = Some(piece.clone());
+                self.store(Job::Repair {
+                    ask: stream,
+                    piece,
+                    from: peer,
+                });
+                Step::Wait
+            }
+            Err(lie) => Step::Broken(Some(lie)),
+        }
+    }
+
+    fn take_schema(&mut self, stream: StreamId, wanted: &mut Wanted, answer: Answer) -> Step {
+        match answer {
+            Answer::Schema(bytes) if wanted.deltas.len() < MAX_SERIES => {
+                wanted.size += bytes.len();
+                let delta = SchemaDelta::decode(&bytes);
+                match delta {
+                    Ok(delta) if wanted.size <= MAX_DELTA_BYTES => wanted.deltas.push(delta),
+                    _ => return Step::Broken(Some(Offence::Schemas)),
+                }
+                Step::Next
+            }
+            // It does not have the schema.
+            Answer::End if wanted.deltas.is_empty() => Step::Broken(None),
+            Answer::End if is_chain(&wanted.deltas, wanted.hash) => {
+                wanted.complete = true;
+                self.effects.push_back(Effect::Close(stream));
+                self.store(Job::Define {
+                    ask: stream,
+                    origin: wanted.origin,
+                    hash: wanted.hash,
+                    deltas: std::mem::take(&mut wanted.deltas),
+                });
+                Step::Wait
+            }
+            _ => Step::Broken(Some(Offence::Unasked)),
+        }
+    }
+
+    /// The store's word on a piece that was asked for.
+    pub(super) fn handle_repaired(
+        &mut self,
+        stream: StreamId,
+        piece: &Piece,
+        outcome: Repair,
+        now: Instant,
+    ) {
+        let (log, first, last) = piece.span();
+        if let Repair::New | Repair::Known = outcome {
+            // Also when the request was given up meanwhile: the rows are here.
+            self.count_repaired(&outcome, first, last);
+            self.handle_stored(log, first, last);
+        }
+        let Some(mut asking) = self.asks.remove(&stream) else {
+            return;
+        };
+        let What::Request(requested) = &mut asking.what else {
+            return;
+        };
+        match outcome {
+            Repair::Unknown { hash, known } if requested.may_fetch(hash) => {
+                requested.fetched.push(hash);
+                let peer = asking.peer;
+                self.asks.insert(stream, asking);
+                return self.fetch_schema(peer, log.origin, hash, known, Some(stream), now);
+            }
+            Repair::NotNow => return self.broke_off(stream, asking, None, now),
+            Repair::Unknown { .. } | Repair::Bad => {
+                self.replica
+                    .handle_refused(Some(origin_of(asking.peer)), log, first, last);
+            }
+            Repair::New | Repair::Known => {}
+        }
+        requested.piece = None;
+        self.replica.handle_progress(requested.request.id, now);
+        self.go_on(stream, asking, now);
+    }
+
+    fn count_repaired(&mut self, outcome: &Repair, first: u32, last: u32) {
+        if matches!(outcome, Repair::New) {
+            self.stats.repaired_rows += u64::from(last - first) + 1;
+        } else {
+            self.stats.duplicates += 1;
+        }
+    }
+
+    /// The store's word on a schema that was fetched.
+    pub(super) fn handle_defined(&mut self, stream: StreamId, defined: bool, now: Instant) {
+        let Some(asking) = self.asks.remove(&stream) else {
+            return;
+        };
+        if let What::Schema(wanted) = asking.what {
+            self.end_schema(&wanted, defined, now);
+        }
+    }
+
+    fn end_schema(&mut self, wanted: &Wanted, defined: bool, now: Instant) {
+        let Some(stream) = wanted.piece_of else {
+            return self.handle_schema(wanted.hash, defined);
+        };
+        let Some(asking) = self.asks.remove(&stream) else {
+            return;
+        };
+        let What::Request(requested) = &asking.what else {
+            return;
+        };
+        match requested.piece.clone() {
+            Some(piece) if defined => {
+                self.store(Job::Repair {
+                    ask: stream,
+                    piece,
+                    from: asking.peer,
+                });
+                self.asks.insert(stream, asking);
+            }
+            _ => self.broke_off(stream, asking, None, now),
+        }
+    }
+
+    fn done(&mut self, stream: StreamId, asking: Asking, now: Instant) {
+        self.effects.push_back(Effect::Close(stream));
+        if let What::Request(requested) = asking.what {
+            let id = requested.request.id;
+            self.requests.remove(&id);
+            self.replica.handle_done(id, now);
+        }
+    }
+
+    fn broke_off(&mut self, stream: StreamId, asking: Asking, lie: Option<Offence>, now: Instant) {
+        self.effects.push_back(Effect::Close(stream));
+        if let Some(lie) = lie {
+            self.blame(asking.peer, lie);
+        }
+        match asking.what {
+            What::Request(requested) => {
+                let id = requested.request.id;
+                self.requests.remove(&id);
+                self.stop_fetching_for(stream);
+                self.replica.handle_failed(id, now);
+            }
+            What::Schema(wanted) => self.end_schema(&wanted, false, now),
+        }
+    }
+
+    /// A stream of ours ended, broke, or was never opened.
+    pub(super) fn handle_answer_broken(&mut self, stream: StreamId, now: Instant) {
+        let complete = |asking: &Asking| matches!(&asking.what, What::Schema(w) if w.complete);
+        if self.asks.get(&stream).is_none_or(complete) {
+            return;
+        }
+        if let Some(asking) = self.asks.remove(&stream) {
+            self.broke_off(stream, asking, None, now);
+        }
+    }
+
+    /// A request that the replica has given up.
+    pub(super) fn cancel(&mut self, id: u64) {
+        if let Some(stream) = self.requests.remove(&id) {
+            self.asks.remove(&stream);
+            self.effects.push_back(Effect::Close(stream));
+            self.stop_fetching_for(stream);
+        }
+    }
+
+    fn stop_fetching_for(&mut self, piece: StreamId) {
+        let for_it =
+            |asking: &Asking| matches!(&asking.what, What::Schema(w) if w.piece_of == Some(piece));
+        let schemas = self.asks.iter().filter(|(_, asking)| for_it(asking));
+        let schemas: Vec<_> = schemas.map(|(stream, _)| *stream).collect();
+        for stream in schemas {
+            self.asks.remove(&stream);
+            self.effects.push_back(Effect::Close(stream));
+        }
+    }
+
+    /// Gives up schemas that are silent or take too long.
+    pub(super) fn expire_asks(&mut self, now: Instant) {
+        let late = self.asks.iter();
+        let late = late.filter(|(_, asking)| asking.deadline().is_some_and(|at| at <= now));
+        let late: Vec<_> = late.map(|(stream, _)| *stream).collect();
+        for stream in late {
+            self.handle_answer_broken(stream, now);
+        }
+    }
+
+    pub(super) fn ask_due(&self) -> Option<(Instant, &'static str)> {
+        let deadlines = self.asks.values().filter_map(Asking::deadline);
+        deadlines.min().map(|at| (at, "schema"))
+    }
+}
+
+impl Asking {
+    /// The longest frame that may come.
+    fn limit(&self) -> usize {
+        match &self.what {
+            What::Schema(_) => MAX_DELTA_BYTES,
+            What::Request(requested) => match requested.request.ask {
+                Ask::Held { .. } => MAX_HELD,
+                Ask::Rows { .. } | Ask::Seals { .. } => MAX_ANSWER,
+            },
+        }
+    }
+
+    /// Whether the store or a schema must come first.
+    fn waits(&self) -> bool {
+        match &self.what {
+            What::Request(requested) => requested.piece.is_some(),
+            What::Schema(wanted) => wanted.complete,
+        }
+    }
+
+    /// `None`: the replica knows, or the store has it in hand.
+    fn deadline(&self) -> Option<Instant> {
+        match &self.what {
+            What::Schema(wanted) if !wanted.complete => Some(wanted.silent.min(wanted.until)),
+            What::Schema(_) | What::Request(_) => None,
+        }
+    }
+}
+
+impl Requested {
+    fn may_fetch(&self, hash: SchemaHash) -> bool {
+        self.fetched.len() < MOST_SCHEMAS && !self.fetched.contains(&hash)
+    }
+}
+
+fn row(log: LogId, asked: &IntervalSet, bytes: &Bytes) -> Result<Piece, Offence> {
+    let row = SignedRow::decode(bytes).map_err(|_bytes| Offence::Unreadable)?;
+    if row.row.log != log || !asked.contains(row.row.seq) {
+        return Err(Offence::Unasked);
+    }
+    Ok(Piece::Row(row.into()))
+}
+
+/// A block is whole, also where only some of its rows were asked for.
+fn block(log: LogId, asked: &IntervalSet, bytes: Bytes) -> Result<Piece, Offence> {
+    let head = Head::peek(&bytes).map_err(|_bytes| Offence::Unreadable)?;
+    let rows: IntervalSet = [head.first..=head.last()].into_iter().collect();
+    if head.log != log || asked.intersect(&rows).is_empty() {
+        return Err(Offence::Unasked);
+    }
+    Ok(Piece::Block(bytes, head))
+}
+
+/// Pieces that answer a question at most. Blocks of an origin that sealed twice may overlap.
+fn most_answers(ask: &Ask) -> u64 {
+    match ask {
+        Ask::Rows { rows, .. } => 2 * rows.len() + 8,
+        Ask::Held { origins } => origins.len() as u64,
+        Ask::Seals { windows } => windows.len() as u64,
+    }
+}
+
+/// Whether these lead to the schema that was asked for, each the parent of the next: nothing else
+/// may count against the limits of its origin. Nothing at all leads nowhere.
+fn is_chain(deltas: &[SchemaDelta], hash: SchemaHash) -> bool {
+    let hashes: Vec<_> = deltas.iter().map(SchemaDelta::hash).collect();
+    let parents = deltas.iter().skip(1).map(|delta| delta.parent);
+    hashes.last() == Some(&hash) && hashes.iter().zip(parents).all(|(h, p)| p == Some(*h))
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_store::{Epoch, Kind, Schema, Series, StoreId};
+
+    use super::*;
+
+    fn delta(parent: Option<SchemaHash>, name: &str) -> SchemaDelta {
+        let series = Series::new(name, [], "", Kind::Gauge, 0).unwrap();
+        SchemaDelta {
+            parent,
+            appended: vec![series],
+        }
+    }
+
+    #[test]
+    fn only_the_chain_of_the_schema_that_was_asked_for_is_taken() {
+        let first = delta(None, "a");
+        let second = delta(Some(first.hash()), "b");
+        let other = delta(None, "c");
+        let wanted = second.hash();
+
+        assert!(is_chain(&[first.clone(), second.clone()], wanted));
+        assert!(
+            is_chain(std::slice::from_ref(&second), wanted),
+            "the first is known"
+        );
+        assert!(!is_chain(&[], wanted));
+        assert!(!is_chain(&[second.clone(), first.clone()], wanted));
+        assert!(!is_chain(&[other, first.clone(), second], wanted));
+        assert!(!is_chain(&[first], wanted));
+    }
+
+    #[test]
+    fn the_longest_chain_an_origin_may_make_fits_into_an_answer() {
+        let first = delta(None, "a");
+        let series_bytes = Schema::extend(None, &first).unwrap().size_bytes();
+        let next = delta(Some(first.hash()), "a");
+        let head = next.encode().len() - series_bytes;
+        assert!(MAX_SCHEMA_BYTES + MAX_SERIES * head <= MAX_DELTA_BYTES);
+    }
+
+    #[test]
+    fn an_answer_has_an_end_by_what_was_asked() {
+        let log = LogId {
+            origin: Origin([1; 32]),
+            store: StoreId(1),
+            epoch: Epoch {
+                counter: 1,
+                nonce: 1,
+            },
+        };
+        let rows = [1..=60].into_iter().collect();
+        assert_eq!(most_answers(&Ask::Rows { log, rows }), 128);
+        let windows = vec![(log, 1), (log, 61)];
+        assert_eq!(most_answers(&Ask::Seals { windows }), 2);
+    }
+}

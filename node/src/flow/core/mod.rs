@@ -1,0 +1,389 @@
+//! The exchange of rows as a state machine: what comes from peers, what goes to them, and the asking in between.
+//!
+//! In: members, messages as the bytes on the wire, bytes of streams, this node's own rows, and what the store says
+//! (`Note`s of `keep::work`). Out: `Effect`s, in order, to be carried out at once. Whoever drives it owns clocks, sockets,
+//! tasks and threads: `flow/remote.rs` over tokio and quinn, the simulator over virtual time.
+//! Invariant: equal inputs in equal order give equal effects. One mutation, then drain.
+//! Bounds per peer stand in `budget`, `rows`, `asks` and `serve`; what is over them is dropped, counted and repaired.
+//! At most `MOST_JOBS` live rows and as many seals wait for the store; one more is dropped and counted.
+//! Absent: deciding what is missing and whom to ask (`replica`).
+
+mod asks;
+mod budget;
+mod frames;
+mod peer;
+mod rows;
+mod serve;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outlast_mesh::{MemberSnapshot, NodeId, PeerState};
+use outlast_store::{LogId, Seal, Seq};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::live::LiveRows;
+use super::wire::{self, DIGEST, KEYROW, KeyRow, Part, ROW, SEAL};
+use super::{FlowStats, node_of, origin_of};
+use crate::replica::budget::Bucket;
+use crate::replica::digest::Entry;
+use crate::replica::{self, Replica};
+use asks::Asking;
+use budget::Budget;
+use peer::Peer;
+use serve::Serving;
+
+pub use super::keep::{Charge, Job, Live, Note, Outcome, Piece, Repair, work};
+pub use super::local::OwnRow;
+pub use super::offence::Offence;
+
+/// Live rows, and beside them seals, that may wait for the store: a minute of 16 live peers.
+pub const MOST_JOBS: usize = 1_024;
+const TICK: Duration = Duration::from_secs(1);
+
+/// A stream, of either side, for as long as it is open.
+pub type StreamId = u64;
+
+/// Something to be done at once.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a small message; it may be lost.
+    Send {
+        /// Whom to.
+        to: NodeId,
+        /// Its kind, 64 or above.
+        kind: u8,
+        /// At most `MAX_MESSAGE` bytes.
+        body: Bytes,
+    },
+    /// Have the store do this (`work`) and bring back its note; jobs of one lane in order.
+    Store(Job),
+    /// Open a stream to a peer, write the question and end our side of it.
+    Open {
+        /// Names the stream from here on.
+        stream: StreamId,
+        /// Whom to ask.
+        peer: NodeId,
+        /// The whole frame.
+        question: Bytes,
+    },
+    /// Bring the next bytes of a stream (`handle_read`), however few.
+    Read(StreamId),
+    /// Write all of this to a stream at bulk priority, then say so (`handle_written`).
+    Write {
+        /// Where.
+        stream: StreamId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Everything is written: end our side, and forget the stream.
+    Finish(StreamId),
+    /// Drop the stream as it is, and forget it.
+    Close(StreamId),
+    /// A member did what no honest one does. It is counted in `stats` already.
+    Blame(NodeId, Offence),
+}
+
+/// The pure half of a flow.
+#[derive(Debug)]
+pub struct Core {
+    running: LogId,
+    replica: Replica,
+    live: LiveRows,
+    members: BTreeSet<NodeId>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// The budgets of members that are away.
+    spent: BTreeMap<NodeId, Budget>,
+    /// How fast each member is served; they outlast a connection.
+    buckets: BTreeMap<NodeId, Bucket>,
+    asks: BTreeMap<StreamId, Asking>,
+    /// The streams of the replica's requests.
+    requests: BTreeMap<u64, StreamId>,
+    served: BTreeMap<StreamId, Serving>,
+    last_stream: StreamId,
+    jobs: upkeep::Jobs,
+    effects: VecDeque<Effect>,
+    stats: FlowStats,
+    synced: BTreeSet<NodeId>,
+    backlog: BTreeMap<NodeId, u64>,
+    ticks: u64,
+    tick_at: Instant,
+    due: (Instant, &'static str),
+    ready: bool,
+    earlier_sealed: bool,
+    earlier: Vec<LogId>,
+}
+
+impl Core {
+    /// A flow that knows nobody yet. `running` is the log of this run, `seed` the jitter between nodes.
+    #[must_use]
+    pub fn new(running: LogId, seed: u64, now: Instant) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut replica = Replica::new(running.origin, rng, now);
+        replica.handle_started(running);
+        Self {
+            running,
+            replica,
+            live: LiveRows::default(),
+            members: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            served: BTreeMap::new(),
+            last_stream: 0,
+            jobs: upkeep::Jobs::default(),
+            effects: VecDeque::new(),
+            stats: FlowStats::default(),
+            synced: BTreeSet::new(),
+            backlog: BTreeMap::new(),
+            ticks: 0,
+            tick_at: now,
+            due: (now, "tick"),
+            ready: false,
+            earlier_sealed: false,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// Everybody who is or was a member, this node included.
+    pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
+        self.members = members.iter().map(|member| member.id).collect();
+        let keeping = members
+            .iter()
+            .filter(|member| !matches!(member.state, PeerState::Retired | PeerState::Evicted));
+        let keepers = keeping.map(|member| origin_of(member.id)).collect();
+        let all = self.members.iter().copied().map(origin_of).collect();
+        self.spent.retain(|peer, _| self.members.contains(peer));
+        self.buckets.retain(|peer, _| self.members.contains(peer));
+        self.replica.handle_members(all, keepers);
+        self.settle(now);
+    }
+
+    /// Whether the members that were named last include this one.
+    #[must_use]
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        self.members.contains(node)
+    }
+
+    /// A peer is there, or there again.
+    pub fn handle_connected(&mut self, peer: NodeId, now: Instant) {
+        self.forget(peer);
+        let budget = self.spent.remove(&peer).unwrap_or_default();
+        self.peers.insert(peer, Peer::new(budget));
+        self.replica.handle_connected(origin_of(peer), now);
+        if self.replica.is_keeper_of_mine(&origin_of(peer)) {
+            for part in self.live.key_parts() {
+                self.send(peer, ROW, part);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A peer is gone: streams with it are closed.
+    pub fn handle_disconnected(&mut self, peer: NodeId, now: Instant) {
+        self.forget(peer);
+        self.synced.remove(&peer);
+        self.stop_serving(peer);
+        self.replica.handle_disconnected(origin_of(peer), now);
+        self.settle(now);
+    }
+
+    /// A small message of a peer.
+    pub fn handle_message(&mut self, from: NodeId, kind: u8, body: &Bytes, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return self.refuse("small message: from a peer that is not there");
+        };
+        match kind {
+            ROW => match Part::decode(body) {
+                Some(part) => self.handle_part(from, part, now),
+                None => self.blame(from, Offence::Unreadable),
+            },
+            SEAL => self.handle_seal(from, body),
+            DIGEST if !peer.budget.digest(now) => self.blame(from, Offence::Digests),
+            DIGEST => match wire::from_small::<Vec<Entry>>(body) {
+                Some(entries) => {
+                    self.replica.handle_digest(origin_of(from), entries, now);
+                    self.settle(now);
+                }
+                None => self.blame(from, Offence::Unreadable),
+            },
+            KEYROW if !peer.budget.key_row(now) => self.blame(from, Offence::KeyRows),
+            KEYROW => match wire::from_small::<KeyRow>(body) {
+                Some(key) => self.handle_key_request(from, key, now),
+                None => self.blame(from, Offence::Unreadable),
+            },
+            _ => self.refuse("small message: unknown kind"),
+        }
+    }
+
+    /// A row of this node that the store has taken.
+    pub fn handle_own(&mut self, own: &OwnRow, now: Instant) {
+        let row = &own.row;
+        let (log, seq) = (row.row.log, row.row.seq);
+        let _gap = self
+            .replica
+            .handle_row(log, seq, row.row.samples() as u64, now);
+        self.replica.handle_fresh(log, seq, now);
+        match self.live.parts_of(std::sync::Arc::clone(row)) {
+            Some(parts) => self.send_live(&parts),
+            None => {
+                self.refuse("own row: too long to be sent live");
+                self.replica.hasten(now);
+                self.settle(now);
+            }
+        }
+        if let Some(seal) = &own.seal {
+            self.send_seals(std::slice::from_ref(seal));
+        }
+    }
+
+    /// A peer's smoothed round trip, once a second; `None` where none was measured.
+    pub fn handle_round_trip(&mut self, peer: NodeId, rtt_ms: Option<f64>) {
+        if let Some(bucket) = self.buckets.get_mut(&peer) {
+            bucket.handle_rtt(rtt_ms);
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When `handle_timeout` is due, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> (Instant, &'static str) {
+        self.due
+    }
+
+    /// Counters since the start; what the sampler counts is not in them.
+    #[must_use]
+    pub fn stats(&self) -> &FlowStats {
+        &self.stats
+    }
+
+    /// Samples each other member lacks of what is held here, as of the last second.
+    #[must_use]
+    pub fn backlog(&self) -> &BTreeMap<NodeId, u64> {
+        &self.backlog
+    }
+
+    /// The connected peers whose clock is kept by NTP, by their last row.
+    #[must_use]
+    pub fn synced(&self) -> &BTreeSet<NodeId> {
+        &self.synced
+    }
+
+    /// Whether this node keeps the rows of another.
+    #[must_use]
+    pub fn keeps(&self, origin: &NodeId) -> bool {
+        self.replica.keeps(&origin_of(*origin))
+    }
+
+    /// The members this node needs a warm session with: who keeps its rows, and whose rows it keeps.
+    #[must_use]
+    pub fn wanted(&self) -> BTreeSet<NodeId> {
+        let me = node_of(self.running.origin);
+        let others = self.members.iter().copied().filter(|member| *member != me);
+        others
+            .filter(|member| {
+                self.keeps(member) || self.replica.is_keeper_of_mine(&origin_of(*member))
+            })
+            .collect()
+    }
+
+    fn send(&mut self, to: NodeId, kind: u8, body: Bytes) {
+        self.effects.push_back(Effect::Send { to, kind, body });
+    }
+
+    fn send_live(&mut self, parts: &[Bytes]) {
+        for peer in self.keepers() {
+            for part in parts {
+                self.send(peer, ROW, part.clone());
+            }
+            self.stats.rows_out += 1;
+        }
+    }
+
+    fn send_seals(&mut self, seals: &[Seal]) {
+        for seal in seals {
+            let body = Bytes::from(seal.encode());
+            for peer in self.keepers() {
+                self.send(peer, SEAL, body.clone());
+            }
+        }
+    }
+
+    fn keepers(&self) -> Vec<NodeId> {
+        let peers = self.peers.keys().copied();
+        peers
+            .filter(|peer| self.replica.is_keeper_of_mine(&origin_of(*peer)))
+            .collect()
+    }
+
+    fn handle_seal(&mut self, from: NodeId, body: &Bytes) {
+        match Seal::decode(body) {
+            Ok(seal) if seal.log.origin == origin_of(from) => self.store_seal(seal, from),
+            Ok(_) => self.blame(from, Offence::Foreign),
+            Err(_) => self.blame(from, Offence::Unreadable),
+        }
+    }
+
+    fn refuse(&mut self, reason: &'static str) {
+        *self.stats.refused.entry(reason).or_default() += 1;
+    }
+
+    /// Counts a refusal and names whose fault it is; this node itself is never named.
+    fn blame(&mut self, culprit: NodeId, what: Offence) {
+        self.refuse(what.as_str());
+        if culprit != node_of(self.running.origin) {
+            self.effects.push_back(Effect::Blame(culprit, what));
+        }
+    }
+
+    /// Carries out whatever the replica wants by now, and finds when it wants something next.
+    fn settle(&mut self, now: Instant) {
+        while let Some((peer, entries)) = self.replica.poll_digest(now) {
+            for message in wire::digests(entries) {
+                self.send(node_of(peer), DIGEST, message);
+            }
+        }
+        while let Some(id) = self.replica.poll_given_up(now) {
+            self.cancel(id);
+        }
+        while let Some((peer, offence)) = self.replica.poll_offence() {
+            let what = match offence {
+                replica::Offence::Hollow => Offence::Hollow,
+                replica::Offence::Claims => Offence::Claims,
+            };
+            self.blame(node_of(peer), what);
+        }
+        while let Some(request) = self.replica.poll_request(now) {
+            self.ask(request);
+        }
+        self.reckon_due(now);
+    }
+
+    fn reckon_due(&mut self, now: Instant) {
+        let tick = (self.tick_at, "tick");
+        let dues = [
+            self.replica.poll_timeout(now),
+            self.ask_due(),
+            self.serve_due(),
+        ];
+        self.due = dues
+            .into_iter()
+            .flatten()
+            .chain([tick])
+            .min()
+            .unwrap_or(tick);
+    }
+
+    fn refused(&mut self, log: LogId, seq: Seq) {
+        self.replica.handle_refused(None, log, seq, seq);
+    }
+}
