@@ -50,7 +50,7 @@ pub(crate) struct Ticket(pub(crate) u64);
 #[derive(Debug)]
 enum Body {
     /// None only while it is dropped.
-    Sled(Option<Db>),
+    Sled(Box<Option<Db>>),
     Twin(Twin),
 }
 
@@ -68,7 +68,7 @@ impl Engine {
     /// Opens or makes the generation at `path`.
     pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, EngineError> {
         let body = match disk {
-            Disk::Real => Body::Sled(Some(open_sled(path)?)),
+            Disk::Real => Body::Sled(Box::new(Some(open_sled(path)?))),
             Disk::Simulated(disk) => Body::Twin(open_twin(disk, path)?),
         };
         Ok(Self {
