@@ -49,6 +49,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     if !stats.health.is_empty() {
         notices.push(stats.health.clone());
     }
+    notices.extend(running.flow.notices());
     let peers: Vec<Value> = snapshot
         .peers
         .iter()

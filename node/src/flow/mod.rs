@@ -29,7 +29,7 @@ pub(crate) use clock::is_synchronised;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use outlast_mesh::{Event, Mesh, NodeId, Refused, Snapshot};
@@ -43,6 +43,9 @@ use self::core::{Core, MOST_JOBS};
 use crate::collect::{Collector, Tick, TunnelStats};
 use remote::{Inbox, Outbox, Remote};
 use shared::Shared;
+
+/// A store that answers nothing for so long is named: reading a damaged generation may take half a minute.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// A node as an origin of rows.
 #[must_use]
@@ -263,6 +266,19 @@ impl Flow {
     #[must_use]
     pub fn refused(&self) -> Vec<Refused> {
         self.shared.reckoned()
+    }
+
+    /// Sentences a person should read.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let silent = self.shared.silent();
+        let stalled = (silent >= STALLED).then(|| {
+            format!(
+                "the store has not answered for {} s: live rows are kept, what others bring to mend gaps waits",
+                silent.as_secs()
+            )
+        });
+        stalled.into_iter().collect()
     }
 
     /// Counters for `status`.

@@ -102,6 +102,7 @@ impl Remote {
     fn name_members(&mut self) {
         let snapshot = self.mesh.snapshot();
         self.core.handle_members(&snapshot.members, Instant::now());
+        self.mesh.want(self.core.wanted());
     }
 
     fn handle_stream(
@@ -246,5 +247,7 @@ impl Remote {
     fn publish(&self) {
         self.shared.set_backlog(self.core.backlog().clone());
         self.shared.set_synced(self.core.synced().clone());
+        self.shared
+            .set_silent(self.core.store_silent(Instant::now()));
     }
 }

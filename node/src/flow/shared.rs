@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use outlast_mesh::{NodeId, Reckoning, Refused};
 use outlast_store::LogId;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     reckoning: Mutex<Reckoning<Offence>>,
     backlog: Mutex<BTreeMap<NodeId, u64>>,
     synced: Mutex<BTreeSet<NodeId>>,
+    /// How long the store has not answered the flow.
+    silent: Mutex<Duration>,
 }
 
 impl Shared {
@@ -44,6 +47,7 @@ impl Shared {
             reckoning: Mutex::default(),
             backlog: Mutex::default(),
             synced: Mutex::default(),
+            silent: Mutex::default(),
         }
     }
 
@@ -114,6 +118,14 @@ impl Shared {
 
     pub(super) fn set_synced(&self, peers: BTreeSet<NodeId>) {
         *lock(&self.synced) = peers;
+    }
+
+    pub(super) fn set_silent(&self, silent: Duration) {
+        *lock(&self.silent) = silent;
+    }
+
+    pub(super) fn silent(&self) -> Duration {
+        *lock(&self.silent)
     }
 
     pub(super) fn is_synced(&self, peer: &NodeId) -> bool {

@@ -14,6 +14,8 @@ mod frames;
 mod peer;
 mod rows;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,0 +1,147 @@
+//! Whole exchanges between cores, on virtual time.
+
+mod world;
+
+use std::time::Duration;
+
+use super::{MOST_JOBS, Offence, StreamId};
+use crate::flow::wire::Question;
+use crate::replica::budget::{BURST, Bucket};
+use world::{World, id};
+
+#[test]
+fn nodes_that_were_apart_hold_the_same_rows_soon_after_they_meet_and_nobody_is_blamed() {
+    let mut world = World::new(1, &[5, 5, 5]);
+    world.live(10);
+    world.part(2);
+    world.live(150);
+
+    world.connect(2);
+    world.live(20);
+
+    for (at, of) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+        assert_eq!(world.rows(at, of), 180, "rows of {of} at {at}");
+    }
+    assert_eq!(world.blames, []);
+    assert!(world.members[2].core.stats().repaired_rows >= 300);
+}
+
+#[test]
+fn the_same_seed_twice_gives_the_same_effects_in_the_same_order() {
+    let story = |seed| {
+        let mut world = World::new(seed, &[5, 3]);
+        world.live(5);
+        world.part(1);
+        world.live(70);
+        world.connect(1);
+        world.live(15);
+        world.log
+    };
+    let (first, again, other) = (story(7), story(7), story(8));
+
+    assert!(first.len() > 300, "{} effects", first.len());
+    assert_eq!(first, again);
+    assert_ne!(first, other, "the seed moves the digests");
+}
+
+#[test]
+fn a_large_schema_at_the_slowest_rate_is_waited_for_inside_one_request() {
+    // About 270 kB of schema: over half a minute at 8 kB/s, three times what a silent request is given.
+    let mut world = World::new(3, &[5_000, 1]);
+    world.part(1);
+    world.live(3);
+    slow_down(&mut world, 0, 1);
+    world.connect(1);
+
+    let mut waited = 0;
+    while world.rows(1, 0) < 3 && waited < 280 {
+        world.pass(Duration::from_secs(1));
+        waited += 1;
+    }
+
+    assert_eq!(world.rows(1, 0), 3, "after {waited} s");
+    assert!(
+        waited > 12,
+        "it went too fast to prove anything: {waited} s"
+    );
+    let asked = world.log.iter();
+    let asked = asked
+        .filter(|line| line.starts_with("1 Store(Repair"))
+        .count();
+    assert!(
+        asked <= 8,
+        "{asked} pieces for three rows: requests were given up"
+    );
+    assert_eq!(world.blames, []);
+}
+
+#[test]
+fn a_peer_that_reconnects_while_it_is_served_has_all_its_places_again() {
+    let mut world = World::new(4, &[5, 5]);
+    for round in 0..20 {
+        for _ in 0..6 {
+            assert!(ask_nothing(&mut world, 0, 1).is_some(), "round {round}");
+        }
+        assert!(ask_nothing(&mut world, 0, 1).is_none(), "a seventh place");
+        world.part(1);
+        assert_eq!(world.queue(0, "streams served"), 0, "round {round}");
+        world.pass(Duration::from_secs(1));
+        world.connect(1);
+    }
+}
+
+#[test]
+fn a_stalled_disk_costs_no_live_row_its_place_and_is_said() {
+    let mut world = World::new(5, &[5, 5]);
+    world.live(3);
+    world.members[1].stalled = true;
+    world.live(30);
+
+    let silent = world.members[1].core.store_silent(world.now);
+    assert!(silent >= Duration::from_secs(20), "{silent:?}");
+    assert!(world.queue(1, "other jobs for the store") <= 20);
+    world.members[1].stalled = false;
+    world.live(5);
+    assert_eq!(world.rows(1, 0), 38);
+    let silent = world.members[1].core.store_silent(world.now);
+    assert!(silent <= Duration::from_secs(1), "{silent:?}");
+    assert!(world.queue(1, "live rows for the store") < MOST_JOBS);
+}
+
+#[test]
+fn who_never_finishes_its_question_is_named_and_loses_its_place() {
+    let mut world = World::new(6, &[5, 5]);
+    ask_nothing(&mut world, 0, 1).unwrap();
+    world.pass(Duration::from_secs(25));
+    assert_eq!(world.blames, [(0, id(1), Offence::Unfinished)]);
+    assert_eq!(world.queue(0, "streams served"), 0);
+}
+
+#[test]
+fn a_question_for_too_much_is_named_and_not_answered() {
+    let mut world = World::new(6, &[5, 5]);
+    let log = world.members[0].log;
+    let question = Question::Rows(log, [1..=u32::MAX - 1].into_iter().collect()).encode();
+    let stream = ask_nothing(&mut world, 0, 1).unwrap();
+    let now = world.now;
+    world.members[0].core.handle_read(stream, &question, now);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.blames, [(0, id(1), Offence::Greedy)]);
+}
+
+/// `from` opens a stream to `to` and says nothing on it.
+fn ask_nothing(world: &mut World, to: usize, from: usize) -> Option<StreamId> {
+    let now = world.now;
+    world.members[to].core.handle_stream(id(from), now)
+}
+
+/// What `of` gives `peer` goes at the slowest rate from here on, as over a path whose round trips never calm down.
+fn slow_down(world: &mut World, of: usize, peer: usize) {
+    let mut bucket = Bucket::new(world.now);
+    bucket.take(BURST as usize, world.now);
+    bucket.handle_rtt(Some(10.0));
+    for _ in 0..12 {
+        bucket.handle_rtt(Some(1_000.0));
+    }
+    world.members[of].core.buckets.insert(id(peer), bucket);
+}

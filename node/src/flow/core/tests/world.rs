@@ -1,0 +1,335 @@
+//! Cores over simulated stores on virtual time, with streams as plain queues: nothing is lost unless a test says so.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outlast_mesh::{MemberSnapshot, NodeId, PeerState};
+use outlast_store::{
+    Clock, ClockSource, Keys, Kind, LogId, Origin, SchemaDelta, SchemaHash, Series, SimDisk, Store,
+    StoreConfig,
+};
+
+use crate::flow::core::{Core, Effect, Job, Offence, OwnRow, StreamId, work};
+use crate::flow::{node_of, origin_of};
+
+const CLOCK: Clock = Clock {
+    offset_ms: 1_767_300_000_000,
+    uncertainty_ms: 50,
+    source: ClockSource::Ntp,
+};
+
+/// One node.
+pub(super) struct Member {
+    pub(super) core: Core,
+    pub(super) store: Store,
+    pub(super) log: LogId,
+    pub(super) schema: SchemaHash,
+    width: usize,
+    taken: u64,
+    /// Small messages and stream bytes of it come through.
+    pub(super) reachable: bool,
+    /// Jobs stay where they are while its disk hangs.
+    pub(super) stalled: bool,
+    jobs: VecDeque<Job>,
+}
+
+/// The near end of a stream.
+#[derive(Default)]
+struct End {
+    far: Option<(usize, StreamId)>,
+    come: VecDeque<Bytes>,
+    reads: bool,
+    ended: bool,
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) members: Vec<Member>,
+    ends: BTreeMap<(usize, StreamId), End>,
+    pub(super) blames: Vec<(usize, NodeId, Offence)>,
+    pub(super) log: Vec<String>,
+}
+
+pub(super) fn id(index: usize) -> NodeId {
+    node_of(Origin([index as u8 + 1; 32]))
+}
+
+impl World {
+    /// So many nodes, each with its own number of series, connected.
+    pub(super) fn new(seed: u64, widths: &[usize]) -> Self {
+        let now = Instant::now();
+        let members = widths.iter().enumerate();
+        let members = members.map(|(index, width)| member(index, *width, seed, now));
+        let mut world = Self {
+            now,
+            members: members.collect(),
+            ends: BTreeMap::new(),
+            blames: Vec::new(),
+            log: Vec::new(),
+        };
+        let all: Vec<_> = (0..widths.len()).map(snapshot).collect();
+        for index in 0..widths.len() {
+            world.members[index].core.handle_members(&all, now);
+        }
+        for index in 0..widths.len() {
+            world.connect(index);
+        }
+        world
+    }
+
+    /// `index` and everybody meet.
+    pub(super) fn connect(&mut self, index: usize) {
+        self.members[index].reachable = true;
+        for other in (0..self.members.len()).filter(|other| *other != index) {
+            self.members[other]
+                .core
+                .handle_connected(id(index), self.now);
+            self.members[index]
+                .core
+                .handle_connected(id(other), self.now);
+        }
+        self.drain();
+    }
+
+    /// Everybody notices that `index` is gone.
+    pub(super) fn part(&mut self, index: usize) {
+        self.members[index].reachable = false;
+        for other in (0..self.members.len()).filter(|other| *other != index) {
+            self.members[other]
+                .core
+                .handle_disconnected(id(index), self.now);
+            self.members[index]
+                .core
+                .handle_disconnected(id(other), self.now);
+        }
+        self.drain();
+    }
+
+    /// One row of a node, taken and sent.
+    pub(super) fn take(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        member.taken += 1;
+        let boot_ms = member.taken * 1_000;
+        let values = (0..member.width as i64).map(|n| Some(n * member.taken as i64));
+        let values = values.collect();
+        let taken = member
+            .store
+            .append_own(boot_ms, CLOCK, member.schema, values);
+        let (row, seal) = taken.unwrap();
+        member.core.handle_own(&OwnRow { row, seal }, self.now);
+        self.drain();
+    }
+
+    /// Lets so much time pass, in steps no longer than a quarter of a second.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            let due = self
+                .members
+                .iter()
+                .map(|member| member.core.poll_timeout().0);
+            let next = due
+                .min()
+                .unwrap_or(until)
+                .max(self.now + Duration::from_millis(1));
+            self.now = next.min(self.now + Duration::from_millis(250)).min(until);
+            for index in 0..self.members.len() {
+                let member = &mut self.members[index];
+                if !member.stalled {
+                    member.store.step(self.now);
+                }
+                if member.core.poll_timeout().0 <= self.now {
+                    member.core.handle_timeout(self.now);
+                }
+            }
+            self.drain();
+        }
+    }
+
+    /// The same, with a row of everybody each second.
+    pub(super) fn live(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            (0..self.members.len()).for_each(|index| self.take(index));
+            self.pass(Duration::from_secs(1));
+        }
+    }
+
+    pub(super) fn rows(&self, at: usize, of: usize) -> u64 {
+        let held = self.members[at].store.held_of(&origin_of(id(of)));
+        held.values().map(outlast_store::IntervalSet::len).sum()
+    }
+
+    pub(super) fn queue(&self, at: usize, name: &str) -> usize {
+        let queues = self.members[at].core.queues();
+        let queue = queues.iter().find(|(queue, ..)| *queue == name);
+        queue.unwrap().1
+    }
+
+    /// Until nothing more happens at this moment.
+    fn drain(&mut self) {
+        while let Some((index, effect)) = self.next_effect() {
+            self.log.push(format!("{index} {effect:?}"));
+            self.carry_out(index, effect);
+        }
+    }
+
+    fn next_effect(&mut self) -> Option<(usize, Effect)> {
+        for (index, member) in self.members.iter_mut().enumerate() {
+            if !member.stalled
+                && let Some(job) = member.jobs.pop_front()
+            {
+                let note = work(&member.store, member.log.origin, job);
+                member.core.handle_note(note, self.now);
+            }
+            if let Some(effect) = member.core.poll_effect() {
+                return Some((index, effect));
+            }
+        }
+        let waits = self
+            .members
+            .iter()
+            .any(|member| !member.stalled && !member.jobs.is_empty());
+        waits.then(|| self.next_effect()).flatten()
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect) {
+        let now = self.now;
+        match effect {
+            Effect::Send { to, kind, body } => {
+                let to = at(to);
+                if self.members[to].reachable && self.members[index].reachable {
+                    self.members[to]
+                        .core
+                        .handle_message(id(index), kind, &body, now);
+                }
+            }
+            Effect::Store(job) => self.members[index].jobs.push_back(job),
+            Effect::Open {
+                stream,
+                peer,
+                question,
+            } => self.open(index, stream, at(peer), question),
+            Effect::Read(stream) => {
+                self.ends.entry((index, stream)).or_default().reads = true;
+                self.bring(index, stream);
+            }
+            Effect::Write { stream, bytes } => {
+                if let Some(far) = self.ends.get(&(index, stream)).and_then(|end| end.far) {
+                    self.ends.entry(far).or_default().come.push_back(bytes);
+                    self.members[index].core.handle_written(stream, now);
+                    self.bring(far.0, far.1);
+                }
+            }
+            Effect::Finish(stream) | Effect::Close(stream) => self.end(index, stream),
+            Effect::Blame(who, what) => self.blames.push((index, who, what)),
+        }
+    }
+
+    fn open(&mut self, index: usize, stream: StreamId, to: usize, question: Bytes) {
+        let there = self.members[to].reachable && self.members[index].reachable;
+        let theirs = if there {
+            self.members[to].core.handle_stream(id(index), self.now)
+        } else {
+            None
+        };
+        let Some(theirs) = theirs else {
+            return self.members[index].core.handle_broken(stream, self.now);
+        };
+        self.ends.entry((index, stream)).or_default().far = Some((to, theirs));
+        let far = self.ends.entry((to, theirs)).or_default();
+        far.far = Some((index, stream));
+        far.come.push_back(question);
+        self.bring(to, theirs);
+    }
+
+    fn bring(&mut self, index: usize, stream: StreamId) {
+        let Some(end) = self.ends.get_mut(&(index, stream)) else {
+            return;
+        };
+        if !end.reads {
+            return;
+        }
+        if let Some(bytes) = end.come.pop_front() {
+            end.reads = false;
+            self.members[index]
+                .core
+                .handle_read(stream, &bytes, self.now);
+        } else if end.ended {
+            end.reads = false;
+            self.members[index].core.handle_broken(stream, self.now);
+        }
+    }
+
+    fn end(&mut self, index: usize, stream: StreamId) {
+        let far = self.ends.remove(&(index, stream)).and_then(|end| end.far);
+        if let Some(far) = far
+            && let Some(end) = self.ends.get_mut(&far)
+        {
+            end.ended = true;
+            self.bring(far.0, far.1);
+        }
+    }
+}
+
+fn at(node: NodeId) -> usize {
+    usize::from(node.0[0]) - 1
+}
+
+fn member(index: usize, width: usize, seed: u64, now: Instant) -> Member {
+    let origin = Origin([index as u8 + 1; 32]);
+    let config = StoreConfig {
+        dir: PathBuf::from("/store"),
+        limit_bytes: 64 << 20,
+        sync_every: Duration::from_secs(1),
+        check: None,
+    };
+    let keys = Keys {
+        origin,
+        sign: Box::new(move |message| signature(&origin, message)),
+        verify: Box::new(|origin, message, signed| signature(origin, message) == *signed),
+    };
+    let seed = seed * 100 + index as u64;
+    let disk = SimDisk::new(1 << 30);
+    let store = Store::simulated(disk, config, keys, now, seed).unwrap();
+    let log = store.begin_epoch().unwrap();
+    let series = |number: usize| {
+        let name = format!("a_series_with_a_name_as_long_as_those_of_others_{number}");
+        Series::new(name, [], "", Kind::Gauge, 0).unwrap()
+    };
+    let appended = (0..width).map(series).collect();
+    let parent = None;
+    let delta = SchemaDelta { parent, appended };
+    let schema = store.define(origin, delta).unwrap();
+    Member {
+        core: Core::new(log, seed, now),
+        store,
+        log,
+        schema,
+        width,
+        taken: 0,
+        reachable: false,
+        stalled: false,
+        jobs: VecDeque::new(),
+    }
+}
+
+fn snapshot(index: usize) -> MemberSnapshot {
+    MemberSnapshot {
+        id: id(index),
+        name: format!("n{index}"),
+        address: Ipv6Addr::LOCALHOST,
+        joined_ms: 0,
+        state: PeerState::Alive,
+    }
+}
+
+/// Stands in for a signature: another for each origin and message.
+pub(super) fn signature(origin: &Origin, message: &[u8]) -> [u8; 64] {
+    let mut signature = [0; 64];
+    let hash = blake3::keyed_hash(&origin.0, message);
+    signature[..32].copy_from_slice(hash.as_bytes());
+    signature
+}
