@@ -6,12 +6,12 @@
 //! have their own threads and clock. The recording is 45 minutes long and begins again.
 //! Absent: the flow's own task and the mesh, which read real clocks: `pair` watches those.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use outlast::replica::digest::Entry;
 use outlast::replica::{Ask, Replica, Request};
+use outlast::replica::{Member, digest::Entry};
 use outlast_store::{
     Block, Clock, ClockSource, IntervalSet, LogId, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
     SignedRow, Store, StoreError,
@@ -113,12 +113,11 @@ impl Pair {
         let start = Instant::now();
         let mut taker = Side::new(one, 7, start);
         let mut keeper = Side::new(two, 8, start);
-        let members = BTreeSet::from([taker.origin, keeper.origin]);
+        let members = [taker.origin, keeper.origin].map(Member::new);
         let log = taker.store.begin_epoch().expect("begin an epoch");
         taker.replica.handle_started(log);
         for side in [&mut taker, &mut keeper] {
-            side.replica
-                .handle_members(members.clone(), members.clone());
+            side.replica.handle_members(&members, start);
             look(side);
         }
         taker.replica.handle_connected(keeper.origin, start);

@@ -239,6 +239,8 @@ impl Remote {
             }
         }
         let snapshot = self.mesh.snapshot();
+        // Who is silent, and for how long, decides who keeps what.
+        self.core.handle_members(&snapshot.members, Instant::now());
         for peer in &snapshot.peers {
             self.core.handle_round_trip(peer.id, peer.rtt_ms);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
 
-use super::{Replica, keeper};
+use super::Replica;
 
 /// A digest interval and the settling after it.
 const FRESH_FOR: Duration = Duration::from_secs(12);
@@ -46,13 +46,13 @@ impl Fresh {
 }
 
 impl Replica {
-    /// Samples each other member lacks of what we hold, as far as known: a peer that hasn't
+    /// Samples each member that keeps what we hold lacks of it, as far as known: a peer that hasn't
     /// been heard since the start counts as holding nothing.
     #[must_use]
     pub fn backlog(&self, now: Instant) -> BTreeMap<Origin, u64> {
-        let others = self.keepers.iter().filter(|peer| **peer != self.me);
-        others
-            .map(|peer| (*peer, self.backlog_of(peer, now)))
+        let partners = self.partners().into_iter();
+        partners
+            .map(|peer| (peer, self.backlog_of(&peer, now)))
             .collect()
     }
 
@@ -61,7 +61,7 @@ impl Replica {
         let connected = known.and_then(|known| known.connected);
         let mut samples = 0;
         for (log, held) in self.holdings.held() {
-            if log.origin != *peer && !keeper::keeps(&self.keepers, &log.origin, peer) {
+            if log.origin != *peer && !self.is_keeper_of(&log.origin, peer) {
                 continue;
             }
             let mut lacks = match known.and_then(|known| known.logs.get(log)) {
@@ -69,6 +69,9 @@ impl Replica {
                 Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
                 None => held.clone(),
             };
+            if self.roster.is_metered(peer) {
+                lacks = self.sealed_of(log, &lacks);
+            }
             if let Some(since) = connected {
                 lacks = lacks.subtract(&self.fresh.of(log, since, now));
             }

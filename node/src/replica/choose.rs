@@ -1,18 +1,31 @@
 //! What to ask next, and whom.
 //!
 //! Newest first: of each origin its newest log that misses something, of those the one that
-//! misses what is closest to its end. The origin is asked when it is there; when it has its hands
-//! full, whoever else has the rows. What is on its way is never asked for again.
+//! misses what is closest to its end. What is older than a day waits until nothing else is missing,
+//! and goes in one request at a time. The origin is asked when it is there and in this site; when it
+//! has its hands full, whoever else has the rows. What is on its way is never asked for again.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use outlast_store::{IntervalSet, LogId, Origin};
+use outlast_store::{IntervalSet, LogId, Origin, Seq};
 
 use super::ask::{Ask, Request, newest_windows};
+use super::holdings::span;
 use super::peer::Peer;
 use super::{FEW_LOGS, LOOK, Replica, digest, seals};
+
+/// Rows of a day.
+const A_DAY: u64 = 86_400;
+
+/// Whose turn it is: what is older than a day comes after all that isn't, then what is closest to the
+/// end of its log.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    is_old: bool,
+    windows: u32,
+}
 
 impl Replica {
     pub(super) fn next_held(&mut self, now: Instant) -> Option<Request> {
@@ -45,13 +58,15 @@ impl Replica {
         if self.look_again.is_some_and(|at| now < at) {
             return None;
         }
+        self.settle_waits(now);
         let looked_at = self.suspects.len();
-        let mut best: Option<(u32, LogId, Origin, IntervalSet)> = None;
+        let mut best: Option<(Turn, LogId, Origin, IntervalSet)> = None;
         let mut chosen = BTreeSet::new();
         let mut complete = Vec::new();
-        // Newest first: of each origin its newest log that somebody free has something of, of
-        // these the one that misses what is closest to its end.
-        for log in self.suspects.iter().rev() {
+        let is_open = |log: &&LogId| self.open.get(&log.origin) == Some(*log);
+        let open = self.suspects.iter().filter(is_open);
+        let others = self.suspects.iter().rev().filter(|log| !is_open(log));
+        for log in open.chain(others) {
             if chosen.contains(&log.origin) {
                 continue;
             }
@@ -66,9 +81,9 @@ impl Replica {
                 continue;
             };
             chosen.insert(log.origin);
-            let depth = self.known_top(log).saturating_sub(rows.last().unwrap_or(0)) / 60;
-            if best.as_ref().is_none_or(|(other, ..)| depth < *other) {
-                best = Some((depth, *log, peer, rows));
+            let turn = self.turn(log, rows.last().unwrap_or(0));
+            if best.as_ref().is_none_or(|(other, ..)| turn < *other) {
+                best = Some((turn, *log, peer, rows));
             }
         }
         for log in complete {
@@ -80,8 +95,42 @@ impl Replica {
         let fruitless = best.is_none() && looked_at > FEW_LOGS;
         self.look_again =
             fruitless.then(|| now + LOOK * u32::try_from(looked_at).unwrap_or(u32::MAX));
-        let (_, log, peer, rows) = best?;
+        let (turn, log, peer, rows) = best?;
+        // What is older than a day has what nobody else needs: one request at a time.
+        if turn.is_old && self.asks.logs().next().is_some() {
+            return None;
+        }
         Some(self.asks.start(peer, Ask::Rows { log, rows }, now))
+    }
+
+    /// When it is the turn of a row, by how much its origin took since.
+    fn turn(&self, log: &LogId, seq: Seq) -> Turn {
+        let behind = self.known_top(log).saturating_sub(seq);
+        let age = u64::from(behind) + self.rows_after(log);
+        Turn {
+            is_old: age >= A_DAY,
+            windows: behind / 60,
+        }
+    }
+
+    /// How many rows its origin took after those of `log`, as far as known.
+    fn rows_after(&self, log: &LogId) -> u64 {
+        let open = self.open.get(&log.origin);
+        if open == Some(log) {
+            return 0;
+        }
+        let mut tops: BTreeMap<LogId, Seq> = BTreeMap::new();
+        let theirs = self.peers.values().flat_map(|peer| {
+            let logs = peer.logs.range(span(&log.origin));
+            logs.map(|(log, coverage)| (log, &coverage.held))
+        });
+        for (of, rows) in theirs.chain(self.holdings.held_of(&log.origin)) {
+            if of > log || Some(of) == open {
+                let top = tops.entry(*of).or_default();
+                *top = (*top).max(rows.last().unwrap_or(0));
+            }
+        }
+        tops.values().map(|top| u64::from(*top)).sum()
     }
 
     pub(super) fn next_seals(&mut self, now: Instant) -> Option<Request> {
@@ -139,6 +188,9 @@ impl Replica {
             .filter(|peer| peer.is_of_use() && believed(peer))
             .map(|peer| peer.offers(log, now))
             .fold(IntervalSet::default(), |all, held| all.union(&held));
+        if log.origin != self.me && self.roster.is_metered(&self.me) {
+            offered = self.sealed_of(log, &offered);
+        }
         if Some(*log) == self.running {
             offered = offered.intersect(&self.holdings.below_top(log));
         }
@@ -154,7 +206,7 @@ impl Replica {
             || self.asks.logs().any(|asked| asked == *log)
     }
 
-    fn known_top(&self, log: &LogId) -> u32 {
+    pub(super) fn known_top(&self, log: &LogId) -> u32 {
         let tops = self
             .peers
             .values()
@@ -173,11 +225,14 @@ impl Replica {
         self.peers
             .iter()
             .filter(|(id, peer)| peer.is_of_use() && self.asks.may_ask(id, now))
+            .filter(|(id, _)| self.may_fetch_from(log, id, now))
             .map(|(id, peer)| (*id, chunk(peer)))
             .filter(|(_, rows)| !rows.is_empty())
             .min_by_key(|(id, rows)| {
                 let top = rows.last().unwrap_or(0);
-                (Reverse(top / 60), *id != log.origin, self.asks.load(id))
+                let far = self.distance(id);
+                let load = self.asks.load(id);
+                (Reverse(top / 60), far, *id != log.origin, load)
             })
     }
 }

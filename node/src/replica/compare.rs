@@ -12,13 +12,13 @@ use rand::Rng as _;
 use super::digest::Entry;
 use super::holdings::Coverage;
 use super::peer::{Compared, Peer};
-use super::{DIGEST_EVERY, Offence, Replica, keeper};
+use super::{DIGEST_EVERY, METERED_EVERY, Offence, Replica};
 
 impl Replica {
     /// Compares a digest of `peer` with what is held here.
     pub fn handle_digest(&mut self, peer: Origin, entries: Vec<Entry>, now: Instant) {
         for entry in entries {
-            if self.members.contains(&entry.origin) {
+            if self.roster.contains(&entry.origin) {
                 self.handle_entry(peer, entry, now);
             }
         }
@@ -29,9 +29,13 @@ impl Replica {
         let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
         let equal = mine == entry.closed;
         let own = entry.origin == self.me;
+        let kept = self.keeps(&entry.origin);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
+        if kept {
+            known.mention(entry.origin, now);
+        }
         if equal {
             known.differing.remove(&entry.origin);
             let agreed = known
@@ -95,7 +99,7 @@ impl Replica {
         now: Instant,
     ) {
         self.asks.progress(id, now);
-        if !self.members.contains(&origin) {
+        if !self.roster.contains(&origin) {
             return;
         }
         let Some(known) = self.peers.get_mut(&peer) else {
@@ -121,23 +125,27 @@ impl Replica {
 
     /// The next digest that is due, newest state included.
     pub fn poll_digest(&mut self, now: Instant) -> Option<(Origin, Vec<Entry>)> {
+        self.handle_absences(now);
         if !self.ready {
             return None;
         }
-        let due = |(id, peer): (&Origin, &Peer)| {
-            (peer.connected.is_some() && peer.digest_due <= now).then_some(*id)
-        };
-        let peer = self.peers.iter().find_map(due)?;
-        let jitter = Duration::from_millis(self.rng.random_range(0..1_000));
-        let entry = self.peers.get_mut(&peer)?;
-        entry.digest_sent = Some(now);
-        entry.digest_due = now + DIGEST_EVERY - jitter;
-        let entries = self
-            .kept_with(&peer)
-            .into_iter()
-            .map(|origin| self.entry(origin))
-            .collect();
-        Some((peer, entries))
+        loop {
+            let due = |(id, peer): (&Origin, &Peer)| {
+                (peer.connected.is_some() && peer.digest_due <= now).then_some(*id)
+            };
+            let peer = self.peers.iter().find_map(due)?;
+            let jitter = Duration::from_millis(self.rng.random_range(0..1_000));
+            let paid = self.roster.is_metered(&peer) || self.roster.is_metered(&self.me);
+            let every = if paid { METERED_EVERY } else { DIGEST_EVERY };
+            let entry = self.peers.get_mut(&peer)?;
+            entry.digest_sent = Some(now);
+            entry.digest_due = now + every - jitter;
+            let origins = self.shared_with(&peer, now).into_iter();
+            let entries: Vec<_> = origins.map(|origin| self.entry(origin)).collect();
+            if !entries.is_empty() {
+                return Some((peer, entries));
+            }
+        }
     }
 
     fn entry(&self, origin: Origin) -> Entry {
@@ -171,11 +179,21 @@ impl Replica {
         }
     }
 
-    fn kept_with(&self, peer: &Origin) -> BTreeSet<Origin> {
-        let theirs = |origin: &Origin| origin == peer || keeper::keeps(&self.keepers, origin, peer);
+    /// The origins a digest to `peer` tells of: what it keeps and we hold, what we keep of its own
+    /// even if that is nothing, and what it told us of lately, so that two who see other members
+    /// present still find each other.
+    fn shared_with(&self, peer: &Origin, now: Instant) -> BTreeSet<Origin> {
         let held: BTreeSet<_> = self.holdings.origins().collect();
-        let mut origins: BTreeSet<_> = held.into_iter().filter(theirs).collect();
-        origins.insert(*peer);
+        let mut origins: BTreeSet<_> = held
+            .into_iter()
+            .filter(|origin| self.tells(origin, peer))
+            .collect();
+        if self.keeps(peer) {
+            origins.insert(*peer);
+        }
+        if let Some(peer) = self.peers.get(peer) {
+            origins.extend(peer.mentioned(now).filter(|origin| self.keeps(origin)));
+        }
         origins
     }
 }

@@ -92,6 +92,10 @@ impl Holdings {
         self.held.keys().map(|log| log.origin)
     }
 
+    pub(super) fn held_of(&self, origin: &Origin) -> impl Iterator<Item = (&LogId, &IntervalSet)> {
+        self.held.range(span(origin))
+    }
+
     pub(super) fn newest(&self, origin: &Origin) -> Option<LogId> {
         self.held
             .range(span(origin))
@@ -139,7 +143,7 @@ impl Holdings {
     }
 }
 
-fn span(origin: &Origin) -> RangeInclusive<LogId> {
+pub(super) fn span(origin: &Origin) -> RangeInclusive<LogId> {
     let log = |store, counter, nonce| LogId {
         origin: *origin,
         store: StoreId(store),

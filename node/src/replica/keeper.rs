@@ -1,10 +1,17 @@
 //! Who keeps the rows of an origin.
 //!
-//! Up to 16 members everybody keeps everything. Above that an origin is kept by itself and by
-//! the three members with the highest hash of (origin, member): any two nodes that know the same
-//! members agree without a word, and one member more or less moves only its own share.
+//! Up to 16 members everybody keeps everything. Above that an origin is kept by itself and by the
+//! three members with the highest hash of (origin, member), one of them in another site where sites
+//! are named. Machines that may be off keep nothing for others, metered ones only where there are
+//! not enough others. A keeper that is silent keeps its place for 15 to 30 min, each origin by a
+//! time of its own, so that nothing is copied for a reboot and not everything at once for a dead
+//! machine; one that comes back takes its place again at once.
+//! Invariant: any two nodes that see the same members present agree without a word.
+//! Cost: a hash per member when it is first seen, then an integer mix per pair; whether somebody
+//! keeps an origin is decided after a few dozen looks, whatever the size of the mesh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use outlast_store::Origin;
 
@@ -12,75 +19,295 @@ use outlast_store::Origin;
 pub const EVERYBODY: usize = 16;
 /// Keepers besides the origin in a larger mesh.
 pub const KEEPERS: usize = 3;
+/// How long a silent keeper keeps its place at least.
+pub const LEAST_ABSENCE: Duration = Duration::from_secs(15 * 60);
+/// And at most; between the two each origin has its own time.
+pub const MOST_ABSENCE: Duration = Duration::from_secs(30 * 60);
 
-/// Whether `member` keeps the rows of `origin`.
-#[must_use]
-pub fn keeps(members: &BTreeSet<Origin>, origin: &Origin, member: &Origin) -> bool {
-    if origin == member || members.len() <= EVERYBODY {
-        return members.contains(member);
-    }
-    let mine = weight(origin, member);
-    let heavier = members
-        .iter()
-        .filter(|other| *other != origin && weight(origin, other) > mine);
-    members.contains(member) && heavier.take(KEEPERS).count() < KEEPERS
+/// A member, as far as keeping goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Whose rows, and who keeps.
+    pub origin: Origin,
+    /// Where it stands. `None`: not named.
+    pub site: Option<String>,
+    /// Its traffic costs money: it gets sealed blocks and no live rows.
+    pub metered: bool,
+    /// On battery, or switched off at times: no copy there counts.
+    pub may_be_off: bool,
+    /// Whether it was retired or evicted: its rows are kept, and it keeps none.
+    pub gone: bool,
+    /// Whether nobody hears it at this moment.
+    pub absent: bool,
 }
 
-fn weight(origin: &Origin, member: &Origin) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("outlast/keeper/1");
-    hasher.update(&origin.0);
-    hasher.update(&member.0);
-    *hasher.finalize().as_bytes()
+impl Member {
+    /// A member that is here, with nothing special about it.
+    #[must_use]
+    pub fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            site: None,
+            metered: false,
+            may_be_off: false,
+            gone: false,
+            absent: false,
+        }
+    }
+}
+
+/// All members ever and since when the absent ones are.
+#[derive(Debug, Default)]
+pub struct Roster {
+    seats: BTreeMap<Origin, Seat>,
+    sites: BTreeMap<String, u32>,
+    keeping: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Seat {
+    origin: Origin,
+    keys: Keys,
+    site: Option<u32>,
+    metered: bool,
+    may_be_off: bool,
+    gone: bool,
+    absent: Option<Instant>,
+}
+
+/// A member's part in the weights, drawn from its id once.
+#[derive(Debug, Clone, Copy)]
+struct Keys {
+    as_origin: u64,
+    as_keeper: u64,
+}
+
+/// Unmetered before metered, then by weight.
+type Rank = (bool, u64, Origin);
+
+impl Roster {
+    /// Takes the members as they are; says whether that may change who keeps what.
+    pub fn handle_members(&mut self, members: &[Member], now: Instant) -> bool {
+        let mut changed = members.len() != self.seats.len();
+        let mut seats = BTreeMap::new();
+        for member in members {
+            let site = member.site.as_ref().map(|site| self.site(site));
+            let old = self.seats.get(&member.origin);
+            let since = old.and_then(|seat| seat.absent).unwrap_or(now);
+            let seat = Seat {
+                origin: member.origin,
+                keys: old.map_or_else(|| Keys::of(&member.origin), |seat| seat.keys),
+                site,
+                metered: member.metered,
+                may_be_off: member.may_be_off,
+                gone: member.gone,
+                absent: member.absent.then_some(since),
+            };
+            changed |= old.is_none_or(|old| old.differs(&seat, now));
+            seats.insert(member.origin, seat);
+        }
+        self.keeping = seats.values().filter(|seat| !seat.gone).count();
+        self.seats = seats;
+        changed
+    }
+
+    /// A number for the name of a site. Names come from an administrator's settings; those that are
+    /// used no more cost a few bytes each.
+    fn site(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.sites.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.sites.len()).unwrap_or(u32::MAX);
+        self.sites.insert(name.to_owned(), number);
+        number
+    }
+
+    /// Every member ever.
+    pub fn members(&self) -> impl Iterator<Item = &Origin> {
+        self.seats.keys()
+    }
+
+    /// Whether this is a member, or was one.
+    #[must_use]
+    pub fn contains(&self, member: &Origin) -> bool {
+        self.seats.contains_key(member)
+    }
+
+    /// Whether its traffic costs money.
+    #[must_use]
+    pub fn is_metered(&self, member: &Origin) -> bool {
+        self.seats.get(member).is_some_and(|seat| seat.metered)
+    }
+
+    /// Whether no copy there counts.
+    #[must_use]
+    pub fn may_be_off(&self, member: &Origin) -> bool {
+        self.seats.get(member).is_some_and(|seat| seat.may_be_off)
+    }
+
+    /// The site of a member, for comparing. `None`: not named.
+    #[must_use]
+    pub fn site_of(&self, member: &Origin) -> Option<u32> {
+        self.seats.get(member)?.site
+    }
+
+    /// Who keeps the rows of `origin`, besides itself.
+    #[must_use]
+    pub fn keepers_of(&self, origin: &Origin, now: Instant) -> BTreeSet<Origin> {
+        if self.keeping <= EVERYBODY {
+            let keeping = self.seats.values().filter(|seat| !seat.gone);
+            return keeping
+                .map(|seat| seat.origin)
+                .filter(|member| member != origin)
+                .collect();
+        }
+        let keys = self.keys_of(origin);
+        let home = self.site_of(origin);
+        let mut best: Vec<(Rank, &Seat)> = Vec::with_capacity(KEEPERS + 1);
+        let mut away: Option<(Rank, &Seat)> = None;
+        for seat in self.eligible(origin, keys, now) {
+            let rank = seat.rank(keys);
+            if is_elsewhere(home, seat.site) && away.is_none_or(|(other, _)| rank > other) {
+                away = Some((rank, seat));
+            }
+            let place = best.partition_point(|(other, _)| *other > rank);
+            if place < KEEPERS {
+                best.insert(place, (rank, seat));
+                best.truncate(KEEPERS);
+            }
+        }
+        let covered = best.iter().any(|(_, seat)| is_elsewhere(home, seat.site));
+        if let Some(away) = away.filter(|_| !covered) {
+            best.pop();
+            best.push(away);
+        }
+        best.into_iter().map(|(_, seat)| seat.origin).collect()
+    }
+
+    /// Whether `member` keeps the rows of `origin`: the same as asking `keepers_of`, after a few
+    /// looks instead of one at everybody.
+    #[must_use]
+    pub fn keeps(&self, origin: &Origin, member: &Origin, now: Instant) -> bool {
+        let Some(seat) = self.seats.get(member).filter(|seat| !seat.gone) else {
+            return false;
+        };
+        if origin == member || self.keeping <= EVERYBODY {
+            return true;
+        }
+        let keys = self.keys_of(origin);
+        let home = self.site_of(origin);
+        let mine = seat.rank(keys);
+        let heavier = || {
+            let others = self.eligible(origin, keys, now);
+            others.filter(|other| other.rank(keys) > mine)
+        };
+        let outranked = heavier().take(KEEPERS).count() == KEEPERS;
+        let away_first = || {
+            let mut away = heavier().filter(|other| is_elsewhere(home, other.site));
+            is_elsewhere(home, seat.site) && away.next().is_none()
+        };
+        if outranked && !away_first() {
+            return false;
+        }
+        self.keepers_of(origin, now).contains(member)
+    }
+
+    /// Of some members the one that speaks for the others to `origin`: the heaviest.
+    #[must_use]
+    pub fn first_of(
+        &self,
+        origin: &Origin,
+        members: impl IntoIterator<Item = Origin>,
+    ) -> Option<Origin> {
+        let keys = self.keys_of(origin);
+        let seats = members
+            .into_iter()
+            .filter_map(|member| self.seats.get(&member));
+        seats
+            .max_by_key(|seat| seat.rank(keys))
+            .map(|seat| seat.origin)
+    }
+
+    /// When absences may next move a place. `None`: nobody is absent, or all places have moved.
+    #[must_use]
+    pub fn next_move(&self, now: Instant) -> Option<Instant> {
+        /// While places are moving, one look at them this often is enough.
+        const LOOK: Duration = Duration::from_secs(15);
+        let absences = self.seats.values().filter_map(|seat| seat.absent);
+        absences
+            .filter(|since| now < *since + MOST_ABSENCE + LOOK)
+            .map(|since| (since + LEAST_ABSENCE).max(now + LOOK))
+            .min()
+    }
+
+    fn eligible(&self, origin: &Origin, keys: Keys, now: Instant) -> impl Iterator<Item = &Seat> {
+        let patience = patience(keys);
+        self.seats.values().filter(move |seat| {
+            !seat.gone
+                && !seat.may_be_off
+                && seat.origin != *origin
+                && seat
+                    .absent
+                    .is_none_or(|since| now.saturating_duration_since(since) < patience)
+        })
+    }
+
+    fn keys_of(&self, origin: &Origin) -> Keys {
+        let known = self.seats.get(origin);
+        known.map_or_else(|| Keys::of(origin), |seat| seat.keys)
+    }
+}
+
+impl Seat {
+    fn rank(&self, origin: Keys) -> Rank {
+        let weight = mix(origin.as_origin ^ self.keys.as_keeper);
+        (!self.metered, weight, self.origin)
+    }
+
+    /// Whether `next` may keep something else. A silence moves nothing yet, nor does the end of a
+    /// short one.
+    fn differs(&self, next: &Self, now: Instant) -> bool {
+        let long = |since: Instant| now.saturating_duration_since(since) >= LEAST_ABSENCE;
+        let returned = self.absent.is_some_and(long) && next.absent.is_none();
+        returned
+            || (self.site, self.metered, self.may_be_off, self.gone)
+                != (next.site, next.metered, next.may_be_off, next.gone)
+    }
+}
+
+impl Keys {
+    fn of(origin: &Origin) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("outlast/keeper/2");
+        hasher.update(&origin.0);
+        let hash = *hasher.finalize().as_bytes();
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&hash[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Self {
+            as_origin: word(0),
+            as_keeper: word(8),
+        }
+    }
+}
+
+/// How long a keeper of this origin may be silent.
+fn patience(origin: Keys) -> Duration {
+    let spread = (MOST_ABSENCE - LEAST_ABSENCE).as_secs();
+    LEAST_ABSENCE + Duration::from_secs(origin.as_origin % spread)
+}
+
+fn is_elsewhere(home: Option<u32>, site: Option<u32>) -> bool {
+    home.is_some() && site.is_some() && site != home
+}
+
+/// Spreads each bit over all others: the finaliser of `SplitMix64`.
+fn mix(mut value: u64) -> u64 {
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn members(count: u8) -> BTreeSet<Origin> {
-        (0..count).map(|n| Origin([n; 32])).collect()
-    }
-
-    #[test]
-    fn up_to_sixteen_members_everybody_keeps_everything() {
-        let members = members(16);
-        assert!(
-            members
-                .iter()
-                .all(|origin| members.iter().all(|member| keeps(&members, origin, member)))
-        );
-    }
-
-    #[test]
-    fn a_larger_mesh_keeps_each_origin_at_itself_and_three_others() {
-        let members = members(40);
-        for origin in &members {
-            let keepers: Vec<_> = members
-                .iter()
-                .filter(|member| keeps(&members, origin, member))
-                .collect();
-            assert_eq!(keepers.len(), KEEPERS + 1);
-            assert!(keepers.contains(&origin));
-        }
-    }
-
-    #[test]
-    fn a_new_member_moves_at_most_one_keeper_of_an_origin() {
-        let (before, after) = (members(40), members(41));
-        for origin in &before {
-            let of = |all: &BTreeSet<Origin>| {
-                all.iter()
-                    .filter(|m| keeps(all, origin, m))
-                    .copied()
-                    .collect::<BTreeSet<_>>()
-            };
-            assert!(of(&before).difference(&of(&after)).count() <= 1);
-        }
-    }
-
-    #[test]
-    fn a_stranger_keeps_nothing() {
-        assert!(!keeps(&members(3), &Origin([1; 32]), &Origin([9; 32])));
-        assert!(!keeps(&members(40), &Origin([1; 32]), &Origin([99; 32])));
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! Who holds what, what is missing here, and whom to ask.
 //!
-//! In: digests and full answers of peers, what the store holds, how requests go. Out: requests
-//! (`poll_request`), digests that are due (`poll_digest`), the backlog of each peer.
+//! In: the members, digests and full answers of peers, what the store holds, how requests go. Out:
+//! requests (`poll_request`), digests that are due (`poll_digest`), who gets live rows (`places`), the
+//! backlog of each peer, whom a session is wanted with.
 //! Invariants: a row is never asked for twice at a time; nothing evicted here is asked for again;
 //! equal inputs in equal order give equal outputs.
 //! Absent: clock, sockets, disk. `flow` carries requests out and serves those of others.
@@ -17,6 +18,7 @@ mod compare;
 mod holdings;
 mod own;
 mod peer;
+mod places;
 mod requests;
 mod rows;
 mod seals;
@@ -33,11 +35,16 @@ use ask::Asks;
 pub use ask::{Ask, Request};
 use backlog::Fresh;
 use holdings::Holdings;
+pub use keeper::Member;
+use keeper::Roster;
 use peer::Peer;
+use places::Places;
 use seals::SealAsks;
 
 /// Between two digests to one peer, less up to a tenth so that peers don't speak in step.
 pub const DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// The same where one of the two pays for its traffic.
+const METERED_EVERY: Duration = Duration::from_secs(60);
 /// How long the newest rows of a digest may still be on their way before they count as missing.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
@@ -65,8 +72,8 @@ pub struct Replica {
     rng: ChaCha8Rng,
     started: Instant,
     running: Option<LogId>,
-    members: BTreeSet<Origin>,
-    keepers: BTreeSet<Origin>,
+    roster: Roster,
+    places: Places,
     holdings: Holdings,
     ready: bool,
     peers: BTreeMap<Origin, Peer>,
@@ -94,8 +101,8 @@ impl Replica {
             rng,
             started: now,
             running: None,
-            members: BTreeSet::from([me]),
-            keepers: BTreeSet::from([me]),
+            roster: Roster::default(),
+            places: Places::default(),
             holdings: Holdings::default(),
             ready: false,
             peers: BTreeMap::new(),
@@ -110,15 +117,6 @@ impl Replica {
             look_again: None,
             offences: VecDeque::new(),
         }
-    }
-
-    /// All members ever, whose logs are kept, and those of them that keep.
-    pub fn handle_members(&mut self, members: BTreeSet<Origin>, keepers: BTreeSet<Origin>) {
-        self.peers.retain(|peer, _| members.contains(peer));
-        self.members = members;
-        self.members.insert(self.me);
-        self.keepers = keepers;
-        self.keepers.insert(self.me);
     }
 
     /// The log this run writes to: only what was lost below its newest row is asked for.
@@ -137,6 +135,7 @@ impl Replica {
     ) {
         let running = self.running;
         self.holdings.replace(held, gone, running);
+        self.settle_held();
         if ready && !self.ready {
             self.suspects.extend(
                 self.peers
@@ -175,18 +174,6 @@ impl Replica {
         self.seals.replace(windows, now);
     }
 
-    /// Whether this node keeps the rows of `origin`.
-    #[must_use]
-    pub fn keeps(&self, origin: &Origin) -> bool {
-        *origin == self.me || keeper::keeps(&self.keepers, origin, &self.me)
-    }
-
-    /// Whether `peer` should get our own rows live.
-    #[must_use]
-    pub fn is_keeper_of_mine(&self, peer: &Origin) -> bool {
-        keeper::keeps(&self.keepers, &self.me, peer)
-    }
-
     /// When something becomes due after `now` without further input, and what. What is overdue
     /// and could not be done waits for an input that makes it possible.
     #[must_use]
@@ -203,6 +190,7 @@ impl Replica {
             .chain(asks)
             .chain(self.seals.deadline().map(|at| (at, "seal")))
             .chain(self.look_again.map(|at| (at, "look")))
+            .chain(self.places.deadline())
             .filter(|(at, _)| *at > now)
             .min()
     }

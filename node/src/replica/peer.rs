@@ -22,6 +22,10 @@ const MAX_CLAIMED: usize = 65_536;
 /// Answers in a row that held nothing of what was claimed, before the claims count as a lie: what
 /// retention took between claim and question, or a damaged disk, makes a few.
 const MAX_HOLLOW: u32 = 4;
+/// How long a digest goes on telling of an origin because the peer did.
+const MENTIONED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
+/// Origins remembered that way; beyond them the peer isn't told back.
+const MAX_MENTIONED: usize = 64;
 /// Refused runs remembered; over it the peer isn't asked until it reconnects.
 const MAX_REFUSED: usize = 1_024;
 
@@ -39,6 +43,8 @@ pub(super) struct Peer {
     /// The log it writes to, as its last digest named it.
     pub(super) running: Option<LogId>,
     pub(super) compared: BTreeMap<Origin, Compared>,
+    /// Origins its digests told of, and when.
+    mentioned: BTreeMap<Origin, Instant>,
     claimed: usize,
     hollow: u32,
 }
@@ -63,6 +69,7 @@ impl Peer {
             differing: BTreeSet::new(),
             running: None,
             compared: BTreeMap::new(),
+            mentioned: BTreeMap::new(),
             claimed: 0,
             hollow: 0,
         }
@@ -94,6 +101,37 @@ impl Peer {
             held.remove(top.saturating_sub(FRESH_ROWS - 1)..=top);
         }
         held
+    }
+
+    /// Its digest told of this origin.
+    pub(super) fn mention(&mut self, origin: Origin, now: Instant) {
+        self.mentioned
+            .retain(|_, at| now.saturating_duration_since(*at) < MENTIONED_FOR);
+        if self.mentioned.len() < MAX_MENTIONED {
+            self.mentioned.insert(origin, now);
+        }
+    }
+
+    /// The origins its digests told of lately.
+    pub(super) fn mentioned(&self, now: Instant) -> impl Iterator<Item = Origin> + '_ {
+        let lately = move |at: &Instant| now.saturating_duration_since(*at) < MENTIONED_FOR;
+        self.mentioned
+            .iter()
+            .filter(move |(_, at)| lately(at))
+            .map(|(origin, _)| *origin)
+    }
+
+    /// Whether it has, or had and let go, all of these.
+    pub(super) fn covers(&self, log: &LogId, rows: &IntervalSet) -> bool {
+        rows.subtract(&self.covered(log)).is_empty()
+    }
+
+    /// What it has, or had and let go, of a log.
+    pub(super) fn covered(&self, log: &LogId) -> IntervalSet {
+        let coverage = self.logs.get(log);
+        coverage.map_or_else(IntervalSet::default, |coverage| {
+            coverage.held.union(&coverage.gone)
+        })
     }
 
     /// A digest that shows a restart is answered at once, one that differs before its turn:

@@ -22,6 +22,22 @@ impl Replica {
         gap
     }
 
+    /// The same of a row that `from` handed on: it has what it handed on before, too.
+    pub fn handle_handed_on(
+        &mut self,
+        from: Origin,
+        log: LogId,
+        seq: Seq,
+        samples: u64,
+        now: Instant,
+    ) {
+        self.handle_row(log, seq, samples, now);
+        let from = self.peers.get_mut(&from);
+        if from.is_some_and(|from| from.sent_live(log, seq, now)) {
+            self.suspects.insert(log);
+        }
+    }
+
     /// The store has a row that came live, or was taken here.
     pub fn handle_fresh(&mut self, log: LogId, seq: Seq, now: Instant) {
         self.open.insert(log.origin, log);

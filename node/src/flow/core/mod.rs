@@ -32,7 +32,7 @@ use super::wire::{self, DIGEST, KEYROW, KeyRow, Part, ROW, SEAL};
 use super::{FlowStats, node_of, origin_of};
 use crate::replica::budget::Bucket;
 use crate::replica::digest::Entry;
-use crate::replica::{self, Replica};
+use crate::replica::{self, Member, Replica};
 use asks::Asking;
 use budget::Budget;
 use peer::Peer;
@@ -155,14 +155,10 @@ impl Core {
     /// Everybody who is or was a member, this node included.
     pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
         self.members = members.iter().map(|member| member.id).collect();
-        let keeping = members
-            .iter()
-            .filter(|member| !matches!(member.state, PeerState::Retired | PeerState::Evicted));
-        let keepers = keeping.map(|member| origin_of(member.id)).collect();
-        let all = self.members.iter().copied().map(origin_of).collect();
         self.spent.retain(|peer, _| self.members.contains(peer));
         self.buckets.retain(|peer, _| self.members.contains(peer));
-        self.replica.handle_members(all, keepers);
+        let members: Vec<_> = members.iter().map(keeping).collect();
+        self.replica.handle_members(&members, now);
         self.settle(now);
     }
 
@@ -286,16 +282,11 @@ impl Core {
         self.replica.keeps(&origin_of(*origin))
     }
 
-    /// The members this node needs a warm session with: who keeps its rows, and whose rows it keeps.
+    /// The members this node needs a warm session with: who keeps its rows, whose rows it keeps, and
+    /// whoever else is to get some of them from it or it from them.
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<NodeId> {
-        let me = node_of(self.running.origin);
-        let others = self.members.iter().copied().filter(|member| *member != me);
-        others
-            .filter(|member| {
-                self.keeps(member) || self.replica.is_keeper_of_mine(&origin_of(*member))
-            })
-            .collect()
+        self.replica.wanted().into_iter().map(node_of).collect()
     }
 
     fn send(&mut self, to: NodeId, kind: u8, body: Bytes) {
@@ -387,5 +378,15 @@ impl Core {
 
     fn refused(&mut self, log: LogId, seq: Seq) {
         self.replica.handle_refused(None, log, seq, seq);
+    }
+}
+
+/// A member as the keeping of rows sees it. One that is merely not heard from here may be heard by
+/// others; one that said goodbye is as absent as one that died.
+fn keeping(member: &MemberSnapshot) -> Member {
+    Member {
+        gone: matches!(member.state, PeerState::Retired | PeerState::Evicted),
+        absent: matches!(member.state, PeerState::Down | PeerState::Left),
+        ..Member::new(origin_of(member.id))
     }
 }

@@ -1,6 +1,5 @@
 //! Peers that are silent, forge, or claim what isn't so.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use outlast_store::{Epoch, IntervalSet, LogId, StoreId};
@@ -11,7 +10,7 @@ use super::name;
 use super::world::{Held, World};
 use crate::replica::digest::{self, Coverage, Entry};
 use crate::replica::peer::Peer;
-use crate::replica::{Ask, Offence, Replica, SETTLE};
+use crate::replica::{Ask, Member, Offence, Replica, SETTLE};
 
 #[test]
 fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
@@ -25,8 +24,8 @@ fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
         },
     };
     let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
-    let members: BTreeSet<_> = (0..4).map(name).collect();
-    replica.handle_members(members.clone(), members);
+    let members: Vec<_> = (0..4).map(name).map(Member::new).collect();
+    replica.handle_members(&members, now);
     replica.handle_store(Held::new(), Held::new(), true);
     for peer in [1, 2] {
         replica.handle_connected(name(peer), now);
@@ -69,8 +68,8 @@ fn a_forged_row_is_not_asked_of_the_same_peer_again() {
         },
     };
     let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
-    let members: BTreeSet<_> = (0..2).map(name).collect();
-    replica.handle_members(members.clone(), members);
+    let members: Vec<_> = (0..2).map(name).map(Member::new).collect();
+    replica.handle_members(&members, now);
     replica.handle_store(Held::new(), Held::new(), true);
     replica.handle_connected(name(1), now);
     let entry = || {
@@ -242,8 +241,8 @@ fn log_of(origin: usize, counter: u32) -> LogId {
 /// Node 0 of three, connected to the others.
 fn replica_of_three(now: Instant) -> Replica {
     let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
-    let members: BTreeSet<_> = (0..3).map(name).collect();
-    replica.handle_members(members.clone(), members);
+    let members: Vec<_> = (0..3).map(name).map(Member::new).collect();
+    replica.handle_members(&members, now);
     replica.handle_store(Held::new(), Held::new(), true);
     replica.handle_connected(name(1), now);
     replica.handle_connected(name(2), now);

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::name;
 use crate::replica::digest::Entry;
-use crate::replica::{Replica, Request};
+use crate::replica::{Member, Replica, Request};
 
 pub(super) type Held = BTreeMap<LogId, IntervalSet>;
 
@@ -156,7 +156,7 @@ impl World {
 
     pub(super) fn start(&mut self, index: usize) {
         let now = self.now();
-        let members: BTreeSet<_> = (0..self.nodes.len()).map(name).collect();
+        let members: Vec<_> = (0..self.nodes.len()).map(name).map(Member::new).collect();
         let node = &mut self.nodes[index];
         node.epoch += 1;
         node.up = true;
@@ -174,7 +174,7 @@ impl World {
             ChaCha8Rng::seed_from_u64(node.epoch.into()),
             now,
         );
-        node.replica.handle_members(members.clone(), members);
+        node.replica.handle_members(&members, now);
         node.replica.handle_started(node.running);
         node.replica
             .handle_store(node.held.clone(), node.gone.clone(), true);
