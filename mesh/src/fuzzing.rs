@@ -14,8 +14,8 @@ use crate::trust::Statements;
 use crate::trust::family::{self, Family};
 use crate::trust::fuzzing::{fold, payload, statement, token};
 use crate::tunnel::keys::{TunnelKey, TunnelPublic};
-use crate::wire::message::{self, Admitted, Hello, Ping, Pong, Summary, kind};
-use crate::wire::{MAX_MESSAGE, MAX_PAYLOAD, frame, packet};
+use crate::wire::message::{self, Admitted, Hello, Ping, Pong, Summary, Wish, kind};
+use crate::wire::{MAX_MESSAGE, MAX_PAYLOAD, frame, packet, word};
 
 /// A name, and what runs over the bytes: true if they were taken.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
@@ -115,6 +115,13 @@ fn messages(bytes: &[u8]) -> bool {
         kind::PONG => same::<Pong>(body),
         kind::SUMMARY | kind::WANT => same::<Summary>(body),
         kind::ADMITTED => same::<Admitted>(body),
+        kind::WISH => same::<Wish>(body),
+        kind::WORDS => {
+            let read = word::decode(body).unwrap_or_default();
+            let again: Vec<u8> = read.iter().flat_map(word::encode).collect();
+            assert!(read.is_empty() || again == body);
+            !read.is_empty()
+        }
         kind::STATEMENTS | kind::JOIN => {
             let read = message::unpack(body);
             let again: Vec<_> = message::pack(&read)
@@ -134,9 +141,16 @@ fn messages(bytes: &[u8]) -> bool {
 }
 
 /// Payloads from a member in its own tunnel, each behind its length (two bytes, big-endian). Whatever it says, the node
-/// stays a member, keeps its bounds, and speaks to members only.
+/// stays a member, keeps its bounds, and speaks to members only, in a small mesh as in a large one.
 fn member(bytes: &[u8]) -> bool {
-    let (mut node, now) = (a_node(), Now::real());
+    let mut large = a_node();
+    large.handle_full(0);
+    let in_large = member_of(large, bytes);
+    member_of(a_node(), bytes) | in_large
+}
+
+fn member_of(mut node: Node, bytes: &[u8]) -> bool {
+    let now = Now::real();
     let peer = family::node(2).id();
     let mut rest = bytes;
     while let Some((len, after)) = rest.split_first_chunk::<2>() {

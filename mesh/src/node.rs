@@ -365,6 +365,7 @@ impl Node {
         let awake = awake.filter_map(|id| self.peers.get(id));
         let dial = awake
             .clone()
+            .filter(|peer| peer.dial.at() < self.next_tick)
             .filter(|peer| peer.key.is_some() && peer.bond.may_dial())
             .filter(|peer| !peer.is_live() || peer.dial.is_wanted())
             .map(|peer| (peer.dial.at(), "dial"));

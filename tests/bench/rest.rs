@@ -1,11 +1,11 @@
 //! Bytes a second between peers that have nothing to say: the mesh alone, without a row, a store
-//! or a sampler, with 3, 8 and 16 peers each.
+//! or a sampler, with 3 to 99 peers each; above 63 not everybody has a session with everybody.
 //!
 //! All nodes of one size are meshes of one process in a namespace of their own, on its loopback,
 //! with real sockets and real time. What is counted is what the kernel counts there: IPv4 and UDP
 //! headers with the datagrams, no Ethernet, each packet once. Four minutes hold two renewals of
 //! each session. A capture in the same namespace says what it was: WireGuard's message type and
-//! the length of the datagram. The three sizes run side by side.
+//! the length of the datagram. The sizes run side by side.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use outlast_tests::{Killed, Net};
 
 /// Peers of each node.
-const PEERS: [usize; 3] = [3, 8, 16];
+const PEERS: [usize; 5] = [3, 8, 16, 63, 99];
 
 /// How long the wire is watched.
 const WATCHED: Duration = Duration::from_secs(240);
@@ -47,18 +47,18 @@ pub(crate) fn measure() {
     }
     let sizes = PEERS.map(|peers| std::thread::spawn(move || (peers, watch(peers))));
     println!(
-        "\nat rest, no rows, {:.0} s     B/s a node sends a peer   packets/s   B/s a pair, both ways",
+        "\nat rest, no rows, {:.0} s     B/s a node sends   of which a peer   packets/s a peer",
         WATCHED.as_secs_f64()
     );
     let watched = sizes.map(|size| size.join().expect("every size is measured"));
     for (peers, wire) in &watched {
         let ways = ((peers + 1) * peers) as f64 * WATCHED.as_secs_f64();
         println!(
-            "{:30} {:17.1} {:17.2} {:17.1}",
+            "{:30} {:17.0} {:17.1} {:17.2}",
             format!("{peers} peers each"),
+            wire.bytes / ways * *peers as f64,
             wire.bytes / ways,
             wire.packets / ways,
-            2.0 * wire.bytes / ways,
         );
     }
     for (peers, wire) in &watched {

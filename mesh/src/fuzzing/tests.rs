@@ -1,6 +1,7 @@
 //! The kept inputs, and what today's encoders write, run through every target.
 
 use super::*;
+use crate::spread::lives::{self, Say};
 use crate::trust::AuthorHead;
 use crate::tunnel::session::Session;
 
@@ -33,6 +34,10 @@ fn released_encodings_are_written_as_ever() {
             "admitted",
             "refused",
             "goodbye",
+            "probe",
+            "probed",
+            "wish",
+            "words",
         ];
         let name = names.get(usize::from(kind)).unwrap_or(&"application");
         pin(&format!("frame-{name}"), &payload_of(&[(kind, body)]));
@@ -149,6 +154,13 @@ fn bodies(family: &Family) -> Vec<(u8, Vec<u8>)> {
         range: Some(([0; 32], [255; 32])),
         heads: vec![AuthorHead::none(family::node(2).public())],
     };
+    let wish = Wish {
+        want: true,
+        doubts: 0x0102_0304_0506_0708,
+    };
+    let life = lives::life_of_start(1);
+    let about = family::node(3).id();
+    let silent = word::sign(&family::node(2), &family.mesh, about, life, Say::Silent);
     vec![
         (kind::HELLO, message::encode(&hello)),
         (kind::PING, message::encode(&Ping { number: 9 })),
@@ -163,6 +175,8 @@ fn bodies(family: &Family) -> Vec<(u8, Vec<u8>)> {
         (kind::ADMITTED, message::encode(&Admitted { root })),
         (kind::REFUSED, message::sentence("the token expired")),
         (64, b"opaque".to_vec()),
+        (kind::WISH, message::encode(&wish)),
+        (kind::WORDS, word::encode(&silent)),
         (kind::GOODBYE, Vec::new()),
     ]
 }

@@ -75,6 +75,8 @@ const REFUTES: (f64, f64) = (0.2, 8.0);
 pub(super) struct Wide {
     /// Whether the mesh is too large for a session with everybody.
     pub(super) on: bool,
+    /// Up to so many members it is not: `spread::FULL`, but in tests.
+    full: usize,
     /// Members with a session, or to be dialled; everybody in a small mesh.
     pub(super) awake: BTreeSet<NodeId>,
     wanted: BTreeSet<NodeId>,
@@ -145,6 +147,7 @@ impl Wide {
         }
         Self {
             on: false,
+            full: FULL,
             awake: BTreeSet::new(),
             wanted: BTreeSet::new(),
             view: View::new(first, now.mono),
@@ -153,6 +156,12 @@ impl Wide {
             refutes: Allowance::new(REFUTES.0, REFUTES.1),
             cut_off: false,
         }
+    }
+
+    /// Whether anything but a message under way keeps a session with this peer.
+    #[cfg(test)]
+    pub(super) fn keeps(&self, id: NodeId, peer: &Peer) -> bool {
+        self.wanted.contains(&id) || self.view.contains(id) || peer.bond.keeps_us
     }
 
     /// A member is gone for good.
@@ -221,9 +230,16 @@ impl Node {
         }
     }
 
+    /// Lets a small mesh behave as one that is larger than `full`.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn handle_full(&mut self, full: usize) {
+        self.wide.full = full;
+        self.size_up();
+    }
+
     /// Takes the size of the mesh into account.
     pub(super) fn size_up(&mut self) {
-        self.wide.on = self.peers.len() >= FULL;
+        self.wide.on = self.peers.len() >= self.wide.full;
         if !self.wide.on {
             self.wide.awake = self.peers.keys().copied().collect();
             for peer in self.peers.values_mut().filter(|peer| !peer.bond.kept) {

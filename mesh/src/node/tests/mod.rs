@@ -18,6 +18,7 @@ mod ping;
 mod statements;
 mod strangers;
 mod versions;
+mod wide;
 
 use std::collections::BTreeMap;
 
@@ -68,7 +69,7 @@ impl World {
         bend::begin();
         let now = Now::real();
         let keys: Vec<_> = (1..=count)
-            .map(|number| (NodeKey::from_seed(&[number; 32]), TunnelKey::generate()))
+            .map(|number| (NodeKey::from_seed(&seed_of(number)), TunnelKey::generate()))
             .collect();
         let (first, invite) = members(&keys, now);
         let mut world = Self {
@@ -298,6 +299,13 @@ fn address(at: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 1_000 + at as u16))
 }
 
+/// A node's key seed; none is the founder's.
+fn seed_of(number: u8) -> [u8; 32] {
+    let mut seed = [number; 32];
+    seed[31] ^= u8::from(number == 99);
+    seed
+}
+
 /// Who founded the mesh of the tests.
 fn admin() -> AdminKey {
     AdminKey::from_seed(&[99; 32])
@@ -313,7 +321,7 @@ fn members(keys: &[(NodeKey, TunnelKey)], now: Now) -> (Statements, crate::trust
     let terms = InviteTerms {
         name: None,
         lasts: Duration::from_secs(3_600),
-        uses: 100,
+        uses: 250,
         needs_approval: false,
     };
     let (seed, invite) = trust::issue_invite(&admin, &statements, terms, at_ms).unwrap();
