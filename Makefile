@@ -75,9 +75,9 @@ need-node:
 	@node -e 'process.exit(+process.versions.node.split(".")[0] >= $(NODE_MAJOR) ? 0 : 1)' \
 		|| { echo "Node $$(node --version) is too old to build the page: install Node $(NODE_MAJOR).19 or newer" >&2; exit 1; }
 
-# Tests of hours and of wrong clocks bend the clock of the crates they try.
+# Tests of hours and of wrong clocks bend the clock of the crates they try; tests of power cuts record what a process writes.
 need-clock:
-	@tests/install faketime
+	@tests/install faketime strace
 
 # The world tests take namespaces, a firewall, a browser, a systemd to boot, and node_exporter to be measured against.
 need-world:

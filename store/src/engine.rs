@@ -9,6 +9,7 @@
 //! forgotten instead of dropped and its directory stays locked until the process ends (`relink` gets around that).
 //! Absent: transactions, merge operators, subscriptions; deadlines and quarantine (`shelf`).
 
+mod mend;
 mod twin;
 
 use std::fs;
@@ -187,16 +188,21 @@ fn open_sled(path: &Path) -> Result<Db, EngineError> {
         .flush_every_ms(None)
         .cache_capacity_bytes(CACHE_BYTES)
         .zstd_compression_level(ZSTD_LEVEL);
+    let failed = |e: io::Error| EngineError::Failed(format!("open: {e}"));
+    mend::before_opening(path).map_err(failed)?;
     let mut patience = 50;
     loop {
         match guarded(|| config.open::<4>())? {
-            Ok(db) => return Ok(db),
+            Ok(db) => {
+                mend::after_opening(path).map_err(failed)?;
+                return Ok(db);
+            }
             // A child of ours that has not reached its exec yet still shares the lock of the last handle.
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
                 patience -= 1;
                 thread::sleep(Duration::from_millis(20));
             }
-            Err(e) => return Err(EngineError::Failed(format!("open: {e}"))),
+            Err(e) => return Err(failed(e)),
         }
     }
 }
@@ -300,6 +306,29 @@ mod tests {
             })
             .unwrap();
         assert_eq!(engine.get(b"a"), Err(EngineError::Damaged));
+    }
+
+    /// As a power cut leaves it that comes after an opening and before the next flush.
+    #[test]
+    fn a_generation_whose_newest_log_was_lost_opens_again_and_again() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("gen-000001");
+        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
+        engine.put(b"a", b"one").unwrap();
+        engine.sync().unwrap();
+        drop(engine);
+        drop(Engine::open(&Disk::Real, &path).unwrap());
+        for _ in 0..3 {
+            let mut logs: Vec<_> = fs::read_dir(path.join("metadata"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.to_string_lossy().contains("/log_"))
+                .collect();
+            logs.sort();
+            fs::remove_file(logs.last().unwrap()).unwrap();
+            let mut engine = Engine::open(&Disk::Real, &path).unwrap();
+            assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Ledger {
         Ok((Self { disk, path, len }, found))
     }
 
-    /// Appends records and syncs them.
+    /// Appends records and syncs them; none is nothing.
     pub(crate) fn append<'a>(
         &mut self,
         records: impl IntoIterator<Item = (u8, &'a [u8])>,
@@ -45,6 +45,9 @@ impl Ledger {
         let mut bytes = Vec::new();
         for (kind, body) in records {
             record::put(&mut bytes, kind, body);
+        }
+        if bytes.is_empty() {
+            return Ok(());
         }
         let fresh = !self.disk.exists(&self.path);
         let mut file = self.disk.append_to(&self.path)?;

@@ -58,7 +58,10 @@ impl Spool {
         dir: &Path,
         segment_bytes: u64,
     ) -> io::Result<(Self, Recovered)> {
-        disk.make_dir(dir)?;
+        if !disk.exists(dir) {
+            disk.make_dir(dir)?;
+            disk.sync_parent(dir)?;
+        }
         let names = disk.names(dir)?;
         let mut names: Vec<u64> = names.iter().filter_map(|name| number(name)).collect();
         names.sort_unstable();
