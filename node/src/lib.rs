@@ -32,6 +32,7 @@ pub mod flow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod replica;
+pub mod summary;
 pub mod web;
 
 use std::process::ExitCode;

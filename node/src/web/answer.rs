@@ -9,10 +9,11 @@ use axum::extract::ws::Message;
 use outlast_mesh::NodeId;
 use outlast_store::Series;
 
-use super::api::{ColumnsHeader, SeriesInfo, SeriesKind, ServerMessage};
+use super::api::{Column, ColumnsHeader, SeriesInfo, SeriesKind, ServerMessage};
 use super::history::{self, Past, Range};
 use super::live::Live;
-use super::{frame, gauge, now_ms};
+use super::{frame, now_ms};
+use crate::summary::columns::COLUMNS;
 
 /// How many values a column of the overview has.
 const OVERVIEW_POINTS: u32 = 600;
@@ -107,6 +108,15 @@ fn columns(request: u32, node: u16, range: Range, series: Vec<SeriesInfo>, past:
     Message::Binary(frame::columns(request, &header, &past.table))
 }
 
+/// The overview's columns as `hello` describes them.
+pub(super) fn described() -> Vec<Column> {
+    let column = |(name, unit): (&str, &str)| Column {
+        name: name.into(),
+        unit: unit.into(),
+    };
+    COLUMNS.map(column).to_vec()
+}
+
 fn overview_series() -> Vec<SeriesInfo> {
     let column = |(index, (name, unit)): (u32, (&str, &str))| SeriesInfo {
         index,
@@ -115,5 +125,5 @@ fn overview_series() -> Vec<SeriesInfo> {
         unit: unit.into(),
         kind: SeriesKind::Gauge,
     };
-    (0..).zip(gauge::COLUMNS).map(column).collect()
+    (0..).zip(COLUMNS).map(column).collect()
 }

@@ -11,8 +11,8 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::api::ColumnsHeader;
-use super::gauge::COLUMNS;
 use super::table::Table;
+use crate::summary::columns::COLUMNS;
 
 const TICK: u8 = 1;
 const COLUMN_FRAME: u8 = 2;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use outlast_mesh::NodeId;
 use outlast_store::{Kind, Query, Series, SeriesPoints, Step, Store, StoreError, rates};
 
-use super::gauge::Plan;
 use super::table::Table;
 use crate::flow::origin_of;
+use crate::summary::columns::{COLUMNS, Plan};
 
 /// The most values a column may be asked for.
 const MAX_POINTS: u64 = 10_000;
@@ -77,7 +77,7 @@ pub(super) fn of_overview(
     let inputs = Table::align(&inputs, step.ms());
     let mut table = Table {
         times: inputs.times,
-        columns: vec![Vec::new(); super::gauge::COLUMNS.len()],
+        columns: vec![Vec::new(); COLUMNS.len()],
     };
     let mut values = vec![f64::NAN; inputs.columns.len()];
     for at in 0..table.times.len() {

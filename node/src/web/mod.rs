@@ -14,7 +14,6 @@ mod door;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod gauge;
 mod guard;
 mod history;
 mod live;

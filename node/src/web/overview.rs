@@ -16,11 +16,11 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use super::frame::{self, NodeTick};
-use super::gauge::{COLUMNS, Plan, Sample};
 use super::live::Live;
 use super::roster::{Board, Held, has_changed};
 use super::{api, now_ms};
 use crate::flow::{Arrival, node_of, origin_of};
+use crate::summary::columns::{COLUMNS, Plan, Sample};
 
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
@@ -223,16 +223,7 @@ impl Followed {
 
     fn read(&mut self, schema: &Schema, row: &Row) {
         let Some((_, plan)) = &self.plan else { return };
-        let value = |at: usize| {
-            let integer = row.values.get(at).copied().flatten();
-            integer.map_or(f64::NAN, |integer| schema.series[at].value(integer))
-        };
-        let values = plan.inputs().map(value).collect();
-        let sample = Sample {
-            log: row.log,
-            boot_ms: row.boot_ms,
-            values,
-        };
+        let sample = plan.sample(schema, row);
         self.columns = plan.columns_after(self.before.as_ref(), &sample);
         self.before = Some(sample);
     }

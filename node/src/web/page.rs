@@ -28,7 +28,7 @@ use super::history::Range;
 use super::live::{Live, Place};
 use super::roster::Board;
 use super::watched::Watched;
-use super::{Shared, assets, gauge, now_ms};
+use super::{Shared, assets, now_ms};
 use crate::flow::Arrival;
 
 const PROTOCOL: &str = "outlast.v1";
@@ -189,7 +189,7 @@ impl Page {
                 id: snapshot.mesh.to_string(),
                 name: snapshot.mesh_name.clone(),
             },
-            columns: gauge::described(),
+            columns: answer::described(),
             now_ms: now_ms(),
         });
         self.send(text(&hello)).await

@@ -4,7 +4,7 @@
 //! value (not-a-number), so that a line breaks there; no hole is ever thinned away, except a second one
 //! within the same bucket.
 
-use super::gauge::MAX_STEPS;
+use crate::summary::columns::MAX_STEPS;
 
 /// Times, and a column of as many values for each series. Not-a-number = no value.
 #[derive(Debug, Clone, Default)]

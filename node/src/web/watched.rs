@@ -7,9 +7,9 @@ use outlast_mesh::NodeId;
 use outlast_store::{Kind, Row, Schema, SchemaHash, Series};
 
 use super::frame;
-use super::gauge::{Sample, rate};
 use super::live::Live;
 use crate::flow::{Arrival, origin_of};
+use crate::summary::columns::{Sample, rate};
 
 /// What one page watches.
 #[derive(Debug)]

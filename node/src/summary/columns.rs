@@ -4,12 +4,10 @@
 //! values at one moment, counters already as rates; so the live row and the stored past go through
 //! the same arithmetic. Not-a-number in, not-a-number out where nothing else is known.
 
-use outlast_store::{Kind, LogId, Series};
-
-use super::api;
+use outlast_store::{Kind, LogId, Row, Schema, Series};
 
 /// The overview's columns, in the order of every frame, and their units.
-pub(super) const COLUMNS: [(&str, &str); 8] = [
+pub(crate) const COLUMNS: [(&str, &str); 8] = [
     ("cpu_busy", "ratio"),
     ("memory_used", "ratio"),
     ("network_receive", "bytes/s"),
@@ -21,23 +19,14 @@ pub(super) const COLUMNS: [(&str, &str); 8] = [
 ];
 
 /// Two rows further apart than this many steps have a hole between them.
-pub(super) const MAX_STEPS: f64 = 1.5;
+pub(crate) const MAX_STEPS: f64 = 1.5;
 
 /// Milliseconds between rows.
 const STEP_MS: f64 = 1_000.0;
 
-/// The columns as `hello` describes them.
-pub(super) fn described() -> Vec<api::Column> {
-    let column = |(name, unit): (&str, &str)| api::Column {
-        name: name.into(),
-        unit: unit.into(),
-    };
-    COLUMNS.map(column).to_vec()
-}
-
 /// Which inputs make which column. All positions count in `inputs`.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Numbers of the wanted series in the schema, and whether each is a counter.
     inputs: Vec<(usize, Kind)>,
     cores: Vec<Core>,
@@ -67,14 +56,14 @@ struct Memory {
 
 /// The wanted values of one row as they stand in it.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
-    pub(super) log: LogId,
-    pub(super) boot_ms: u64,
-    pub(super) values: Vec<f64>,
+pub(crate) struct Sample {
+    pub(crate) log: LogId,
+    pub(crate) boot_ms: u64,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Plan {
-    pub(super) fn new(schema: &[Series]) -> Self {
+    pub(crate) fn new(schema: &[Series]) -> Self {
         let mut plan = Self::default();
         plan.plan_cores(schema);
         plan.plan_memory(schema);
@@ -90,12 +79,25 @@ impl Plan {
     }
 
     /// Numbers of the wanted series in the schema, in the order of the values.
-    pub(super) fn inputs(&self) -> impl ExactSizeIterator<Item = usize> {
+    pub(crate) fn inputs(&self) -> impl ExactSizeIterator<Item = usize> {
         self.inputs.iter().map(|(number, _)| *number)
     }
 
+    /// The wanted values of a row of the planned schema.
+    pub(crate) fn sample(&self, schema: &Schema, row: &Row) -> Sample {
+        let value = |at: usize| {
+            let integer = row.values.get(at).copied().flatten();
+            integer.map_or(f64::NAN, |integer| schema.series[at].value(integer))
+        };
+        Sample {
+            log: row.log,
+            boot_ms: row.boot_ms,
+            values: self.inputs().map(value).collect(),
+        }
+    }
+
     /// The columns out of values at one moment, in the order of the inputs.
-    pub(super) fn columns(&self, values: &[f64]) -> [f64; COLUMNS.len()] {
+    pub(crate) fn columns(&self, values: &[f64]) -> [f64; COLUMNS.len()] {
         [
             self.cpu_busy(values),
             self.memory_used(values),
@@ -109,7 +111,7 @@ impl Plan {
     }
 
     /// The columns of a row, given the row before it.
-    pub(super) fn columns_after(
+    pub(crate) fn columns_after(
         &self,
         before: Option<&Sample>,
         now: &Sample,
@@ -269,7 +271,7 @@ impl Plan {
 
 /// What a counter gained per second between two rows. Not-a-number where rows are missing between
 /// them, where it was reset, or where they belong to different runs.
-pub(super) fn rate(before: &Sample, now: &Sample, input: usize) -> f64 {
+pub(crate) fn rate(before: &Sample, now: &Sample, input: usize) -> f64 {
     let elapsed_ms = now.boot_ms as f64 - before.boot_ms as f64;
     let gained = now.values[input] - before.values[input];
     let consecutive =

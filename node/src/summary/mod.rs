@@ -1,0 +1,303 @@
+//! What every node says of itself to everybody, and passes on of others: eight gauges and how old they are.
+//!
+//! In: this node's own gauges each second, messages of peers, who is a member and connected. Out: messages for random
+//! connected peers (`poll_message`), and what is known of each member (`seen`).
+//! Bounds: one summary a member; `BUDGET` bytes a second on their way out, in messages of one datagram, what was learnt
+//! last first, so that beyond 64 members freshness falls and cost doesn't. Lost ones aren't repeated.
+//! Invariants: an age is never less than the times the summary was held on its way, and goes on while the machine
+//! sleeps; no clock of another machine is believed. A node's own word stands against hearsay about it.
+//! Absent: rows and proof. A summary isn't signed; who needs certainty asks for signed rows.
+
+pub(crate) mod columns;
+pub mod gauges;
+pub mod message;
+
+mod roll;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outlast_mesh::{Allowance, NodeId};
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
+
+use self::gauges::Gauges;
+use self::message::{Entry, Message};
+use self::roll::Roll;
+pub use self::table::Seen;
+use self::table::{Table, Verdict};
+
+/// Bytes of messages a second, without what the tunnel adds.
+pub const BUDGET: u32 = 4_400;
+
+/// Up to this many members every message holds everybody.
+pub const ALL_AT_ONCE: usize = message::MOST_ENTRIES;
+
+/// Between two messages while rows go to everybody anyway: summaries then serve who is cut off.
+const IDLE_EVERY: Duration = Duration::from_secs(1);
+/// Between two messages in a larger mesh: four fill the budget.
+const BUSY_EVERY: Duration = Duration::from_millis(250);
+/// Between two messages of a metered member, each of which is answered with one.
+const METERED_EVERY: Duration = Duration::from_secs(10);
+
+/// Messages of one peer, a second and at once: twice what an honest one sends to all others together, and what a frozen
+/// node catches up with.
+const HEARD: (f64, f64) = (8.0, 128.0);
+/// Answers to one metered peer.
+const ANSWERED: (f64, f64) = (0.2, 2.0);
+
+/// How a member stands towards summaries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it pays for what it gets: it is only answered.
+    pub metered: bool,
+}
+
+/// Why a message, or part of one, was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Bytes that are no message.
+    Unreadable,
+    /// More messages than an honest peer sends.
+    TooOften,
+}
+
+/// What came of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Summaries that were news.
+    pub news: u32,
+    /// Summaries that say something else of a moment than what is held: somebody on the way lies.
+    pub disputed: u32,
+    /// Summaries about nobody who is a member here, or about two.
+    pub unknown: u32,
+}
+
+/// The summaries a node holds, and whom it tells: pure, owned by one task.
+#[derive(Debug)]
+pub struct Summaries {
+    me: NodeId,
+    rng: ChaCha8Rng,
+    started: Instant,
+    slept: Duration,
+    everybody: usize,
+    members: BTreeMap<NodeId, Standing>,
+    roll: Roll,
+    table: Table,
+    connected: BTreeMap<NodeId, Peer>,
+    /// Metered peers that are owed an answer.
+    owed: BTreeSet<NodeId>,
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    heard: Allowance,
+    answered: Allowance,
+}
+
+impl Peer {
+    fn new() -> Self {
+        Self {
+            heard: Allowance::new(HEARD.0, HEARD.1),
+            answered: Allowance::new(ANSWERED.0, ANSWERED.1),
+        }
+    }
+}
+
+impl Summaries {
+    /// Knows nobody yet. Up to `everybody` members all get all rows, and summaries are few.
+    #[must_use]
+    pub fn new(me: NodeId, everybody: usize, rng: ChaCha8Rng, now: Instant) -> Self {
+        Self {
+            me,
+            rng,
+            started: now,
+            slept: Duration::ZERO,
+            everybody,
+            members: BTreeMap::new(),
+            roll: Roll::default(),
+            table: Table::default(),
+            connected: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            due: None,
+        }
+    }
+
+    /// Everybody whose summaries are held and passed on; who isn't in it any more is forgotten.
+    pub fn handle_members(&mut self, members: BTreeMap<NodeId, Standing>) {
+        if self.members == members {
+            return;
+        }
+        self.roll = Roll::new(members.keys().copied());
+        self.table.retain(|node| members.contains_key(node));
+        self.members = members;
+    }
+
+    /// A tunnel to `peer` is up.
+    pub fn handle_connected(&mut self, peer: NodeId) {
+        self.connected.entry(peer).or_insert_with(Peer::new);
+    }
+
+    /// The tunnel to `peer` is gone.
+    pub fn handle_disconnected(&mut self, peer: NodeId) {
+        self.connected.remove(&peer);
+        self.owed.remove(&peer);
+    }
+
+    /// The machine slept so long, which `Instant` doesn't count: everything held is so much older.
+    pub fn handle_slept(&mut self, slept: Duration) {
+        self.slept += slept;
+    }
+
+    /// This node's own gauges, taken now. `run` and `seq` count its runs and the rows of each.
+    pub fn handle_own(&mut self, run: u32, seq: u32, marks: u8, gauges: Gauges, now: Instant) {
+        let at_ms = self.clock_ms(now);
+        let tick = (run.wrapping_mul(4_096)).wrapping_add(seq) as u16;
+        self.table.own(self.me, tick, marks, gauges, at_ms);
+    }
+
+    /// A message of a connected peer.
+    pub fn handle_message(
+        &mut self,
+        from: NodeId,
+        body: &[u8],
+        now: Instant,
+    ) -> Result<Taken, Fault> {
+        if let Some(peer) = self.connected.get_mut(&from)
+            && !peer.heard.take(1.0, now)
+        {
+            return Err(Fault::TooOften);
+        }
+        let message = Message::decode(body).ok_or(Fault::Unreadable)?;
+        let at_ms = self.clock_ms(now);
+        let mut taken = Taken::default();
+        for entry in message.entries {
+            match self.roll.find(entry.id) {
+                Some(node) if node == self.me => {}
+                Some(node) => match self.table.hear(node, from, &entry, at_ms) {
+                    Verdict::News => taken.news += 1,
+                    Verdict::Disputed => taken.disputed += 1,
+                    Verdict::Known => {}
+                },
+                None => taken.unknown += 1,
+            }
+        }
+        if message.answer
+            && let Some(peer) = self.connected.get_mut(&from)
+            && peer.answered.take(1.0, now)
+        {
+            self.owed.insert(from);
+        }
+        Ok(taken)
+    }
+
+    /// The next message that is due, and for whom.
+    pub fn poll_message(&mut self, now: Instant) -> Option<(NodeId, Bytes)> {
+        if let Some(to) = self.owed.pop_first() {
+            return Some((to, self.message_for(to, now)));
+        }
+        let due = *self.due.get_or_insert(now);
+        if due > now {
+            return None;
+        }
+        let every = self.every();
+        // Nodes must not speak in step.
+        let jitter = self.rng.random_range(0..=every.as_millis() as u64 / 8);
+        let next = due.max(now.checked_sub(every).unwrap_or(due)) + every;
+        self.due = Some(next + Duration::from_millis(jitter));
+        let to = self.target()?;
+        Some((to, self.message_for(to, now)))
+    }
+
+    /// When the next message is due.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        if !self.owed.is_empty() {
+            return Some((now, "an answer to a metered member"));
+        }
+        (!self.connected.is_empty()).then(|| (self.due.unwrap_or(now), "summaries"))
+    }
+
+    /// What is known of a member; `None` where nothing ever came.
+    #[must_use]
+    pub fn seen(&self, node: NodeId, now: Instant) -> Option<Seen> {
+        self.table.seen(node, self.clock_ms(now))
+    }
+
+    /// What is known of every other member.
+    pub fn all(&self, now: Instant) -> impl Iterator<Item = (NodeId, Seen)> + '_ {
+        let at_ms = self.clock_ms(now);
+        let others = self.members.keys().filter(|node| **node != self.me);
+        others.filter_map(move |node| Some((*node, self.table.seen(*node, at_ms)?)))
+    }
+
+    fn every(&self) -> Duration {
+        if self.is_metered(&self.me) {
+            METERED_EVERY
+        } else if self.members.len() <= self.everybody {
+            IDLE_EVERY
+        } else {
+            BUSY_EVERY
+        }
+    }
+
+    fn is_metered(&self, node: &NodeId) -> bool {
+        self.members.get(node).is_some_and(|member| member.metered)
+    }
+
+    /// Any connected member; a metered one only if there are no others.
+    fn target(&mut self) -> Option<NodeId> {
+        let of = |metered: bool| -> Vec<NodeId> {
+            let connected = self.connected.keys().copied();
+            let members = connected.filter(|peer| self.members.contains_key(peer));
+            members
+                .filter(|peer| self.is_metered(peer) == metered)
+                .collect()
+        };
+        let mut peers = of(false);
+        if peers.is_empty() && self.is_metered(&self.me) {
+            peers = of(true);
+        }
+        if peers.is_empty() {
+            return None;
+        }
+        let at = self.rng.random_range(0..peers.len());
+        Some(peers[at])
+    }
+
+    fn message_for(&mut self, to: NodeId, now: Instant) -> Bytes {
+        let at_ms = self.clock_ms(now);
+        let answer = self.is_metered(&self.me) && !self.is_metered(&to);
+        let mut entries: Vec<Entry> = Vec::new();
+        for (node, seen) in self.table.newest_learnt(at_ms) {
+            if node == to || seen.from == to {
+                continue;
+            }
+            if let Some(id) = self.roll.id(&node) {
+                entries.push(Entry {
+                    id,
+                    tick: seen.tick,
+                    marks: seen.marks,
+                    age: seen.age,
+                    gauges: seen.gauges,
+                });
+            }
+            if entries.len() == message::MOST_ENTRIES {
+                break;
+            }
+        }
+        entries.sort_by_key(|entry| entry.age);
+        Message { answer, entries }.encode()
+    }
+
+    /// Milliseconds of this machine's life since the start, sleep included.
+    fn clock_ms(&self, now: Instant) -> i64 {
+        let lived = now.saturating_duration_since(self.started) + self.slept;
+        i64::try_from(lived.as_millis()).unwrap_or(i64::MAX)
+    }
+}

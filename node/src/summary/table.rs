@@ -1,0 +1,196 @@
+//! The newest summary of each node, and the order in which they were learnt.
+//!
+//! A summary of a later tick takes the place of an earlier one. Of the same tick the older estimate of its moment stays:
+//! time on the way is not in an age, so every estimate errs to the young side, and one summary that goes in circles never
+//! gets younger. A tick that seems to go back counts only if it is clearly of a later moment: its node has started again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use outlast_mesh::NodeId;
+
+use super::gauges::Gauges;
+use super::message::Entry;
+
+/// After a node's own word no hearsay about it counts for so long: it is as new as can be.
+const OWN_WORD_HOLDS_MS: i64 = 2_000;
+/// Ticks come one a second. By hearsay a node may seem to have made so many more; further ahead is a lie that would
+/// silence the node.
+const HASTE_TICKS: i64 = 30;
+/// A later tick may seem so much older as its way was faster than that of the one before.
+const SLACK_MS: i64 = 10_000;
+/// A tick that went back is believed of a moment so much later, or this much when its node says so itself.
+const RESTARTED_MS: i64 = 60_000;
+const RESTARTED_ITSELF_MS: i64 = 2_000;
+
+/// What is known of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// How old it is, at least.
+    pub age: Duration,
+    /// What it measured then.
+    pub gauges: Gauges,
+    /// `message::SYNCED`.
+    pub marks: u8,
+    /// Who told it last; the node itself, or a member that passed it on.
+    pub from: NodeId,
+    /// Whether somebody told something else of the same moment.
+    pub disputed: bool,
+    pub(super) tick: u16,
+}
+
+/// What became of a summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    News,
+    Known,
+    Disputed,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    held: BTreeMap<NodeId, Held>,
+    /// Learnt last at the back; outdated ones are skipped, and dropped when they are the most.
+    order: VecDeque<(NodeId, u64)>,
+    learnt: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    tick: u16,
+    marks: u8,
+    gauges: Gauges,
+    /// When it was taken at the latest, by this node's own clock.
+    at_ms: i64,
+    from: NodeId,
+    /// When the node itself last said anything.
+    own_word_ms: Option<i64>,
+    disputed: bool,
+    learnt: u64,
+}
+
+impl Table {
+    pub(super) fn retain(&mut self, keep: impl Fn(&NodeId) -> bool) {
+        self.held.retain(|node, _| keep(node));
+        self.order.retain(|(node, _)| keep(node));
+    }
+
+    pub(super) fn own(&mut self, me: NodeId, tick: u16, marks: u8, gauges: Gauges, at_ms: i64) {
+        let held = Held {
+            tick,
+            marks,
+            gauges,
+            at_ms,
+            from: me,
+            own_word_ms: None,
+            disputed: false,
+            learnt: 0,
+        };
+        self.learn(me, held);
+    }
+
+    /// A summary of `node` that `from` told, at `now_ms`.
+    pub(super) fn hear(
+        &mut self,
+        node: NodeId,
+        from: NodeId,
+        entry: &Entry,
+        now_ms: i64,
+    ) -> Verdict {
+        let at_ms = now_ms.saturating_sub(i64::try_from(entry.age.as_millis()).unwrap_or(i64::MAX));
+        let itself = from == node;
+        let new = Held {
+            tick: entry.tick,
+            marks: entry.marks,
+            gauges: entry.gauges,
+            at_ms,
+            from,
+            own_word_ms: itself.then_some(now_ms),
+            disputed: false,
+            learnt: 0,
+        };
+        let Some(held) = self.held.get_mut(&node) else {
+            self.learn(node, new);
+            return Verdict::News;
+        };
+        let spoke = |said| now_ms - said < OWN_WORD_HOLDS_MS;
+        let hearsay_counts = !held.own_word_ms.is_some_and(spoke);
+        if entry.tick == held.tick && (at_ms - held.at_ms).abs() < RESTARTED_MS {
+            return held.hear_again(&new, itself || hearsay_counts);
+        }
+        if !(itself || hearsay_counts) || !held.is_before(&new, itself) {
+            return Verdict::Known;
+        }
+        let own_word_ms = new.own_word_ms.or(held.own_word_ms);
+        self.learn(node, Held { own_word_ms, ..new });
+        Verdict::News
+    }
+
+    pub(super) fn seen(&self, node: NodeId, now_ms: i64) -> Option<Seen> {
+        Some(self.held.get(&node)?.seen(now_ms))
+    }
+
+    /// Every summary held, the one learnt last first.
+    pub(super) fn newest_learnt(&self, now_ms: i64) -> impl Iterator<Item = (NodeId, Seen)> + '_ {
+        self.order.iter().rev().filter_map(move |(node, learnt)| {
+            let held = self.held.get(node)?;
+            (held.learnt == *learnt).then(|| (*node, held.seen(now_ms)))
+        })
+    }
+
+    fn learn(&mut self, node: NodeId, mut held: Held) {
+        self.learnt += 1;
+        held.learnt = self.learnt;
+        self.held.insert(node, held);
+        self.order.push_back((node, self.learnt));
+        if self.order.len() > 2 * self.held.len() + 64 {
+            let held = &self.held;
+            self.order
+                .retain(|(node, learnt)| held.get(node).is_some_and(|held| held.learnt == *learnt));
+        }
+    }
+}
+
+impl Held {
+    fn seen(&self, now_ms: i64) -> Seen {
+        Seen {
+            age: Duration::from_millis(u64::try_from(now_ms - self.at_ms).unwrap_or(0)),
+            gauges: self.gauges,
+            marks: self.marks,
+            from: self.from,
+            disputed: self.disputed,
+            tick: self.tick,
+        }
+    }
+
+    /// The same tick told once more; if it doesn't count, it can still be found to be a lie.
+    fn hear_again(&mut self, again: &Self, counts: bool) -> Verdict {
+        let same = (self.gauges, self.marks) == (again.gauges, again.marks);
+        if counts {
+            self.at_ms = self.at_ms.min(again.at_ms);
+            self.disputed |= !same;
+        }
+        if again.own_word_ms.is_some() {
+            // What the node itself says stands, whatever was heard before.
+            (self.gauges, self.marks, self.from) = (again.gauges, again.marks, again.from);
+            (self.own_word_ms, self.disputed) = (again.own_word_ms, false);
+        }
+        if same {
+            Verdict::Known
+        } else {
+            Verdict::Disputed
+        }
+    }
+
+    fn is_before(&self, new: &Self, itself: bool) -> bool {
+        let later = new.at_ms.saturating_sub(self.at_ms);
+        let ahead = i64::from(new.tick.wrapping_sub(self.tick) as i16);
+        let onward = ahead > 0 && (itself || ahead <= later / 1_000 + HASTE_TICKS);
+        let restarted = if itself {
+            RESTARTED_ITSELF_MS
+        } else {
+            RESTARTED_MS
+        };
+        (onward && later > -SLACK_MS) || later > restarted
+    }
+}
