@@ -6,7 +6,7 @@
 use crate::collect::fuzzing::kernel;
 use crate::config::Config;
 use crate::control::{Answer, LONGEST_LINE, Lines, Request};
-use crate::flow::fuzzing::{answer, digest, live, question};
+use crate::flow::fuzzing::{answer, digest, live, question, summary};
 use crate::web::fuzzing::{headers, page};
 use crate::{config, text, when};
 
@@ -17,6 +17,7 @@ pub type Target = (&'static str, fn(&[u8]) -> bool);
 pub const TARGETS: &[Target] = &[
     ("live", live),
     ("digest", digest),
+    ("summary", summary),
     ("question", question),
     ("answer", answer),
     ("control", control),

@@ -5,12 +5,18 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outlast_mesh::MAX_MESSAGE;
+use outlast_mesh::{MAX_MESSAGE, NodeId};
 use outlast_store::Origin;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
 
+use super::core::Subscribe;
 use super::inward::{Got, Inward};
+use super::points::{Page, Union};
 use super::wire::{Answer, KeyRow, MAX_PARTS, Part, Question, from_small, small};
 use crate::replica::digest::Entry;
+use crate::summary::message::Message;
+use crate::summary::{Standing, Summaries};
 
 const PEER: Origin = Origin([1; 32]);
 
@@ -69,6 +75,32 @@ pub(crate) fn digest(bytes: &[u8]) -> bool {
     taken
 }
 
+/// Summaries, and a request for live rows.
+pub(crate) fn summary(bytes: &[u8]) -> bool {
+    let mut taken = false;
+    if let Some(message) = Message::decode(bytes) {
+        assert_eq!(message.encode(), bytes, "one form only");
+        assert!(message.entries.is_sorted_by_key(|entry| entry.age));
+        let (me, peer) = (NodeId([0; 32]), NodeId(PEER.0));
+        let (now, rng) = (Instant::now(), ChaCha8Rng::seed_from_u64(0));
+        let mut summaries = Summaries::new(me, 16, rng, now);
+        let members = [me, peer, NodeId([2; 32])].map(|node| (node, Standing::default()));
+        summaries.handle_members(members.into());
+        summaries.handle_connected(peer);
+        assert!(summaries.handle_message(peer, bytes, now).is_ok());
+        assert!(
+            summaries.all(now).count() <= 2,
+            "members, and never this node"
+        );
+        taken = true;
+    }
+    if let Some(asked) = from_small::<Subscribe>(bytes) {
+        assert_eq!(small(&asked), bytes);
+        taken = true;
+    }
+    taken
+}
+
 /// A question on a stream.
 pub(crate) fn question(bytes: &[u8]) -> bool {
     let Some(question) = Question::decode(&Bytes::copy_from_slice(bytes)) else {
@@ -88,6 +120,15 @@ pub(crate) fn answer(bytes: &[u8]) -> bool {
     let again = answer.encode().slice(4..);
     assert_eq!(Answer::decode(&again).as_ref(), Some(&answer));
     assert!(again.len() <= bytes.len().max(MAX_MESSAGE));
+    if let Answer::Points(bytes) = &answer
+        && let Some(page) = Page::decode(bytes)
+    {
+        let mut union = Union::default();
+        union.add_page(&page);
+        for series in union.into_series(PEER, 0..=1_000_000) {
+            assert!(series.points.is_sorted_by_key(|(at_ms, _)| *at_ms));
+        }
+    }
     if let Answer::Held(held) = answer {
         let logs = held.logs();
         assert!(
@@ -99,11 +140,36 @@ pub(crate) fn answer(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+fn page() -> Page {
+    use outlast_store::{Kind, Series, SeriesPoints};
+
+    let labels = [("cpu".to_owned(), "0".to_owned())];
+    let series = Series::new(
+        "node_cpu_seconds_total",
+        labels,
+        "seconds",
+        Kind::Counter,
+        -2,
+    );
+    let points = [(1_000, Some(1.5)), (2_000, None), (9_000, Some(2.25))];
+    let found = SeriesPoints {
+        origin: PEER,
+        series: series.unwrap(),
+        step_ms: 1_000,
+        points: points.into(),
+    };
+    Page::cut(&found).remove(0)
+}
+
+#[cfg(test)]
 #[expect(clippy::too_many_lines, reason = "a flat table, one entry a target")]
 pub(crate) fn flow_seeds(target: &str) -> Vec<Vec<u8>> {
     use super::live::LiveRows;
+    use super::points::{Covered, PointsAsked};
     use super::wire::HeldAnswer;
     use crate::replica::digest::{Coverage, Open};
+    use crate::summary::gauges::Gauges;
+    use crate::summary::message::{Entry as Entry68, SYNCED, ShortId};
     use outlast_store::{Clock, ClockSource, Epoch, LogId, Row, SchemaHash, StoreId};
     use std::collections::BTreeMap;
     use std::sync::Arc;
@@ -166,11 +232,37 @@ pub(crate) fn flow_seeds(target: &str) -> Vec<Vec<u8>> {
             let entries = vec![entry(None), entry(open(None)), entry(open(Some(coverage)))];
             vec![small(&entries).to_vec(), small(&wanted).to_vec()]
         }
+        "summary" => {
+            let entry = |id, age_ms| Entry68 {
+                id,
+                tick: 0x1234,
+                marks: SYNCED,
+                age: Duration::from_millis(age_ms),
+                gauges: Gauges::pack(&[0.25, 0.5, 1e6, 2e3, 0.0, f64::NAN, 1.5, 0.9]),
+            };
+            let entries = vec![
+                entry(ShortId::Short([1; 3]), 900),
+                entry(ShortId::Long([2; 8]), 700_000),
+            ];
+            let message = Message {
+                answer: true,
+                entries,
+            };
+            let asked = Subscribe { origin: PEER };
+            vec![message.encode().to_vec(), small(&asked).to_vec()]
+        }
         "question" => [
             Question::Held(vec![PEER, Origin([2; 32])]),
             Question::Rows(log, coverage.held),
             Question::Seals(vec![(log, 1), (log, 61)]),
             Question::Schema(SchemaHash([5; 32]), vec![SchemaHash([6; 32])]),
+            Question::Points(PointsAsked {
+                origin: PEER,
+                series: "node_load*".into(),
+                from_ms: 1_700_000_000_000,
+                to_ms: 1_700_000_600_000,
+                step_s: 10,
+            }),
         ]
         .map(|question| question.encode().slice(4..).to_vec())
         .into(),
@@ -181,6 +273,8 @@ pub(crate) fn flow_seeds(target: &str) -> Vec<Vec<u8>> {
             Answer::Block(Bytes::from_static(b"block")),
             Answer::Seal(Bytes::from_static(b"seal")),
             Answer::Schema(Bytes::from_static(b"schema")),
+            Answer::Points(page().encode().into()),
+            Answer::Covered(Covered(vec![(1_000, 2_000), (9_000, 9_000)])),
         ]
         .map(|answer| answer.encode().slice(4..).to_vec())
         .into(),

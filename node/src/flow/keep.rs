@@ -22,6 +22,7 @@ use tracing::debug;
 use super::core::StreamId;
 use super::node_of;
 use super::offence::{self, Fault, Offence};
+use super::points::{Covered, MOST_POINT_BYTES, Page, PointsAsked};
 use super::wire::Answer;
 
 /// How long a complete window waits for its seal before a holder is asked.
@@ -34,6 +35,8 @@ const EXPORT_BYTES: usize = 2 * 1024 * 1024;
 pub enum Job {
     /// A live row from its origin.
     Live(Arc<SignedRow>),
+    /// A live row that is shown and not kept.
+    Show(Arc<SignedRow>),
     /// A row or block that was asked for, and who brought it.
     Repair {
         /// On which stream.
@@ -71,6 +74,13 @@ pub enum Job {
         /// Which.
         rows: RangeInclusive<Seq>,
     },
+    /// Points of one origin's history, as answers.
+    Points {
+        /// On which stream.
+        stream: StreamId,
+        /// Which.
+        asked: PointsAsked,
+    },
     /// The seals of these windows, as answers.
     Seals {
         /// On which stream.
@@ -105,8 +115,11 @@ impl Job {
     #[must_use]
     pub fn lane(&self) -> Lane {
         match self {
-            Self::Live(_) => Lane::Live,
-            Self::Export { .. } | Self::Seals { .. } | Self::Schema { .. } => Lane::Read,
+            Self::Live(_) | Self::Show(_) => Lane::Live,
+            Self::Points { .. }
+            | Self::Export { .. }
+            | Self::Seals { .. }
+            | Self::Schema { .. } => Lane::Read,
             _ => Lane::Stored,
         }
     }
@@ -165,6 +178,17 @@ pub enum Outcome {
         row: Arc<SignedRow>,
         /// What became of it.
         outcome: Live,
+    },
+    /// A row to be shown.
+    Shown(Arc<SignedRow>),
+    /// A row that can't be shown until its schema is here.
+    Unshown {
+        /// Whose.
+        origin: Origin,
+        /// The schema that is missing.
+        hash: SchemaHash,
+        /// One of the same origin that isn't.
+        known: Option<SchemaHash>,
     },
     /// Of a piece that was asked for.
     Repaired {
@@ -272,6 +296,11 @@ pub(super) fn keep(
 pub fn work(store: &Store, me: Origin, job: Job) -> Note {
     let (outcome, charge) = match job {
         Job::Live(row) => live(store, row),
+        Job::Show(row) => (show(store, row), None),
+        Job::Points { stream, asked } => {
+            let answers = points(store, &asked);
+            (Outcome::Found { stream, answers }, None)
+        }
         Job::Repair { ask, piece, from } => repair(store, ask, piece, from),
         Job::Seal(seal, from) => (Outcome::Sealed, apply(store, seal, from)),
         Job::Define {
@@ -313,6 +342,38 @@ pub fn work(store: &Store, me: Origin, job: Job) -> Note {
         }
     };
     Note { outcome, charge }
+}
+
+fn show(store: &Store, row: Arc<SignedRow>) -> Outcome {
+    let (origin, hash) = (row.row.log.origin, row.row.schema);
+    match store.schema(&hash) {
+        Some(schema) if row.row.values.len() <= schema.series.len() => Outcome::Shown(row),
+        _ => Outcome::Unshown {
+            origin,
+            hash,
+            known: known_schema(store, &origin),
+        },
+    }
+}
+
+/// Pages, then what they cover. Without the latter the answer is not whole: it was too large, or the store can't say.
+fn points(store: &Store, asked: &PointsAsked) -> Vec<Bytes> {
+    let found = asked.query().map(|query| store.query(&query));
+    let Some(Ok(found)) = found else {
+        return Vec::new();
+    };
+    let mut answers = Vec::new();
+    let mut size = 0;
+    for page in found.iter().flat_map(Page::cut) {
+        let answer = Answer::Points(page.encode().into()).encode();
+        size += answer.len();
+        if size > MOST_POINT_BYTES {
+            return answers;
+        }
+        answers.push(answer);
+    }
+    answers.push(Answer::Covered(Covered::of(&found)).encode());
+    answers
 }
 
 fn live(store: &Store, row: Arc<SignedRow>) -> (Outcome, Option<Charge>) {

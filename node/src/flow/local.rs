@@ -18,8 +18,10 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::clock::{RowClock, SystemClock, measured};
+use super::gauge::OwnGauges;
 use super::{Arrival, Shared};
 use crate::collect::Tick;
+use crate::summary::gauges::Gauges;
 
 /// Readings that may wait for the store: ten minutes.
 pub(super) const QUEUE: usize = 600;
@@ -107,9 +109,10 @@ pub(super) fn append(
     origin: Origin,
     shared: &Shared,
     samples: &Receiver<Sample>,
-    out: &mpsc::Sender<OwnRow>,
+    out: &mpsc::Sender<(OwnRow, Gauges)>,
 ) {
     let mut numbers = Numbers::default();
+    let mut gauge = OwnGauges::default();
     while let Ok(mut sample) = samples.recv() {
         numbers.append(std::mem::take(&mut sample.reading.appended));
         numbers.define(store, origin, shared);
@@ -124,7 +127,8 @@ pub(super) fn append(
                     row: Arc::clone(&row),
                     live: true,
                 });
-                if out.try_send(OwnRow { row, seal }).is_err() {
+                let gauges = gauge.read(store, &row);
+                if out.try_send((OwnRow { row, seal }, gauges)).is_err() {
                     shared.refuse("own row: not sent live");
                 }
             }

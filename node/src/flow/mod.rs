@@ -6,11 +6,13 @@
 //! pure `core`. Sampling waits for none of the others.
 //! Absent: deciding what is missing and whom to ask (`replica`).
 
+mod ask;
 mod clock;
 #[doc(hidden)]
 pub mod core;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod gauge;
 mod inward;
 mod keep;
 mod live;
@@ -18,6 +20,7 @@ mod local;
 mod offence;
 mod parts;
 mod pipe;
+mod points;
 mod remote;
 mod shared;
 #[cfg(test)]
@@ -35,12 +38,15 @@ use anyhow::Context as _;
 use outlast_mesh::{Event, Mesh, NodeId, Refused, Snapshot};
 use outlast_store::{LogId, Origin, SignedRow, Store};
 use serde::Serialize;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::core::{Core, MOST_JOBS};
 use crate::collect::{Collector, Tick, TunnelStats};
+use crate::summary::Seen;
+use ask::Look;
+pub use ask::{AskError, Told, Whereabouts};
 use remote::{Inbox, Outbox, Remote};
 use shared::Shared;
 
@@ -117,6 +123,8 @@ pub struct Flow {
     store: Store,
     mesh: Mesh,
     shared: Arc<Shared>,
+    looks: mpsc::Sender<Look>,
+    asking: Arc<Semaphore>,
     ended: CancellationToken,
 }
 
@@ -146,14 +154,17 @@ impl Flow {
     ) -> anyhow::Result<Self> {
         let running = store.begin_epoch().context("begin this run's epoch")?;
         let shared = Arc::new(Shared::new(running));
+        let (looks_in, looks) = mpsc::channel(64);
         let flow = Self {
             store,
             mesh,
             shared,
+            looks: looks_in,
+            asking: ask::asking(),
             ended: CancellationToken::new(),
         };
         let seed = config.seed.unwrap_or_else(|| system_seed(&running));
-        flow.spawn(running, seed, events, reading, stop)?;
+        flow.spawn(running, seed, events, looks, reading, stop)?;
         Ok(flow)
     }
 
@@ -162,6 +173,7 @@ impl Flow {
         running: LogId,
         seed: u64,
         events: mpsc::Receiver<Event>,
+        looks: mpsc::Receiver<Look>,
         reading: impl FnMut(&Snapshot) -> Tick + Send + 'static,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -206,12 +218,14 @@ impl Flow {
             },
             pipes: BTreeMap::new(),
             tasks: JoinSet::new(),
+            awake: (clock::SystemClock::boot_ms(), Instant::now()),
         };
         let inbox = Inbox {
             events,
             own,
             notes,
             said,
+            looks,
         };
         let ended = self.ended.clone();
         tokio::spawn(async move {
@@ -246,6 +260,18 @@ impl Flow {
     #[must_use]
     pub fn feed(&self) -> broadcast::Receiver<Arc<Arrival>> {
         self.shared.subscribe()
+    }
+
+    /// What summaries say of every other member, and how old that is.
+    #[must_use]
+    pub fn seen(&self) -> BTreeMap<NodeId, Seen> {
+        self.shared.seen()
+    }
+
+    /// Somebody looks at a node: for the next half minute its live rows come, kept here or not.
+    pub fn look_at(&self, node: NodeId) {
+        // Who looks says so again and again.
+        let _ = self.looks.try_send(Look::At(node));
     }
 
     /// Samples each other member lacks of what this node holds, at most a second old. Rows that

@@ -30,6 +30,10 @@ pub enum Offence {
     Digests,
     /// More requests for key rows than can be lost.
     KeyRows,
+    /// More summaries than an honest node sends.
+    Summaries,
+    /// More subscriptions than looking takes.
+    Subscriptions,
     /// More questions than are answered.
     Questions,
     /// A question for more than is given at once.
@@ -60,6 +64,8 @@ impl Offence {
             Self::Live => "live rows too often",
             Self::Digests => "digests too often",
             Self::KeyRows => "key row requests too often",
+            Self::Summaries => "summaries too often",
+            Self::Subscriptions => "subscriptions too often",
             Self::Questions => "questions too often",
             Self::Greedy => "questions for too much",
             Self::Unfinished => "questions never finished",

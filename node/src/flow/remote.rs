@@ -15,21 +15,28 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Core, Effect, OwnRow, StreamId};
+use super::ask::{Look, Whereabouts};
+use super::clock::SystemClock;
+use super::core::{Core, Effect, OwnRow, StreamId, marks_of};
 use super::keep::{Job, Lane, Live, Note, Outcome, Piece, Repair, work};
 use super::pipe::{ORDERS, Order, Pipe, Said};
 use super::{Arrival, Shared};
+use crate::summary::gauges::Gauges;
 
 /// Between two looks at the mesh's round trips.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What two clocks differ by less is no sleep.
+const LEAST_SLEEP: Duration = Duration::from_millis(500);
 
 /// Everything the task reads from.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) own: mpsc::Receiver<OwnRow>,
+    pub(super) own: mpsc::Receiver<(OwnRow, Gauges)>,
     pub(super) notes: mpsc::Receiver<Note>,
     pub(super) said: mpsc::Receiver<Said>,
+    /// Whom somebody looks at.
+    pub(super) looks: mpsc::Receiver<Look>,
 }
 
 /// Where the task writes to.
@@ -52,6 +59,8 @@ pub(super) struct Remote {
     pub(super) pipes: BTreeMap<StreamId, (mpsc::Sender<Order>, AbortHandle)>,
     /// Every stream's task and every read of the store: they end with this one.
     pub(super) tasks: JoinSet<()>,
+    /// The same moment by the clock that counts sleep and by the one that doesn't.
+    pub(super) awake: (u64, Instant),
 }
 
 impl Remote {
@@ -65,7 +74,8 @@ impl Remote {
             let (due, _why) = self.core.poll_timeout();
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(own) = inbox.own.recv() => self.core.handle_own(&own, Instant::now()),
+                Some((own, gauges)) = inbox.own.recv() => self.handle_own(&own, gauges),
+                Some(look) = inbox.looks.recv() => self.handle_look(look),
                 event = inbox.events.recv() => match event {
                     Some(event) => self.handle_event(event),
                     None => return,
@@ -77,6 +87,27 @@ impl Remote {
                     self.core.handle_timeout(Instant::now());
                     self.publish();
                 }
+            }
+        }
+    }
+
+    fn handle_own(&mut self, own: &OwnRow, gauges: Gauges) {
+        let now = Instant::now();
+        self.core.handle_own(own, now);
+        let marks = marks_of(&own.row);
+        self.core
+            .handle_own_gauges(own.row.row.seq, marks, gauges, now);
+    }
+
+    fn handle_look(&mut self, look: Look) {
+        match look {
+            Look::At(node) => self.core.handle_look(node, Instant::now()),
+            Look::Find(node, reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(Whereabouts {
+                    kept: self.core.keeps(&node),
+                    holders: self.core.holders(&node, Instant::now()),
+                });
             }
         }
     }
@@ -155,6 +186,7 @@ impl Remote {
                 outcome: Repair::New,
                 ..
             } => self.feed(row, false),
+            Outcome::Shown(row) => self.feed(row, true),
             _ => {}
         }
         self.core.handle_note(note, Instant::now());
@@ -231,6 +263,7 @@ impl Remote {
     }
 
     fn look(&mut self) {
+        self.count_sleep();
         while let Some(ended) = self.tasks.try_join_next() {
             if let Err(error) = ended
                 && error.is_panic()
@@ -246,7 +279,19 @@ impl Remote {
         }
     }
 
+    fn count_sleep(&mut self) {
+        let (boot_ms, now) = (SystemClock::boot_ms(), Instant::now());
+        let lived = Duration::from_millis(boot_ms.saturating_sub(self.awake.0));
+        let slept = lived.saturating_sub(now.saturating_duration_since(self.awake.1));
+        if slept >= LEAST_SLEEP {
+            self.core.handle_slept(slept);
+            self.awake = (boot_ms, now);
+        }
+    }
+
     fn publish(&self) {
+        let now = Instant::now();
+        self.shared.set_seen(self.core.seen(now), now);
         self.shared.set_backlog(self.core.backlog().clone());
         self.shared.set_synced(self.core.synced().clone());
         self.shared

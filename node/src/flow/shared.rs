@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outlast_mesh::{NodeId, Reckoning, Refused};
 use outlast_store::LogId;
@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use super::offence::Offence;
 use super::{Arrival, FlowStats, TakenCount};
 use crate::collect::Tick;
+use crate::summary::Seen;
 use crate::when::now_ms;
 
 /// Arrivals a reader may be behind: 16 nodes for 15 s.
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     synced: Mutex<BTreeSet<NodeId>>,
     /// How long the store has not answered the flow.
     silent: Mutex<Duration>,
+    seen: Mutex<(BTreeMap<NodeId, Seen>, Instant)>,
 }
 
 impl Shared {
@@ -48,12 +50,25 @@ impl Shared {
             backlog: Mutex::default(),
             synced: Mutex::default(),
             silent: Mutex::default(),
+            seen: Mutex::new((BTreeMap::new(), Instant::now())),
         }
     }
 
     pub(super) fn feed(&self, arrival: Arrival) {
         // Nobody listening is fine.
         let _ = self.feed.send(Arc::new(arrival));
+    }
+
+    pub(super) fn set_seen(&self, seen: BTreeMap<NodeId, Seen>, now: Instant) {
+        *lock(&self.seen) = (seen, now);
+    }
+
+    /// By summaries, each as old as it is by now.
+    pub(super) fn seen(&self) -> BTreeMap<NodeId, Seen> {
+        let (mut seen, at) = lock(&self.seen).clone();
+        let since = at.elapsed();
+        seen.values_mut().for_each(|seen| seen.age += since);
+        seen
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<Arrival>> {

@@ -14,6 +14,7 @@ use outlast_store::{Epoch, IntervalSet, LogId, Origin, SchemaHash, Seq, StoreId}
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::points::{Covered, PointsAsked};
 use crate::replica::digest::{Coverage, Entry};
 
 /// A part of a live row.
@@ -24,6 +25,10 @@ pub(super) const SEAL: u8 = 65;
 pub(super) const DIGEST: u8 = 66;
 /// A request for a key row that didn't arrive.
 pub(super) const KEYROW: u8 = 67;
+/// Summaries (`summary::message`).
+pub(super) const SUMMARIES: u8 = 68;
+/// A request for live rows to be shown.
+pub(super) const SUBSCRIBE: u8 = 69;
 
 const VERSION: u8 = 1;
 /// Parts of one live row.
@@ -172,6 +177,8 @@ pub(super) enum Question {
     Seals(Vec<(LogId, Seq)>),
     /// A schema with its parents up to one of those known, oldest first.
     Schema(SchemaHash, Vec<SchemaHash>),
+    /// Points of one origin's history, answered by `Points` and at last `Covered`.
+    Points(PointsAsked),
 }
 
 /// One frame of an answer.
@@ -187,6 +194,10 @@ pub(super) enum Answer {
     Seal(Bytes),
     /// A schema delta.
     Schema(Bytes),
+    /// A page of points.
+    Points(Bytes),
+    /// What the pages before it cover.
+    Covered(Covered),
     /// Nothing more follows.
     End,
 }
@@ -260,6 +271,11 @@ impl Answer {
             Self::Block(bytes) => frame(3, bytes),
             Self::Seal(bytes) => frame(4, bytes),
             Self::Schema(bytes) => frame(5, bytes),
+            Self::Points(bytes) => frame(6, bytes),
+            Self::Covered(covered) => frame(
+                7,
+                &postcard::to_stdvec(covered).expect("plain data always serialises"),
+            ),
         }
     }
 
@@ -273,6 +289,8 @@ impl Answer {
             3 => Self::Block(body),
             4 => Self::Seal(body),
             5 => Self::Schema(body),
+            6 => Self::Points(body),
+            7 => Self::Covered(postcard::from_bytes(&body).ok()?),
             _ => return None,
         })
     }
@@ -347,6 +365,15 @@ mod tests {
                 vec(any::<[u8; 32]>().prop_map(SchemaHash), 0..8)
             )
                 .prop_map(|(hash, known)| Question::Schema(SchemaHash(hash), known)),
+            (log(), any::<(i64, i64, u16)>()).prop_map(|(log, (from_ms, to_ms, step_s))| {
+                Question::Points(PointsAsked {
+                    origin: log.origin,
+                    series: "*".into(),
+                    from_ms,
+                    to_ms,
+                    step_s,
+                })
+            }),
         ]
     }
 
@@ -364,6 +391,8 @@ mod tests {
             bytes().prop_map(Answer::Block),
             bytes().prop_map(Answer::Seal),
             bytes().prop_map(Answer::Schema),
+            bytes().prop_map(Answer::Points),
+            vec(any::<(i64, i64)>(), 0..9).prop_map(|runs| Answer::Covered(Covered(runs))),
         ]
     }
 

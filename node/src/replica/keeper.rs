@@ -212,6 +212,17 @@ impl Roster {
         self.keepers_of(origin, now).contains(member)
     }
 
+    /// Who keeps the rows of `origin` besides itself, the heaviest first.
+    #[must_use]
+    pub fn holders(&self, origin: &Origin, now: Instant) -> Vec<Origin> {
+        let keys = self.keys_of(origin);
+        let keepers = self.keepers_of(origin, now);
+        let seats = keepers.iter().filter_map(|keeper| self.seats.get(keeper));
+        let mut ranks: Vec<_> = seats.map(|seat| seat.rank(keys)).collect();
+        ranks.sort_unstable_by(|one, other| other.cmp(one));
+        ranks.into_iter().map(|(_, _, origin)| origin).collect()
+    }
+
     /// Of some members the one that speaks for the others to `origin`: the heaviest.
     #[must_use]
     pub fn first_of(

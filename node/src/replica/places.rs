@@ -137,6 +137,12 @@ impl Replica {
         self.is_keeper_of(&self.me, peer)
     }
 
+    /// Who keeps the rows of `origin` besides itself, the first in rendezvous order first.
+    #[must_use]
+    pub fn holders(&self, origin: &Origin, now: Instant) -> Vec<Origin> {
+        self.roster.holders(origin, now)
+    }
+
     /// Whether a digest to `peer` tells of `origin`.
     pub(super) fn tells(&self, origin: &Origin, peer: &Origin) -> bool {
         (origin == peer || self.is_keeper_of(origin, peer))

@@ -14,6 +14,8 @@ const LIVE: (f64, f64) = (4.0, 64.0);
 /// Digests: some a second while things change, several messages each in a large mesh.
 const DIGESTS: (f64, f64) = (8.0, 64.0);
 const KEY_ROWS: (f64, f64) = (2.0, 16.0);
+/// Subscriptions: one each ten seconds, and at once when somebody looks.
+const SUBSCRIPTIONS: (f64, f64) = (1.0, 16.0);
 /// Questions: two at a time at the speed of a local network, as long as a backlog lasts.
 const QUESTIONS: (f64, f64) = (100.0, 400.0);
 /// A question that finds all its peer's places taken costs as much as so many others.
@@ -29,6 +31,7 @@ pub(super) struct Budget {
     live: Allowance,
     digests: Allowance,
     key_rows: Allowance,
+    subscriptions: Allowance,
     questions: Allowance,
     schemas: Allowance,
     /// The schema that was last paid for.
@@ -42,6 +45,7 @@ impl Default for Budget {
             live: allow(LIVE),
             digests: allow(DIGESTS),
             key_rows: allow(KEY_ROWS),
+            subscriptions: allow(SUBSCRIPTIONS),
             questions: allow(QUESTIONS),
             schemas: allow(SCHEMAS),
             schema: None,
@@ -60,6 +64,10 @@ impl Budget {
 
     pub(super) fn key_row(&mut self, now: Instant) -> bool {
         self.key_rows.take(1.0, now)
+    }
+
+    pub(super) fn subscription(&mut self, now: Instant) -> bool {
+        self.subscriptions.take(1.0, now)
     }
 
     /// `crowded`: all places of its peer are taken, so that it won't be answered.

@@ -7,21 +7,21 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 /// A frame that claims more than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(in crate::flow) struct TooLong;
 
 /// What has come and was not taken yet: less than one frame and one read.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(in crate::flow) struct Frames {
     come: BytesMut,
 }
 
 impl Frames {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in crate::flow) fn push(&mut self, bytes: &[u8]) {
         self.come.extend_from_slice(bytes);
     }
 
     /// The inside of the next whole frame of at most `limit` bytes. `None`: more must come.
-    pub(super) fn next(&mut self, limit: usize) -> Result<Option<Bytes>, TooLong> {
+    pub(in crate::flow) fn next(&mut self, limit: usize) -> Result<Option<Bytes>, TooLong> {
         let Some(length) = self.come.first_chunk::<4>() else {
             return Ok(None);
         };

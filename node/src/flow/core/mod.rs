@@ -17,6 +17,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::live::LiveRows;
-use super::wire::{self, DIGEST, KEYROW, KeyRow, Part, ROW, SEAL};
+use super::wire::{self, DIGEST, KEYROW, KeyRow, Part, ROW, SEAL, SUBSCRIBE, SUMMARIES};
 use super::{FlowStats, node_of, origin_of};
 use crate::replica::budget::Bucket;
 use crate::replica::digest::Entry;
@@ -37,10 +38,15 @@ use asks::Asking;
 use budget::Budget;
 use peer::Peer;
 use serve::Serving;
+use views::Views;
 
 pub use super::keep::{Charge, Job, Live, Note, Outcome, Piece, Repair, work};
 pub use super::local::OwnRow;
 pub use super::offence::Offence;
+pub(super) use frames::Frames;
+#[cfg(any(test, fuzzing))]
+pub(super) use views::Subscribe;
+pub use views::marks_of;
 
 /// Live rows, and beside them seals, that may wait for the store: a minute of 16 live peers.
 pub const MOST_JOBS: usize = 1_024;
@@ -95,6 +101,7 @@ pub struct Core {
     running: LogId,
     replica: Replica,
     live: LiveRows,
+    views: Views,
     members: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     /// The budgets of members that are away.
@@ -130,6 +137,7 @@ impl Core {
             running,
             replica,
             live: LiveRows::default(),
+            views: Views::new(running, seed, now),
             members: BTreeSet::new(),
             peers: BTreeMap::new(),
             spent: BTreeMap::new(),
@@ -155,6 +163,7 @@ impl Core {
     /// Everybody who is or was a member, this node included.
     pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
         self.members = members.iter().map(|member| member.id).collect();
+        self.views.handle_members(members);
         self.spent.retain(|peer, _| self.members.contains(peer));
         self.buckets.retain(|peer, _| self.members.contains(peer));
         let members: Vec<_> = members.iter().map(keeping).collect();
@@ -174,6 +183,7 @@ impl Core {
         let budget = self.spent.remove(&peer).unwrap_or_default();
         self.peers.insert(peer, Peer::new(budget));
         self.replica.handle_connected(origin_of(peer), now);
+        self.views.handle_connected(peer, now);
         if self.replica.is_keeper_of_mine(&origin_of(peer)) {
             for part in self.live.key_parts() {
                 self.send(peer, ROW, part);
@@ -186,6 +196,7 @@ impl Core {
     pub fn handle_disconnected(&mut self, peer: NodeId, now: Instant) {
         self.forget(peer);
         self.synced.remove(&peer);
+        self.views.handle_disconnected(peer);
         self.stop_serving(peer);
         self.replica.handle_disconnected(origin_of(peer), now);
         self.settle(now);
@@ -215,6 +226,9 @@ impl Core {
                 Some(key) => self.handle_key_request(from, key, now),
                 None => self.blame(from, Offence::Unreadable),
             },
+            SUMMARIES => self.handle_summaries(from, body, now),
+            SUBSCRIBE if !peer.budget.subscription(now) => self.blame(from, Offence::Subscriptions),
+            SUBSCRIBE => self.handle_subscribe(from, body, now),
             _ => self.refuse("small message: unknown kind"),
         }
     }
@@ -283,10 +297,12 @@ impl Core {
     }
 
     /// The members this node needs a warm session with: who keeps its rows, whose rows it keeps, and
-    /// whoever else is to get some of them from it or it from them.
+    /// whoever else is to get some of them from it or it from them, and
+    /// who is looked at.
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<NodeId> {
-        self.replica.wanted().into_iter().map(node_of).collect()
+        let wanted = self.replica.wanted().into_iter().map(node_of);
+        wanted.chain(self.watched()).collect()
     }
 
     fn send(&mut self, to: NodeId, kind: u8, body: Bytes) {
@@ -294,7 +310,7 @@ impl Core {
     }
 
     fn send_live(&mut self, parts: &[Bytes]) {
-        for peer in self.keepers() {
+        for peer in self.keepers().into_iter().chain(self.viewers()) {
             for part in parts {
                 self.send(peer, ROW, part.clone());
             }
@@ -367,6 +383,7 @@ impl Core {
             self.replica.poll_timeout(now),
             self.ask_due(),
             self.serve_due(),
+            self.views.due(now),
         ];
         self.due = dues
             .into_iter()

@@ -67,6 +67,9 @@ impl Core {
         } else {
             self.synced.remove(&from);
         }
+        if !self.keeps(&from) {
+            return self.show(Arc::new(row));
+        }
         let (log, seq) = (row.row.log, row.row.seq);
         let samples = row.row.samples() as u64;
         let gap = self.replica.handle_row(log, seq, samples, now);

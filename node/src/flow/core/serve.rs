@@ -32,6 +32,8 @@ const CHUNK: usize = 16 * 1024;
 const MAX_WINDOWS: usize = 16;
 const MAX_SEALS: usize = 256;
 const MAX_ORIGINS: usize = 16;
+/// Answers of points at a time, all peers together: each reads the store at length and is whole in memory.
+const MOST_TOLD: usize = 4;
 
 /// A stream that is served.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(super) struct Serving {
     paid: Option<(Bytes, Instant)>,
     /// Bytes that are being written.
     writing: Option<usize>,
+    /// Whether it asked for points.
+    telling: bool,
     /// When the peer must have asked, or taken what is being written.
     deadline: Option<Instant>,
 }
@@ -105,6 +109,7 @@ impl Core {
             out: VecDeque::new(),
             paid: None,
             writing: None,
+            telling: false,
             deadline: Some(now + PATIENCE),
         };
         self.served.insert(stream, serving);
@@ -208,6 +213,15 @@ impl Core {
                     wanted: windows(&rows).into(),
                     sent: IntervalSet::new(),
                 };
+            }
+            Question::Points(asked) => {
+                serving.telling = true;
+                if self.served.values().filter(|served| served.telling).count() > MOST_TOLD {
+                    self.served.remove(&stream);
+                    self.effects.push_back(Effect::Finish(stream));
+                    return self.refuse("question: too many at a time");
+                }
+                self.store(Job::Points { stream, asked });
             }
             Question::Seals(windows) => {
                 self.store(Job::Seals { stream, windows });
@@ -411,6 +425,7 @@ fn is_modest(question: &Question) -> bool {
         }
         Question::Seals(windows) => windows.len() <= MAX_SEALS,
         Question::Schema(_, known) => known.len() <= MAX_SEALS,
+        Question::Points(asked) => asked.query().is_some(),
     }
 }
 

@@ -48,7 +48,7 @@ impl Core {
             &mut self.jobs.other
         };
         // What a request brought is bounded by the requests, and waits.
-        let bounded = matches!(job, Job::Live(_) | Job::Seal(..));
+        let bounded = matches!(job, Job::Live(_) | Job::Seal(..) | Job::Show(_));
         if bounded && *waiting >= MOST_JOBS {
             self.refuse("store: its queue is full");
             return false;
@@ -85,7 +85,12 @@ impl Core {
         self.jobs.other = self.jobs.other.saturating_sub(1);
         self.jobs.answered = (self.jobs.other > 0).then_some(now);
         match note.outcome {
-            Outcome::Live { .. } | Outcome::Sealed => {}
+            Outcome::Live { .. } | Outcome::Sealed | Outcome::Shown(_) => {}
+            Outcome::Unshown {
+                origin,
+                hash,
+                known,
+            } => self.handle_unshown(origin, hash, known, now),
             Outcome::Repaired {
                 ask,
                 piece,
@@ -138,6 +143,7 @@ impl Core {
         }
         self.expire_asks(now);
         self.serve_on(now);
+        self.show_on(now);
         self.settle(now);
     }
 
