@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// The start of 2026: no clock that was set reads less.
+pub(crate) const RELEASED_MS: i64 = 1_767_225_600_000;
+
 /// Reads a moment, as milliseconds since the Unix epoch; `now_ms` is what relative forms count from.
 pub(crate) fn moment(text: &str, now_ms: i64) -> Result<i64, String> {
     if text == "now" {
@@ -75,6 +78,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 fn millis(text: &str) -> Result<i64, String> {
     let ms = duration(text)?.as_millis();
     i64::try_from(ms).map_err(|_out_of_range| format!("`{text}` is longer than can be counted"))
+}
+
+/// The same, unless the clock can't be right: it reads a time before this program was made.
+pub(crate) fn believed_now_ms() -> Option<i64> {
+    Some(now_ms()).filter(|now| *now >= RELEASED_MS)
 }
 
 /// Milliseconds since the Unix epoch by this machine's clock.

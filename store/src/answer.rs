@@ -1,6 +1,10 @@
 //! What the store's calls answer.
 
-use crate::sample::{LogId, Seq};
+use std::collections::BTreeMap;
+
+use crate::key::gone::Reason;
+use crate::query::Step;
+use crate::sample::{LogId, Origin, Seq};
 
 /// What became of a row or block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,15 @@ pub struct Quarantined {
     pub reason: String,
 }
 
+/// What is left of rows that went, in one tier of roll-ups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tier {
+    /// How many rows it stands for.
+    pub rows: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
 /// How the store is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -84,6 +97,14 @@ pub struct Stats {
     pub lost: u64,
     /// Rows and blocks refused at a bound.
     pub refused: u64,
+    /// Rows and blocks of others not kept because too little of the disk is free.
+    pub unkept: u64,
+    /// Rows that went from here, by reason.
+    pub gone_rows: BTreeMap<Reason, u64>,
+    /// Origins that have more than a quarter of the bound: their own oldest rows go first.
+    pub over_share: Vec<Origin>,
+    /// What is left of rows that went.
+    pub tiers: BTreeMap<Step, Tier>,
     /// One sentence; empty when all is well.
     pub health: String,
     /// The newest row of the running epoch that would survive a power cut. None: none yet.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::answer::Appended;
 use crate::block::{Seal, WINDOW, window_of};
 use crate::error::StoreError;
+use crate::interval::IntervalSet;
 use crate::open::Store;
 use crate::retain::make_room;
 use crate::row::{Row, SignedRow};
@@ -172,6 +173,11 @@ impl Store {
             };
         }
         self.admit(&mut state, &log, bytes.len())?;
+        if let Err(e) = self.keep_free(&mut state, &log) {
+            // Whoever looks sees it all the same.
+            state.offer_latest(&row);
+            return Err(e);
+        }
         state.insert_row(&row.row, bytes, self.shared.now(), true);
         state.offer_latest(&row);
         let waiting = state.waiting_at(&log, seq);
@@ -244,6 +250,25 @@ impl Store {
         };
         state.refused += 1;
         Err(refusal)
+    }
+
+    /// Refuses rows of others while too little of the disk is free.
+    pub(crate) fn keep_free(&self, state: &mut State, log: &LogId) -> Result<(), StoreError> {
+        if state.room.copies || self.shared.keys.is_own(&log.origin) {
+            return Ok(());
+        }
+        state.unkept += 1;
+        Err(StoreError::NoRoom)
+    }
+
+    /// Says which of this node's own rows every keeper has: those go first when own rows must go.
+    pub fn delivered(&self, log: &LogId, rows: IntervalSet) {
+        if !self.shared.keys.is_own(&log.origin) {
+            return;
+        }
+        if let Some(log) = self.shared.state().logs.get_mut(log) {
+            log.delivered = rows;
+        }
     }
 
     fn check_width(&self, schema: &SchemaHash, values: usize) -> Result<(), StoreError> {

@@ -19,12 +19,12 @@
 //! are good *and* the rows in them would be encoded to just these columns.
 //! Absent: which rows go into a block, and when (`seal` in the engine's part).
 
-mod column;
+pub(crate) mod column;
 mod draft;
 mod head;
 mod seal;
 
-use self::column::Columns;
+use self::column::{Columns, MAX_COLUMNS};
 use crate::row::{Row, Verifier};
 use crate::sample::{Clock, ClockSource, Seq};
 use crate::series::{MAX_SERIES, SchemaHash};
@@ -125,7 +125,7 @@ impl Block {
                 });
             }
         }
-        let raw = unpack(reader.rest())?;
+        let raw = unpack(reader.rest(), MAX_RAW_BYTES)?;
         let content = draft::content(&head, &raw);
         Self::parse(head, raw, content, signature)
     }
@@ -230,7 +230,7 @@ impl Block {
         let mut reader = Reader::new(&raw, "columns");
         let (runs, width) = read_runs(&mut reader, rows)?;
         let at = raw.len() - reader.rest().len();
-        let columns = Columns::parse(raw, at, rows)?;
+        let columns = Columns::parse(raw, at, rows, MAX_COLUMNS)?;
         if columns.len() != TIMES + width {
             return Err(FormatError::Invalid(
                 "a block has not as many columns as its schemas",
@@ -294,8 +294,8 @@ pub(crate) fn inside(block: &Block) -> Vec<u8> {
     out
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<u8>, FormatError> {
-    let broken = FormatError::Invalid("a block's zstd frame is damaged or not one whole frame");
+pub(crate) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, FormatError> {
+    let broken = FormatError::Invalid("a zstd frame is damaged or not one whole frame");
     if find_frame_compressed_size(packed).ok() != Some(packed.len()) {
         return Err(broken);
     }
@@ -304,11 +304,11 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, FormatError> {
         .flatten()
         .ok_or(broken)?;
     let len = usize::try_from(size).unwrap_or(usize::MAX);
-    if len > MAX_RAW_BYTES {
+    if len > most {
         return Err(FormatError::Limit {
-            what: "columns of a block",
+            what: "columns, unpacked,",
             len,
-            limit: MAX_RAW_BYTES,
+            limit: most,
         });
     }
     let raw = zstd::bulk::decompress(packed, len).or(Err(broken))?;
@@ -344,7 +344,7 @@ fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), 
 }
 
 /// A column that every row must have.
-fn full(columns: &Columns, index: usize) -> Result<Vec<i64>, FormatError> {
+pub(crate) fn full(columns: &Columns, index: usize) -> Result<Vec<i64>, FormatError> {
     let column: Option<Vec<i64>> = columns.column(index).into_iter().collect();
     column.ok_or(FormatError::Invalid("a row of a block has no time"))
 }

@@ -9,7 +9,8 @@ pub(crate) mod simulated;
 mod tree;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -96,6 +97,21 @@ impl Disk {
         match self {
             Self::Real => fs::read(path),
             Self::Simulated(disk) => disk.read(path),
+        }
+    }
+
+    /// A part of a file; what lies behind its end is left out.
+    pub(crate) fn read_at(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Real => {
+                let mut file = fs::File::open(path)?;
+                file.seek(io::SeekFrom::Start(range.start))?;
+                let mut bytes = Vec::new();
+                file.take(range.end.saturating_sub(range.start))
+                    .read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+            Self::Simulated(disk) => disk.read_at(path, range),
         }
     }
 
@@ -196,6 +212,14 @@ impl Disk {
                 statvfs(dir).map_or(u64::MAX, |fs| fs.f_bavail.saturating_mul(fs.f_frsize))
             }
             Self::Simulated(disk) => disk.free(),
+        }
+    }
+
+    /// Bytes of the whole file system; 0 when the system doesn't say.
+    pub(crate) fn size(&self, dir: &Path) -> u64 {
+        match self {
+            Self::Real => statvfs(dir).map_or(0, |fs| fs.f_blocks.saturating_mul(fs.f_frsize)),
+            Self::Simulated(disk) => disk.size(),
         }
     }
 

@@ -25,7 +25,7 @@ pub enum OpenError {
         known: u32,
     },
     /// The FORMAT file is there and says nothing we understand.
-    #[error("{} says {found:?}, expected \"outlast-store 1\"; is this a store of outlast?", path.display())]
+    #[error("{} says {found:?}, expected \"outlast-store 2\"; is this a store of outlast?", path.display())]
     Foreign {
         /// The FORMAT file.
         path: PathBuf,
@@ -86,6 +86,9 @@ pub enum StoreError {
         /// The bound.
         limit: u64,
     },
+    /// Too little of the disk is free to keep rows of others; what came may be shown, and be asked for again.
+    #[error("not kept: too little of the disk is free")]
+    NoRoom,
     /// Generations are still being opened, so an answer would lack what is in them; ask again.
     #[error("the store is still opening its generations; ask again in a moment")]
     Opening,

@@ -12,6 +12,7 @@ use crate::interval::MAX_RANGES;
 use crate::key::{block::BlockKey, gone, schema};
 use crate::record::{self, Records};
 use crate::retain::GoneLedger;
+use crate::rollup::Rollup;
 use crate::schemas::Schemas;
 use crate::series::{MAX_SCHEMA_BYTES, MAX_SERIES};
 use crate::tail::Spool;
@@ -30,6 +31,8 @@ pub const TARGETS: &[Target] = &[
     ("block", block),
     ("columns", columns),
     ("seal", seal),
+    ("rollup", rollup),
+    ("rollup-columns", rollup_columns),
     ("schema", schema),
     ("intervals", intervals),
     ("bitmap", bitmap),
@@ -114,6 +117,52 @@ fn seal(bytes: &[u8]) -> bool {
     assert!(seal.first >= 1 && (1..=60).contains(&seal.count));
     assert!(seal.last() >= seal.first);
     true
+}
+
+/// The body of a record of roll-ups.
+fn rollup(bytes: &[u8]) -> bool {
+    let Ok(rollup) = Rollup::read(bytes) else {
+        return false;
+    };
+    sums_up(&rollup);
+    true
+}
+
+/// The inside of one: its head, then its columns before they were packed.
+fn rollup_columns(bytes: &[u8]) -> bool {
+    crate::rollup::pack(bytes).is_some_and(|body| rollup(&body))
+}
+
+fn sums_up(rollup: &Rollup) {
+    let (head, buckets) = (rollup.head(), rollup.buckets());
+    let rows: u64 = buckets
+        .iter()
+        .map(|bucket| u64::from(bucket.span.rows))
+        .sum();
+    assert_eq!(
+        rows,
+        u64::from(head.last - head.first) + 1,
+        "without a hole"
+    );
+    for bucket in &buckets {
+        assert!(bucket.values.len() <= MAX_SERIES && bucket.span.rows <= head.tier.rows());
+        for value in bucket.values.iter().flatten() {
+            let count = i128::from(value.count);
+            assert!((1..=bucket.span.rows).contains(&value.count));
+            assert!(i128::from(value.min) * count <= value.sum);
+            assert!(value.sum <= i128::from(value.max) * count);
+            assert!(value.min <= value.last && value.last <= value.max);
+        }
+    }
+    let again: Vec<_> = crate::rollup::rollups(&head.log, head.tier, &buckets)
+        .iter()
+        .flat_map(|body| {
+            Rollup::read(body)
+                .expect("what was read is written")
+                .buckets()
+        })
+        .collect();
+    assert_eq!(again, buckets);
 }
 
 /// Series appended to a schema.
@@ -271,7 +320,7 @@ fn files(bytes: &[u8]) -> bool {
     assert!(recovered.rows.len() + recovered.damaged as usize <= bytes.len() + 1);
     let (_schemas, useless) = Schemas::open(&Disk::Real, dir).expect("damage is no error");
     let (_gone, ranges) = GoneLedger::open(&Disk::Real, dir).expect("damage is no error");
-    recovered.rows.len() > 1 || !ranges.is_empty() || useless > 0
+    recovered.rows.len() > 1 || !ranges.logs.is_empty() || useless > 0
 }
 
 /// Keys and small values; the first byte says of which kind.

@@ -18,10 +18,13 @@
 
 mod answer;
 mod append;
+mod ask;
+mod attic;
 pub mod block;
 mod disk;
 mod engine;
 mod error;
+mod evict;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 #[cfg(test)]
@@ -30,10 +33,13 @@ pub mod interval;
 pub mod key;
 mod ledger;
 mod open;
+mod plan;
 pub mod query;
 mod read;
 mod record;
 mod retain;
+mod rolled;
+mod rollup;
 pub mod row;
 pub mod sample;
 mod schemas;
@@ -49,14 +55,15 @@ mod tests;
 mod varint;
 mod writer;
 
-pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats};
+pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats, Tier};
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
 #[doc(hidden)]
 pub use disk::simulated::SimDisk;
 pub use error::{OpenError, StoreError};
 pub use interval::IntervalSet;
+pub use key::gone::Reason;
 pub use open::{Check, Keys, Sign, Store, StoreConfig, Verify};
-pub use query::{Evaluation, Pattern, Query, QueryError, SeriesPoints, Step, rates};
+pub use query::{Extent, Pattern, Query, QueryError, SeriesPoints, Step, TierSpan, Told, rates};
 pub use row::{Row, SignedRow, delta_key};
 pub use sample::{Clock, ClockSource, Epoch, LogId, Origin, Seq, StoreId};
 pub use series::{

@@ -2,11 +2,11 @@
 //!
 //! `open` checks FORMAT, reads the small files and the spool, starts the threads and returns: sampling can begin. A
 //! third thread then reads the generations, newest first; what is no good goes to quarantine and `ready` turns true.
-//! Files: `FORMAT`, `id` (this store's random id), `epoch` (the last epoch begun), `spool/`, `gen-NNNNNN/`, `quarantine/`,
+//! Files: `FORMAT`, `id` (this store's random id), `epoch` (the last epoch begun), `spool/`, `gen-NNNNNN/`, `copies-NNNNNN/`,
+//! `apart-NNNNNN/` (see `shelf`), `rollup/` (see `attic`), `quarantine/`,
 //! `schemas`, `gone`, `evidence`, `ballast`.
 //! Absent: what the calls do (`append`, `seal`, `read`), what the threads do (`spooler`, `writer`).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::append::Own;
+use crate::attic::{Attic, Found};
 use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
 use crate::error::{OpenError, StoreError};
-use crate::interval::IntervalSet;
 use crate::ledger::Ledger;
-use crate::retain::GoneLedger;
+use crate::retain::{GoneLedger, GoneRows};
 use crate::row::SignedRow;
-use crate::sample::{LogId, Origin, StoreId};
+use crate::sample::{Origin, StoreId};
 use crate::schemas::Schemas;
 use crate::shelf::{Shelf, locked};
 use crate::spooler::{self, Spooler};
@@ -32,7 +32,8 @@ use crate::tail::{Recovered, Spool};
 use crate::writer;
 
 /// The newest format of a store's directory that this release reads, and the one it writes.
-const FORMAT: u32 = 1;
+/// 1: generations `gen-NNNNNN` alone; 2: also those of other nodes' rows, packed blocks, roll-ups.
+const FORMAT: u32 = 2;
 const FORMAT_WORD: &str = "outlast-store";
 
 /// Verifies a generation's directory in a child process; `Err` says what is wrong with it.
@@ -154,6 +155,9 @@ pub(crate) struct Shared {
     pub(crate) own: Mutex<Option<Own>>,
     pub(crate) gone: Mutex<GoneLedger>,
     pub(crate) shelf: Shelf,
+    pub(crate) attic: Mutex<Attic>,
+    /// Roll-ups found at open, until the generations have been read.
+    pub(crate) found: Mutex<Found>,
     /// What the threads were asked to do, and whether they have.
     pub(crate) orders: Mutex<Orders>,
     pub(crate) ordered: Condvar,
@@ -364,11 +368,15 @@ fn recover_all(
     let spool_dir = dir.join("spool");
     let (spool, recovered) = Spool::open(&disk, &spool_dir, tuning.segment_bytes)
         .map_err(at("recover the spool", &spool_dir))?;
+    let file_bytes = (tuning.generation_bytes / 8).max(64 << 10);
+    let (attic, found, bad_rollups) = Attic::open(&disk, &dir, file_bytes);
     let mut state = recover(recovered, gone, disk.now());
-    state.damaged += bad_schemas;
+    state.damaged += bad_schemas + bad_rollups;
     state.conflicts = kept.len() as u64;
     let shared = Arc::new(Shared {
         shelf: Shelf::new(&disk, &dir, tuning.open_deadline),
+        attic: Mutex::new(attic),
+        found: Mutex::new(found),
         disk,
         dir,
         limit_bytes: config.limit_bytes,
@@ -407,12 +415,13 @@ fn start(shared: &Arc<Shared>, spooler: Spooler) -> Result<Arc<Hands>, OpenError
 }
 
 /// The tail as the spool has it. A row found twice is the same row, or the lower of two contents.
-fn recover(recovered: Recovered, gone: BTreeMap<LogId, IntervalSet>, at: Instant) -> State {
+fn recover(recovered: Recovered, gone: GoneRows, at: Instant) -> State {
     let mut state = State {
         damaged: recovered.damaged,
         ..State::default()
     };
-    for (log, set) in gone {
+    state.gone_rows = gone.rows;
+    for (log, set) in gone.logs {
         state.logs.entry(log).or_default().gone = set;
     }
     for row in recovered.rows {
@@ -449,7 +458,15 @@ fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
         .strip_prefix(FORMAT_WORD)
         .and_then(|rest| rest.trim().parse::<u32>().ok());
     match number {
-        Some(number) if (1..=FORMAT).contains(&number) => Ok(()),
+        Some(FORMAT) => Ok(()),
+        Some(number) if (1..FORMAT).contains(&number) => {
+            // What is there is read as ever, what is written from here on is this release's.
+            let line = format!("{FORMAT_WORD} {FORMAT}\n");
+            if let Err(e) = disk.replace(&path, line.as_bytes()) {
+                tracing::warn!(error = %e, "the store's format could not be written");
+            }
+            Ok(())
+        }
         Some(number) if number > FORMAT => Err(OpenError::Newer {
             path: dir.to_owned(),
             found: number.to_string(),

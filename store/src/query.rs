@@ -6,8 +6,14 @@
 //! **Time.** A row's wall time is its boot time plus the offset of its own clock; one marked unsynced takes the first
 //! synced offset of its log instead, if there is one. Points are ordered by wall time; where a stepped clock makes two
 //! rows fall on one millisecond, both stay.
+//! A row stamped more than `AHEAD_MS` beyond `Query::now_ms` is held and left out: a clock that runs ahead must not draw over
+//! what is to come; it comes in by itself when that time has come, or its clock is set right.
 //! **Steps.** `Raw` gives every row. Coarser steps give one point at the start of each whole step since 1970 that overlaps
-//! the range, computed from all rows of that step: of a gauge the mean, of a counter the last value.
+//! the range, computed from all rows of that step: of a gauge the mean, of a counter the last value; beside it the lowest and
+//! highest value and how many there were.
+//! **Tiers.** Each part of the range is answered from the finest tier still held of it. Where that is coarser than the step,
+//! points lie as far apart as the tier's. A bucket counts for the step that the middle of its rows falls in, so where buckets
+//! do not begin when a step does, up to half a bucket's rows count for the neighbouring step; sums over all are exact.
 //! **Gaps.** One `None`, a step after the point before, where two points are more than 1.5 steps apart; one at either end
 //! of the range if data is missing there. Never a zero, never a value carried on. A series without any point is left out.
 //!
@@ -16,16 +22,18 @@
 mod evaluation;
 mod pattern;
 
-use crate::sample::Origin;
+use crate::sample::{Origin, Seq};
 use crate::series::Series;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-pub use self::evaluation::Evaluation;
+pub(crate) use self::evaluation::Evaluation;
 pub use self::pattern::Pattern;
 
-/// How many points an answer may have; beyond it the query fails. Some 100 MB while it is computed.
+/// How many points an answer may have that is given at once; beyond it the query fails. Given in parts there is no bound.
 pub const MAX_POINTS: usize = 2_000_000;
+/// How far ahead of now a row may be stamped and still be shown.
+pub const AHEAD_MS: i64 = 10 * 60 * 1_000;
 
 /// A question about the past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +49,14 @@ pub struct Query {
     pub to_ms: i64,
     /// How far apart the points are.
     pub step: Step,
+    /// The asker's time, by which rows stamped ahead of it are left out; `None` leaves out none.
+    pub now_ms: Option<i64>,
 }
 
 /// How far apart the points of an answer are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Step {
     /// As sampled, one second.
     #[default]
@@ -68,6 +80,79 @@ pub struct SeriesPoints {
     pub step_ms: u64,
     /// Wall time in milliseconds and value; `None` is a gap.
     pub points: Vec<(i64, Option<f64>)>,
+    /// What each point was computed from, `None` at a gap. Empty where every point is a sample itself.
+    pub extents: Vec<Option<Extent>>,
+    /// The tiers that answered, in order of time; none overlaps the next.
+    pub tiers: Vec<TierSpan>,
+}
+
+/// What lies behind one point.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The lowest value.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// A part of an answer, and what it was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierSpan {
+    /// `Raw`: rows; else roll-ups of so many seconds.
+    pub tier: Step,
+    /// The first point.
+    pub from_ms: i64,
+    /// The last point.
+    pub to_ms: i64,
+}
+
+/// What a whole answer said beside its points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Rows in the range that were left out because they are stamped ahead of now.
+    pub ahead: u64,
+}
+
+impl SeriesPoints {
+    /// Takes in the next part of the same series.
+    pub fn append(&mut self, part: Self) {
+        if self.extents.is_empty() && !part.extents.is_empty() {
+            // So far every point was a sample.
+            let alone = |(_, value): &(i64, Option<f64>)| value.map(Extent::of);
+            self.extents = self.points.iter().map(alone).collect();
+        }
+        if !self.extents.is_empty() && part.extents.is_empty() {
+            let alone = |(_, value): &(i64, Option<f64>)| value.map(Extent::of);
+            self.extents.extend(part.points.iter().map(alone));
+        } else {
+            self.extents.extend(part.extents);
+        }
+        self.points.extend(part.points);
+        for span in part.tiers {
+            join_tier(&mut self.tiers, span);
+        }
+    }
+}
+
+impl Extent {
+    /// Of a sample by itself.
+    fn of(value: f64) -> Self {
+        Self {
+            min: value,
+            max: value,
+            count: 1,
+        }
+    }
+}
+
+/// Adds a span that follows; one of the same tier grows instead.
+fn join_tier(tiers: &mut Vec<TierSpan>, span: TierSpan) {
+    match tiers.last_mut() {
+        Some(last) if last.tier == span.tier => last.to_ms = last.to_ms.max(span.to_ms),
+        _ => tiers.push(span),
+    }
 }
 
 /// Why a query has no answer.
@@ -108,8 +193,16 @@ impl Query {
             .is_none_or(|origins| origins.contains(origin))
     }
 
-    /// The wall times of all rows the answer depends on: the range, widened to whole steps.
+    /// The wall times of all rows the answer depends on: the range, widened to whole steps, and not ahead of now.
     pub fn reach(&self) -> RangeInclusive<i64> {
+        let whole = self.whole_reach();
+        let latest = self
+            .now_ms
+            .map_or(i64::MAX, |now| now.saturating_add(AHEAD_MS));
+        *whole.start()..=latest.min(*whole.end())
+    }
+
+    fn whole_reach(&self) -> RangeInclusive<i64> {
         match self.step {
             Step::Raw => self.from_ms..=self.to_ms,
             step => {
@@ -129,6 +222,17 @@ impl Step {
             Self::M1 => 60_000,
             Self::H1 => 3_600_000,
         }
+    }
+
+    /// How many rows a bucket of this tier sums up.
+    pub fn rows(self) -> u32 {
+        (self.ms() / 1_000) as u32
+    }
+
+    /// The rows that fall into one bucket with `seq`.
+    pub(crate) fn span_of(self, seq: Seq) -> RangeInclusive<Seq> {
+        let first = (seq.max(1) - 1) / self.rows() * self.rows() + 1;
+        first..=first.saturating_add(self.rows() - 1)
     }
 
     fn span_ms(self) -> i64 {

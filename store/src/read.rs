@@ -4,34 +4,36 @@
 //! memory, blocks fetched 32 at a time, so that a long query holds neither the lock nor much memory.
 //! A block that is damaged is forgotten (and so asked for again); a generation that fails is verified and, if it is
 //! damaged, set aside; neither fails the call. Points and counts wait for the generations that are still being opened.
-//! Absent: what the points of a query are (`query`).
+//! Absent: what the points of a query are (`query`), and going over its range (`ask`).
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::answer::{LogTally, Parcel, Quarantined, Stats};
+use crate::answer::{LogTally, Parcel, Quarantined, Stats, Tier};
+use crate::attic::Place;
 use crate::block::Block;
 use crate::error::StoreError;
 use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
 use crate::open::{Shared, Store};
-use crate::query::{Evaluation, Query, SeriesPoints};
+use crate::query;
 use crate::row::SignedRow;
 use crate::sample::{LogId, Origin, Seq};
 use crate::shelf::locked;
 use crate::state::{Log, PENDING};
 
 /// How long questions wait for the generations at start; a hundred of them open in a few seconds.
-const OPENING: Duration = Duration::from_secs(30);
+pub(crate) const OPENING: Duration = Duration::from_secs(30);
 /// Blocks fetched at once.
 const BATCH: usize = 32;
 
-/// A row or block to be walked.
-enum Step {
+/// A row, block or roll-up to be walked.
+pub(crate) enum Step {
     Row(Arc<[u8]>),
     Block(BlockKey),
+    Rolled(Place),
 }
 
 impl Store {
@@ -92,7 +94,7 @@ impl Store {
             size += bytes.len();
             parcels.push(match step {
                 Step::Row(_) => Parcel::Row(bytes.to_vec()),
-                Step::Block(_) => Parcel::Block(bytes.to_vec()),
+                Step::Block(_) | Step::Rolled(_) => Parcel::Block(bytes.to_vec()),
             });
             Ok(ControlFlow::Continue(()))
         })?;
@@ -124,60 +126,6 @@ impl Store {
         });
         self.shared.state().offer_latest(&row);
         Some(row)
-    }
-
-    /// Points of the series that match, gaps as gaps. `Err(Opening)`: generations are still being opened after half a
-    /// minute, and an answer would show gaps that are none.
-    pub fn query(&self, query: &Query) -> Result<Vec<SeriesPoints>, StoreError> {
-        let mut evaluation = Evaluation::new(query)?;
-        if !self.wait_opened(OPENING) {
-            return Err(StoreError::Opening);
-        }
-        let reach = query.reach();
-        let logs: Vec<LogId> = {
-            let state = self.shared.state();
-            state
-                .logs
-                .keys()
-                .filter(|log| query.wants(&log.origin))
-                .copied()
-                .collect()
-        };
-        let schema = |hash: &_| self.schema(hash);
-        for log in logs {
-            let mut fix = None;
-            let plan = self.plan(&log, |held| {
-                fix = held.fix();
-                let meets = |span: RangeInclusive<i64>| {
-                    span.start() <= reach.end() && reach.start() <= span.end()
-                };
-                let blocks = held
-                    .blocks
-                    .iter()
-                    .filter(|(_, meta)| meets(meta.wall_ms(fix)));
-                (blocks.map(|(first, _)| *first).collect(), 1..=Seq::MAX)
-            });
-            if plan.is_empty() {
-                continue;
-            }
-            evaluation.log(log, fix);
-            self.walk(plan, |step, bytes| {
-                match step {
-                    Step::Row(_) => {
-                        if let Ok(row) = SignedRow::decode(bytes) {
-                            evaluation.row(&row.row, &schema)?;
-                        }
-                    }
-                    Step::Block(_) => {
-                        if let Ok(block) = Block::read(bytes) {
-                            evaluation.block(&block, &schema)?;
-                        }
-                    }
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-        }
-        Ok(evaluation.finish())
     }
 
     /// Reads everything and counts it, as soon as the generations are open. What cannot be read is not counted, and not
@@ -215,6 +163,7 @@ impl Store {
                         .iter()
                         .for_each(|block| block.rows().iter().for_each(&mut count));
                 }
+                Step::Rolled(_) => {}
             }
             Ok(ControlFlow::Continue(()))
         });
@@ -244,8 +193,20 @@ impl Store {
             .shelf
             .numbers()
             .map_or(0, |numbers| numbers.len() as u32);
+        let rolled_bytes: Vec<(query::Step, u64)> = {
+            let attic = locked(&self.shared.attic);
+            let files = attic.files().map(|(_, file)| (file.tier, file.bytes));
+            files.collect()
+        };
         let state = self.shared.state();
         let spans: Vec<_> = state.logs.values().filter_map(Log::wall_ms).collect();
+        let mut tiers: BTreeMap<query::Step, Tier> = BTreeMap::new();
+        for (tier, rows) in state.logs.values().flat_map(|log| log.rolled.rows()) {
+            tiers.entry(tier).or_default().rows += rows;
+        }
+        for (tier, bytes) in rolled_bytes {
+            tiers.entry(tier).or_default().bytes += bytes;
+        }
         let schemas = locked(&self.shared.schemas);
         let series = state
             .latest
@@ -265,6 +226,10 @@ impl Store {
             damaged: state.damaged,
             lost: state.lost,
             refused: state.refused,
+            unkept: state.unkept,
+            gone_rows: state.gone_rows.clone(),
+            over_share: state.over_share.clone(),
+            tiers,
             health: state
                 .ailments
                 .values()
@@ -304,7 +269,7 @@ impl Store {
         steps.into_iter().map(|(_, step)| step).collect()
     }
 
-    fn walk(
+    pub(crate) fn walk(
         &self,
         plan: Vec<Step>,
         mut each: impl FnMut(&Step, &[u8]) -> Result<ControlFlow<()>, StoreError>,
@@ -312,13 +277,14 @@ impl Store {
         for batch in plan.chunks(BATCH) {
             let keys = batch.iter().filter_map(|step| match step {
                 Step::Block(key) => Some(*key),
-                Step::Row(_) => None,
+                Step::Row(_) | Step::Rolled(_) => None,
             });
             let mut blocks = self.fetch(&keys.collect::<Vec<_>>()).into_iter();
             for step in batch {
                 let bytes = match step {
                     Step::Row(bytes) => Some(bytes.clone()),
                     Step::Block(_) => blocks.next().flatten(),
+                    Step::Rolled(place) => self.shared.rolled(place),
                 };
                 if let Some(bytes) = bytes
                     && each(step, &bytes)?.is_break()
@@ -332,10 +298,17 @@ impl Store {
 
     /// The encoded blocks under `keys`, in that order. None: not held, or not any more.
     pub(crate) fn fetch(&self, keys: &[BlockKey]) -> Vec<Option<Arc<[u8]>>> {
+        self.shared.fetch(keys)
+    }
+}
+
+impl Shared {
+    /// The encoded blocks under `keys`, in that order. None: not held, or not any more.
+    pub(crate) fn fetch(&self, keys: &[BlockKey]) -> Vec<Option<Arc<[u8]>>> {
         let mut found: Vec<Option<Arc<[u8]>>> = vec![None; keys.len()];
         let mut on_disk: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         {
-            let state = self.shared.state();
+            let state = self.state();
             for (at, key) in keys.iter().enumerate() {
                 let meta = state
                     .logs
@@ -350,21 +323,19 @@ impl Store {
         }
         for (generation, places) in on_disk {
             let wanted = places.iter().map(|at| keys[*at]).collect();
-            let Some(blocks) = self.shared.read(generation, wanted) else {
+            let Some(blocks) = self.read(generation, wanted) else {
                 continue;
             };
             for (at, bytes) in places.into_iter().zip(blocks) {
                 if bytes.is_none() {
-                    self.shared.forget_damaged(&keys[at]);
+                    self.forget_damaged(&keys[at]);
                 }
                 found[at] = bytes.map(Into::into);
             }
         }
         found
     }
-}
 
-impl Shared {
     /// Reads twice; between the two the generation is verified, and given up only if it fails that.
     fn read(&self, generation: u32, keys: Vec<BlockKey>) -> Option<Vec<Option<Vec<u8>>>> {
         let why = match self.shelf.read(generation, keys.clone()) {
@@ -381,6 +352,12 @@ impl Shared {
             tracing::warn!(generation, why, "generation verifies and cannot be read");
         }
         again.ok()
+    }
+
+    /// A roll-up's body. None: damaged, which costs these rows for good, or gone meanwhile.
+    fn rolled(&self, place: &Place) -> Option<Arc<[u8]>> {
+        let body = locked(&self.attic).read(place);
+        body.map(Into::into)
     }
 
     fn forget_damaged(&self, key: &BlockKey) {
@@ -412,6 +389,11 @@ impl Log {
         let metas = [self.blocks.first_key_value(), self.blocks.last_key_value()];
         let metas = metas.into_iter().flatten();
         spans.extend(metas.map(|(_, meta)| meta.wall_ms(fix).into_inner()));
+        spans.extend(
+            self.rolled
+                .iter()
+                .map(|(_, entry)| entry.wall_ms(fix).into_inner()),
+        );
         let low = spans.iter().map(|(low, _)| *low).min()?;
         let high = spans.iter().map(|(_, high)| *high).max()?;
         Some(low..=high)

@@ -1,21 +1,23 @@
-//! How the store stays within its bytes, and what it does when the disk has none left.
+//! What the store remembers of what went, and how it minds the room on its disk.
 //!
-//! The bound covers everything below the store's directory. At the bound what was set aside goes first, then whole
-//! generations, the oldest first, never the one being written. What goes is written to `gone` before its directory is
-//! touched, so that nobody asks for it again.
+//! What goes is written to `gone` with its reason before it is touched, so that nobody asks for it again.
+//! Copies of others' rows are not taken while less than a tenth of the disk or 2 GiB is free, whichever is less; own rows
+//! stay in memory below a twentieth or 512 MiB. Live rows go on to whoever looks.
 //! The ballast is 16 MB of allocated nothing: freed when less than `ROOM` is free, since sled can neither open nor close
 //! on a full disk; made again when there is plenty.
-//! Absent: looking at samples' wall time. Retention goes by the order in which things were written.
+//! Absent: what goes first (`plan`), and making roll-ups of it (`evict`).
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::disk::Disk;
 use crate::interval::IntervalSet;
 use crate::key::gone::{Gone, GoneKey, Reason};
 use crate::ledger::Ledger;
-use crate::sample::LogId;
+use crate::open::Shared;
+use crate::sample::{LogId, Seq};
 
 const BALLAST_BYTES: u64 = 16 << 20;
 /// Below this bound a ballast would be too large a part of it.
@@ -25,41 +27,100 @@ pub(crate) const ROOM: u64 = 8 << 20;
 /// Free bytes from which the ballast is made again.
 const PLENTY: u64 = 64 << 20;
 const RANGE: u8 = 1;
+/// What is said of a disk with little room.
+const COPIES_FLOOR: &str =
+    "rows of other nodes are not kept: less than a tenth of the disk, or 2 GiB, is free";
+pub(crate) const OWN_FLOOR: &str =
+    "nothing is kept on disk: less than a twentieth of it, or 512 MiB, is free";
+
+/// Rows that went, and how many for each reason.
+#[derive(Debug, Default)]
+pub(crate) struct GoneRows {
+    pub(crate) logs: BTreeMap<LogId, IntervalSet>,
+    pub(crate) rows: BTreeMap<Reason, u64>,
+}
+
+impl GoneRows {
+    fn insert(&mut self, log: LogId, rows: RangeInclusive<Seq>, reason: Reason) {
+        let set = self.logs.entry(log).or_default();
+        let before = set.len();
+        set.insert(rows);
+        *self.rows.entry(reason).or_default() += set.len() - before;
+    }
+}
+
+/// What the disk has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) own: bool,
+    pub(crate) copies: bool,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            own: true,
+            copies: true,
+        }
+    }
+}
+
+impl Room {
+    /// Of a disk with so many bytes, so many of them free.
+    pub(crate) fn of(size: u64, free: u64) -> Self {
+        Self {
+            own: free >= (size / 20).min(512 << 20),
+            copies: free >= (size / 10).min(2 << 30),
+        }
+    }
+}
+
+impl Shared {
+    /// Looks at the disk; said in the health while there is little.
+    pub(crate) fn look_for_room(&self) {
+        let (size, free) = (self.disk.size(&self.dir), self.disk.free(&self.dir));
+        let room = Room::of(size, free);
+        let mut state = self.state();
+        state.room = room;
+        if room.copies {
+            state.ailments.remove("room");
+        } else {
+            let said = if room.own { COPIES_FLOOR } else { OWN_FLOOR };
+            state.ailments.insert("room", said.to_owned());
+        }
+    }
+}
 
 /// The file of what retention took.
 #[derive(Debug)]
 pub(crate) struct GoneLedger(Ledger);
 
 impl GoneLedger {
-    pub(crate) fn open(
-        disk: &Disk,
-        dir: &Path,
-    ) -> io::Result<(Self, BTreeMap<LogId, IntervalSet>)> {
+    pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<(Self, GoneRows)> {
         let (ledger, records) = Ledger::open(disk, dir.join("gone"))?;
-        let mut gone: BTreeMap<LogId, IntervalSet> = BTreeMap::new();
+        let mut gone = GoneRows::default();
         for (_, body) in records {
             if let Some((key, value)) = body.split_at_checked(GoneKey::LEN)
                 && let (Ok(key), Ok(value)) = (GoneKey::decode(key), Gone::decode(value))
             {
-                gone.entry(key.log)
-                    .or_default()
-                    .insert(key.first..=value.last);
+                gone.insert(key.log, key.first..=value.last, value.reason);
             }
         }
         Ok((Self(ledger), gone))
     }
 
-    /// Remembers that these rows went to make room.
-    pub(crate) fn add(&mut self, went: &BTreeMap<LogId, IntervalSet>) -> io::Result<()> {
+    /// Remembers that these rows went.
+    pub(crate) fn add(
+        &mut self,
+        went: &BTreeMap<LogId, IntervalSet>,
+        reason: Reason,
+    ) -> io::Result<()> {
         let mut bodies = Vec::new();
         for (log, set) in went {
             for range in set.ranges() {
                 let (first, last) = range.into_inner();
                 let key = GoneKey { log: *log, first };
-                let gone = Gone {
-                    last,
-                    reason: Reason::Budget,
-                };
+                let gone = Gone { last, reason };
                 bodies.push([&key.encode()[..], &gone.encode()].concat());
             }
         }

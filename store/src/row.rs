@@ -158,6 +158,18 @@ impl SignedRow {
     }
 }
 
+/// When an encoded row was taken by its own clock, and whether that was synced. None: too short for a row.
+pub(crate) fn peek_times(bytes: &[u8]) -> Option<(u64, Clock)> {
+    let mut reader = Reader::new(bytes.get(1 + LogId::LEN + 4 + 32..)?, "a row");
+    let boot_ms = reader.u64_be().ok()?;
+    let clock = Clock {
+        offset_ms: reader.u64_be().ok()? as i64,
+        uncertainty_ms: reader.u32_be().ok()?,
+        source: ClockSource::from_byte(reader.u8().ok()?).ok()?,
+    };
+    Some((boot_ms, clock))
+}
+
 /// Boot time moved to the wall; saturating, since both numbers may come from a stranger.
 pub(crate) fn wall_ms(boot_ms: u64, offset_ms: i64) -> i64 {
     i64::try_from(boot_ms)

@@ -130,6 +130,7 @@ impl Store {
             }
             // A block takes no room in the tail, but its epoch counts.
             self.admit(&mut state, &head.log, 0)?;
+            self.keep_free(&mut state, &head.log)?;
         }
         let appended = self.place(&block)?;
         if let Some(row) = block.rows().pop() {

@@ -1,7 +1,8 @@
 //! The generations on disk: finding, verifying, opening for a while, setting aside.
 //!
-//! Directories `gen-NNNNNN`, numbered from 1. The newest one is written, older ones are opened when they are read: two at
-//! most, closed after 30 s without a question. Everything that touches an engine runs on one thread under a
+//! Directories numbered from 1: `gen-NNNNNN` of this node's own rows (and of whatever was written before there were
+//! classes), `copies-NNNNNN` of others', `apart-NNNNNN` of one other origin that has much. The newest of each class is
+//! written, older ones are opened when they are read: two at most, closed after 30 s without a question. Everything that touches an engine runs on one thread under a
 //! deadline (`Worker`), because a damaged generation may panic or spin: the thread is then left behind with the engine.
 //! One that fails a read gets a fresh directory and is verified as at open, since a disk that stalls is not damage; one
 //! that fails that moves to `quarantine/`. What was in it is asked for again by whoever compares `held`.
@@ -23,6 +24,8 @@ use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
 use crate::open::Check;
+use crate::plan::{Class, Kept};
+use crate::sample::Origin;
 
 /// Old generations open at the same time.
 const OPEN_OLD: usize = 2;
@@ -38,7 +41,15 @@ const KEPT_ASIDE: usize = 2;
 pub(crate) struct Content {
     pub(crate) heads: Vec<Head>,
     pub(crate) damaged: u64,
+    /// What the values of each origin take.
+    pub(crate) loads: Loads,
 }
+
+/// Bytes by origin.
+pub(crate) type Loads = BTreeMap<Origin, u64>;
+
+/// What a block costs beside its bytes: its place in the index, and in sled's slabs.
+const BLOCK_COST: u64 = 256;
 
 /// The directory of generations and the engines that are open.
 #[derive(Debug)]
@@ -48,7 +59,9 @@ pub(crate) struct Shelf {
     open_deadline: Duration,
     pub(crate) worker: Worker,
     highest: AtomicU32,
-    newest: Mutex<Newest>,
+    newest: Mutex<BTreeMap<Class, Newest>>,
+    kinds: Mutex<BTreeMap<u32, Kept>>,
+    loads: Mutex<BTreeMap<u32, Loads>>,
     old: Mutex<BTreeMap<u32, (Engine, Instant)>>,
 }
 
@@ -70,31 +83,66 @@ impl Shelf {
             open_deadline,
             highest: AtomicU32::new(0),
             newest: Mutex::default(),
+            kinds: Mutex::default(),
+            loads: Mutex::default(),
             old: Mutex::default(),
         }
     }
 
     pub(crate) fn path(&self, number: u32) -> PathBuf {
-        self.dir.join(format!("gen-{number:06}"))
+        let prefix = prefix(self.kind(number));
+        self.dir.join(format!("{prefix}-{number:06}"))
     }
 
-    fn named(&self, number: &str) -> PathBuf {
-        self.dir.join(format!("gen-{number}"))
+    /// Whose rows a generation holds.
+    pub(crate) fn kind(&self, number: u32) -> Kept {
+        locked(&self.kinds)
+            .get(&number)
+            .copied()
+            .unwrap_or(Kept::Own)
+    }
+
+    /// Adds what was put into a generation.
+    pub(crate) fn load_with(&self, number: u32, more: &Loads) {
+        let mut loads = locked(&self.loads);
+        let load = loads.entry(number).or_default();
+        for (origin, bytes) in more {
+            *load.entry(*origin).or_default() += bytes;
+        }
+    }
+
+    /// What each origin's blocks take in one generation, or in all.
+    pub(crate) fn loads(&self, of: Option<u32>) -> Loads {
+        let mut all = Loads::new();
+        for (number, load) in locked(&self.loads).iter() {
+            if of.is_none_or(|of| of == *number) {
+                for (origin, bytes) in load {
+                    *all.entry(*origin).or_default() += bytes;
+                }
+            }
+        }
+        all
     }
 
     /// The numbers on disk, ascending. Leftovers of a removal or a relink that was cut off are cleared.
     pub(crate) fn numbers(&self) -> io::Result<Vec<u32>> {
         let mut numbers = Vec::new();
         for name in self.disk.names(&self.dir)? {
-            let Some(rest) = name.strip_prefix("gen-") else {
+            let Some((kind, rest)) = kind_of(&name) else {
                 continue;
             };
+            let whole = name.split('.').next().unwrap_or(&name);
+            let mut there = |number: &str| {
+                let number = number.parse::<u32>().ok().filter(|number| *number > 0);
+                numbers.extend(number);
+                number.map(|number| locked(&self.kinds).insert(number, kind));
+            };
             match rest.split_once('.') {
-                None => numbers.extend(rest.parse::<u32>().ok().filter(|number| *number > 0)),
-                Some((number, "lost")) if !self.disk.exists(&self.named(number)) => {
+                None => there(rest),
+                Some((number, "lost")) if !self.disk.exists(&self.dir.join(whole)) => {
                     self.disk
-                        .rename(&self.dir.join(&name), &self.named(number))?;
-                    numbers.extend(number.parse::<u32>().ok());
+                        .rename(&self.dir.join(&name), &self.dir.join(whole))?;
+                    there(number);
                 }
                 Some(_) => {
                     let _ = self.disk.remove_dir_all(&self.dir.join(&name));
@@ -128,24 +176,34 @@ impl Shelf {
         })
     }
 
-    /// Makes an opened generation the one that is written.
-    pub(crate) fn adopt(&self, number: u32, engine: Option<Engine>) {
-        *locked(&self.newest) = Newest { number, engine };
+    /// Makes an opened generation the one of its class that is written.
+    pub(crate) fn adopt(&self, class: Class, number: u32, engine: Option<Engine>) {
+        locked(&self.newest).insert(class, Newest { number, engine });
     }
 
-    /// The generation being written. A reader holds it for a read's deadline at most.
-    pub(crate) fn newest(&self) -> MutexGuard<'_, Newest> {
+    /// The generations being written. A reader holds them for a read's deadline at most.
+    pub(crate) fn newest(&self) -> MutexGuard<'_, BTreeMap<Class, Newest>> {
         locked(&self.newest)
     }
 
-    /// A number no generation has had while this process runs.
-    pub(crate) fn fresh_number(&self) -> u32 {
+    /// The numbers of the generations being written, by class.
+    pub(crate) fn writing(&self) -> BTreeMap<u32, Class> {
+        let newest = self.newest();
+        newest
+            .iter()
+            .map(|(class, newest)| (newest.number, *class))
+            .collect()
+    }
+
+    /// A number no generation has had while this process runs, for one of a kind.
+    pub(crate) fn fresh_number(&self, kind: Kept) -> u32 {
         let there = self
             .numbers()
             .ok()
             .and_then(|numbers| numbers.last().copied());
         let number = self.highest.load(Ordering::Relaxed).max(there.unwrap_or(0)) + 1;
         self.highest.store(number, Ordering::Relaxed);
+        locked(&self.kinds).insert(number, kind);
         number
     }
 
@@ -158,7 +216,7 @@ impl Shelf {
         keys: Vec<BlockKey>,
     ) -> Result<Vec<Option<Vec<u8>>>, String> {
         let mut newest = locked(&self.newest);
-        if newest.number == number {
+        if let Some(newest) = written_of(&mut newest, number) {
             let engine = newest.engine.take();
             let (engine, found) = self.read_from(number, engine, keys)?;
             newest.engine = Some(engine);
@@ -183,8 +241,9 @@ impl Shelf {
     /// locked. `Err` says why it is no good.
     pub(crate) fn examine(&self, number: u32, check: Option<&Check>) -> Result<(), String> {
         // Held throughout, so that nobody begins to write in a directory that is being replaced.
-        let newest = locked(&self.newest);
-        let somebody_reads = (newest.number == number && newest.engine.is_some())
+        let mut newest = locked(&self.newest);
+        let written = written_of(&mut newest, number);
+        let somebody_reads = written.is_some_and(|newest| newest.engine.is_some())
             || locked(&self.old).contains_key(&number);
         if somebody_reads {
             return Ok(());
@@ -233,21 +292,21 @@ impl Shelf {
     /// Closes everything.
     pub(crate) fn close(&self) {
         locked(&self.old).clear();
-        locked(&self.newest).engine = None;
+        for newest in locked(&self.newest).values_mut() {
+            newest.engine = None;
+        }
     }
 
     /// Moves a generation out of the way, with the reason written beside its files.
     pub(crate) fn set_aside(&self, number: u32, why: &str) {
         locked(&self.old).remove(&number);
         self.highest.fetch_max(number, Ordering::Relaxed);
-        let mut newest = self.newest();
-        if newest.number == number {
-            *newest = Newest::default();
-        }
-        drop(newest);
+        self.newest().retain(|_, newest| newest.number != number);
+        locked(&self.loads).remove(&number);
         let aside = self.dir.join("quarantine");
         let at = self.disk.wall_seconds();
-        let target = aside.join(format!("gen-{number:06}-{at}"));
+        let prefix = prefix(self.kind(number));
+        let target = aside.join(format!("{prefix}-{number:06}-{at}"));
         let made = self.disk.make_dir(&aside);
         let moved = made.and_then(|()| self.disk.rename(&self.path(number), &target));
         if let Err(e) = moved {
@@ -292,10 +351,37 @@ impl Shelf {
     /// Deletes a generation: renamed first, so that a half-deleted one is never opened.
     pub(crate) fn remove(&self, number: u32) -> io::Result<()> {
         locked(&self.old).remove(&number);
+        locked(&self.loads).remove(&number);
         let dropped = self.path(number).with_extension("dropped");
         self.disk.rename(&self.path(number), &dropped)?;
         self.disk.remove_dir_all(&dropped)
     }
+}
+
+fn prefix(kind: Kept) -> &'static str {
+    match kind {
+        Kept::Apart => "apart",
+        Kept::Copies => "copies",
+        Kept::Own => "gen",
+    }
+}
+
+/// What kind of generation a name is for, and what follows.
+fn kind_of(name: &str) -> Option<(Kept, &str)> {
+    let mut kinds = [Kept::Own, Kept::Copies, Kept::Apart].into_iter();
+    kinds.find_map(|kind| {
+        let rest = name.strip_prefix(prefix(kind))?;
+        Some((kind, rest.strip_prefix('-')?))
+    })
+}
+
+fn written_of(newest: &mut BTreeMap<Class, Newest>, number: u32) -> Option<&mut Newest> {
+    newest.values_mut().find(|newest| newest.number == number)
+}
+
+/// What a block of so many bytes counts for.
+pub(crate) fn weight(bytes: usize) -> u64 {
+    bytes as u64 + BLOCK_COST
 }
 
 /// Opens the generation at `path` and reads all of it, as `Store::open` does: what a child process runs for
@@ -309,8 +395,12 @@ fn read_all(disk: &Disk, path: &Path) -> Result<(Engine, Content), EngineError> 
     let mut engine = Engine::open(disk, path)?;
     let mut content = Content::default();
     engine.scan(|key, block| {
+        let bytes = block.as_ref().map_or(0, |block| weight(block.len()));
         let head = block.ok().and_then(|block| Head::peek(block).ok());
         let named = BlockKey::decode(key).ok();
+        if let Some(key) = &named {
+            *content.loads.entry(key.log.origin).or_default() += bytes;
+        }
         match (head, named) {
             (Some(head), Some(key)) if key.log == head.log && key.first == head.first => {
                 content.heads.push(head);

@@ -5,12 +5,13 @@
 //! It also deletes what no longer needs the spool, and keeps the evidence of conflicts: 1 MiB of it, the rest is only
 //! counted.
 
+use std::io;
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use crate::ledger::Ledger;
 use crate::open::Shared;
-use crate::retain::make_room;
+use crate::retain::{OWN_FLOOR, make_room};
 use crate::shelf::locked;
 use crate::state::{Queued, State};
 use crate::tail::Spool;
@@ -69,17 +70,24 @@ impl Spooler {
             evidence,
             rest,
         } = self;
+        if !shared.state().room.own {
+            shared.look_for_room();
+        }
+        let has_room;
         {
             let mut state = shared.state();
             state.queue_bytes = 0;
             let queue = std::mem::take(&mut state.queue);
             rest.extend(queue.into_iter().filter(|row| !state.is_safe(row)));
             state.spooling = Some(shared.now());
+            has_room = state.room.own;
         }
         let written = if rest.is_empty() {
             Ok(())
-        } else {
+        } else if has_room {
             spool.write(rest)
+        } else {
+            Err(io::Error::other(OWN_FLOOR))
         };
         let mut state = shared.state();
         state.spooling = None;

@@ -11,9 +11,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::attic::Place;
 use crate::block::{Head, Seal, window_of};
 use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
+use crate::key::gone::Reason;
+use crate::retain::Room;
+use crate::rolled::Rolled;
 use crate::row::{Row, SignedRow};
 use crate::sample::{ClockSource, Epoch, LogId, Origin, Seq, StoreId};
 
@@ -93,6 +97,10 @@ pub(crate) struct Log {
     touched: BTreeMap<Seq, Instant>,
     /// The lowest row of the tail whose clock was synced, and its offset.
     tail_synced: BTreeMap<Seq, i64>,
+    /// What is left of rows that went.
+    pub(crate) rolled: Rolled,
+    /// Own rows that every keeper has.
+    pub(crate) delivered: IntervalSet,
 }
 
 impl Log {
@@ -121,7 +129,12 @@ impl Log {
             .iter()
             .find_map(|(first, meta)| Some((*first, meta.synced()?)));
         let row = self.tail_synced.iter().next().map(|(seq, at)| (*seq, *at));
-        [block, row].into_iter().flatten().min().map(|(_, at)| at)
+        let rolled = self.rolled.synced();
+        [block, row, rolled]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|(_, at)| at)
     }
 
     /// Takes a block out of the index; rows that a block overlapping it has too stay held.
@@ -205,6 +218,14 @@ pub(crate) struct State {
     pub(crate) damaged: u64,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
+    /// Rows that went, by reason.
+    pub(crate) gone_rows: BTreeMap<Reason, u64>,
+    /// Other origins that have more than their part of the bound.
+    pub(crate) over_share: Vec<Origin>,
+    /// Rows and blocks not kept because little of the disk is free.
+    pub(crate) unkept: u64,
+    /// Whether the disk has room.
+    pub(crate) room: Room,
     /// When the spool's write that is on its way began.
     pub(crate) spooling: Option<Instant>,
     /// What is wrong, one sentence a cause.
@@ -376,6 +397,76 @@ impl State {
             }
         }
         lost
+    }
+
+    /// The blocks of a generation, by log and seq.
+    pub(crate) fn blocks_of(&self, generation: u32) -> Vec<BlockKey> {
+        let mut keys = Vec::new();
+        for (log, of_log) in &self.logs {
+            let there = of_log.blocks.iter();
+            let there = there.filter(|(_, meta)| meta.generation == generation);
+            keys.extend(there.map(|(first, _)| BlockKey {
+                log: *log,
+                first: *first,
+            }));
+        }
+        keys
+    }
+
+    /// The rows that only a generation has.
+    pub(crate) fn only_in(&self, generation: u32) -> BTreeMap<LogId, IntervalSet> {
+        let mut rows = BTreeMap::new();
+        for (id, log) in &self.logs {
+            let (mut here, mut elsewhere) = (IntervalSet::new(), IntervalSet::new());
+            for (first, meta) in &log.blocks {
+                let set = if meta.generation == generation {
+                    &mut here
+                } else {
+                    &mut elsewhere
+                };
+                set.insert(*first..=last(*first, meta));
+            }
+            let only = here.subtract(&elsewhere);
+            if !only.is_empty() {
+                rows.insert(*id, only);
+            }
+        }
+        rows
+    }
+
+    /// Remembers that rows went and why.
+    pub(crate) fn went(&mut self, went: &BTreeMap<LogId, IntervalSet>, reason: Reason) {
+        for (log, rows) in went {
+            let log = self.logs.entry(*log).or_default();
+            // One that came again while its generation went is held.
+            let rows = rows.subtract(&log.held);
+            rows.ranges().for_each(|range| log.gone.insert(range));
+            *self.gone_rows.entry(reason).or_default() += rows.len();
+        }
+    }
+
+    /// The roll-ups in a file, by log.
+    pub(crate) fn rolled_in(&self, file: u32) -> BTreeMap<LogId, Vec<Place>> {
+        let mut found: BTreeMap<LogId, Vec<Place>> = BTreeMap::new();
+        for (id, log) in &self.logs {
+            let places = log.rolled.iter().map(|(_, entry)| entry.place);
+            let places: Vec<Place> = places.filter(|place| place.file == file).collect();
+            if !places.is_empty() {
+                found.insert(*id, places);
+            }
+        }
+        found
+    }
+
+    /// Whether every keeper has all rows of `own` that lie in a generation.
+    pub(crate) fn is_delivered(&self, generation: u32, own: &Origin) -> bool {
+        let mut logs = self.logs_of(own);
+        logs.all(|(_, log)| {
+            let mut there = log.blocks.iter();
+            there.all(|(first, meta)| {
+                meta.generation != generation || log.delivered.covers(*first..=last(*first, meta))
+            })
+        })
     }
 
     /// Forgets one block, so that it is asked for again.

@@ -2,11 +2,13 @@
 //!
 //! At open: every generation is verified and read, newest first; what is no good is set aside; then the store is ready.
 //! Afterwards, every 30 s or when half a megabyte waits: put, sync, and only then tell the state, which lets the spool go
-//! of the rows. After a turn (64 MB or 24 h) the next block starts a new generation; then the bound on bytes is looked at.
+//! of the rows. Own rows, copies and what is kept apart go into generations of their own (`plan`). After a turn (64 MB or
+//! 24 h) the next block of a class starts a new one; then the bound on bytes is looked at.
 //! sled is only written to while there is room for what it may need, since it can't be closed after a write that failed.
 //! If one fails all the same the generation gets fresh directories (`engine::relink`), is only read from then on, and
 //! what was not synced goes into a new one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,8 +17,9 @@ use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, first_file, relink};
 use crate::key::block::BlockKey;
 use crate::open::Shared;
-use crate::retain::{keep_ballast, make_room};
-use crate::shelf::{IDLE, Newest, locked};
+use crate::plan::{Class, Kept};
+use crate::retain::{OWN_FLOOR, keep_ballast, make_room};
+use crate::shelf::{IDLE, Loads, locked, weight};
 
 /// Putting and syncing a batch; beyond it the engine hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(120);
@@ -52,7 +55,8 @@ pub(crate) fn begin(shared: &Shared) {
 /// Writes what waits and brings the directory below its bound; says whether no old generation is open any more.
 pub(crate) fn turn(shared: &Shared) -> bool {
     flush(shared);
-    retain(shared);
+    shared.look_for_room();
+    shared.evict();
     !shared.shelf.close_idle(shared.now())
 }
 
@@ -61,7 +65,7 @@ fn load(shared: &Shared) {
         tracing::warn!(error = %e, "generations cannot be listed");
         Vec::new()
     });
-    let newest = numbers.last().copied();
+    let mut adopted = BTreeSet::new();
     for number in numbers.into_iter().rev() {
         if locked(&shared.orders).stop {
             return;
@@ -75,13 +79,16 @@ fn load(shared: &Shared) {
                     state.scanned(head, number);
                 }
                 drop(state);
-                if newest == Some(number) && !due(shared, number) {
-                    shared.shelf.adopt(number, Some(engine));
+                shared.shelf.load_with(number, &content.loads);
+                let class = shared.class_of(number);
+                if adopted.insert(class) && !due(shared, number) {
+                    shared.shelf.adopt(class, number, Some(engine));
                 }
             }
             Err(why) => shared.set_aside(number, &why),
         }
     }
+    shared.find_rolled();
 }
 
 /// Until the oldest waiting block has waited long enough, or somebody asks: the number asked for, and whether to end.
@@ -118,19 +125,23 @@ fn flush(shared: &Shared) {
     if batch.is_empty() {
         return;
     }
-    let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
-    let outcome = if make_room(&shared.disk, &shared.dir, bytes as u64 * WRITE_FACTOR) {
-        write(shared, &batch)
-    } else {
-        Err("less than 8 MB are free on its disk".to_owned())
-    };
-    let mut state = shared.state();
-    match outcome {
-        Ok(number) => {
-            state.ailments.remove("blocks");
-            state.committed(&batch, number);
+    let loads = shared.shelf.loads(None);
+    let mut classes: BTreeMap<Class, Batch> = BTreeMap::new();
+    for (key, bytes) in batch {
+        let class = shared.class_for(&key.log.origin, &loads);
+        classes.entry(class).or_default().push((key, bytes));
+    }
+    let mut trouble = None;
+    for (class, batch) in classes {
+        match put(shared, class, &batch) {
+            Ok(number) => shared.state().committed(&batch, number),
+            Err(why) => trouble = Some(why),
         }
-        Err(why) => {
+    }
+    let mut state = shared.state();
+    match trouble {
+        None => drop(state.ailments.remove("blocks")),
+        Some(why) => {
             let why = format!("sealed blocks are in memory only: {why}");
             state.ailments.insert("blocks", why);
         }
@@ -139,10 +150,30 @@ fn flush(shared: &Shared) {
     keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes);
 }
 
-fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
-    let mut newest = shared.shelf.newest();
+/// Puts a batch of one class where there is room for it.
+fn put(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
+    let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
+    shared.look_for_room();
+    if class == Class::Own && !shared.state().room.own {
+        return Err(OWN_FLOOR.to_owned());
+    }
+    if !make_room(&shared.disk, &shared.dir, bytes as u64 * WRITE_FACTOR) {
+        return Err("less than 8 MB are free on its disk".to_owned());
+    }
+    let number = write(shared, class, batch)?;
+    let mut loads = Loads::new();
+    for (key, bytes) in batch {
+        *loads.entry(key.log.origin).or_default() += weight(bytes.len());
+    }
+    shared.shelf.load_with(number, &loads);
+    Ok(number)
+}
+
+fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
+    let mut all = shared.shelf.newest();
+    let newest = all.entry(class).or_default();
     if newest.number == 0 {
-        newest.number = shared.shelf.fresh_number();
+        newest.number = shared.shelf.fresh_number(class.kept());
     }
     let number = newest.number;
     let path = shared.shelf.path(number);
@@ -158,15 +189,16 @@ fn write(shared: &Shared, batch: &Batch) -> Result<u32, String> {
             let full = due(shared, number);
             let heavy = engine.written >= shared.tuning.reopen_bytes;
             // Dropping an engine closes it: here after a turn, or to get its memory back.
-            newest.engine = Some(engine).filter(|_| !full && !heavy);
+            let seldom = matches!(class, Class::Apart(_));
+            newest.engine = Some(engine).filter(|_| !full && !heavy && !seldom);
             if full {
-                *newest = Newest::default();
+                all.remove(&class);
             }
             Ok(number)
         }
         Err(why) => {
-            *newest = Newest::default();
-            drop(newest);
+            all.remove(&class);
+            drop(all);
             if shared.disk.exists(&path)
                 && let Err(e) = relink(&shared.disk, &path)
             {
@@ -198,47 +230,16 @@ fn put_all(
     Ok(engine)
 }
 
-/// Whether a generation has had its 64 MB or its day.
+/// Whether a generation has had its 64 MB or its day; of an origin kept apart half as much, so that several fit in its part
+/// of the bound.
 fn due(shared: &Shared, number: u32) -> bool {
     let path = shared.shelf.path(number);
     let age = shared.disk.age(&first_file(&shared.disk, &path));
     let old = age.is_some_and(|age| age >= shared.tuning.generation_age);
-    old || shared.disk.bytes_below(&path) >= shared.tuning.generation_bytes
-}
-
-/// Brings the directory below its bound.
-fn retain(shared: &Shared) {
-    let mut bytes = shared.disk.bytes_below(&shared.dir);
-    if bytes <= shared.limit_bytes {
-        return;
-    }
-    bytes = bytes.saturating_sub(shared.shelf.clear_quarantine());
-    let writing = shared.shelf.newest().number;
-    let numbers = shared.shelf.numbers().unwrap_or_default();
-    for number in numbers.into_iter().filter(|number| *number != writing) {
-        if bytes <= shared.limit_bytes {
-            return;
-        }
-        bytes = bytes.saturating_sub(shared.disk.bytes_below(&shared.shelf.path(number)));
-        drop_generation(shared, number);
-    }
-}
-
-fn drop_generation(shared: &Shared, number: u32) {
-    let went = {
-        let mut state = shared.state();
-        let went = state.forget_generation(number);
-        for (log, set) in &went {
-            let log = state.logs.entry(*log).or_default();
-            set.ranges().for_each(|range| log.gone.insert(range));
-        }
-        went
+    let parts = if shared.shelf.kind(number) == Kept::Apart {
+        2
+    } else {
+        1
     };
-    let noted = locked(&shared.gone).add(&went);
-    if let Err(e) = noted {
-        tracing::warn!(generation = number, error = %e, "what retention took is only remembered until the next start");
-    }
-    if let Err(e) = shared.shelf.remove(number) {
-        tracing::warn!(generation = number, error = %e, "generation could not be removed");
-    }
+    old || shared.disk.bytes_below(&path) >= shared.tuning.generation_bytes / parts
 }

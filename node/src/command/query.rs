@@ -1,5 +1,6 @@
 //! `query`: history, from the running node or from the store itself.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -30,14 +31,82 @@ pub(super) fn run(
     let asked = asked(arguments, when::now_ms())?;
     let config = Config::load(global.config.as_deref())?;
     let state = StateDir::resolve(global)?;
-    let mut shape = Shape::of(arguments);
-    match reader(&state)? {
-        Doer::Node(mut client) => {
-            client.stream(&Request::Query(asked), |part| shape.part(part, out))?;
+    let (mut shape, mut source) = (Shape::of(arguments), Source::default());
+    let mut take = |part: Value| {
+        if source.take(&part) {
+            return Ok(());
         }
-        Doer::Ourselves(_lock) => stored(&state, &config, &asked, |part| shape.part(part, out))?,
+        shape.part(part, out)
+    };
+    match reader(&state)? {
+        Doer::Node(mut client) => client.stream(&Request::Query(asked), take).map(drop)?,
+        Doer::Ourselves(_lock) => stored(&state, &config, &asked, &mut take)?,
     }
-    shape.end(out)
+    shape.end(out, &source)?;
+    source.tell();
+    Ok(())
+}
+
+/// What the answer was read from, over all series.
+#[derive(Default)]
+struct Source {
+    /// First and last point from each tier, the finest first.
+    tiers: BTreeMap<Tier, (i64, i64)>,
+    /// Rows left out because they are stamped ahead of now.
+    ahead_rows: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    Raw,
+    S10,
+    M1,
+    H1,
+}
+
+impl Source {
+    /// Notes what a part says of itself; whether that is all there is in it.
+    fn take(&mut self, part: &Value) -> bool {
+        if let Some(rows) = part["ahead_rows"].as_u64() {
+            self.ahead_rows += rows;
+            return true;
+        }
+        for span in part["tiers"].as_array().into_iter().flatten() {
+            let tier = match span["tier"].as_str() {
+                Some("raw") => Tier::Raw,
+                Some("10s") => Tier::S10,
+                Some("1m") => Tier::M1,
+                Some("1h") => Tier::H1,
+                _ => continue,
+            };
+            if let (Some(from_ms), Some(to_ms)) = (span["from_ms"].as_i64(), span["to_ms"].as_i64())
+            {
+                let seen = self.tiers.entry(tier).or_insert((from_ms, to_ms));
+                *seen = (seen.0.min(from_ms), seen.1.max(to_ms));
+            }
+        }
+        false
+    }
+
+    /// One line on stderr for each: people see what is coarser than they may think.
+    fn tell(&self) {
+        for (tier, (from_ms, to_ms)) in self.tiers.iter().rev() {
+            let what = match tier {
+                Tier::Raw => "rows as they were sampled",
+                Tier::S10 => "what is left of older rows, 10 s in one",
+                Tier::M1 => "what is left of older rows, 1 min in one",
+                Tier::H1 => "what is left of older rows, 1 h in one",
+            };
+            let (from, to) = (text::moment(*from_ms), text::moment(*to_ms));
+            aside(format!("from {from} to {to}: {what}"));
+        }
+        if self.ahead_rows > 0 {
+            let rows = self.ahead_rows;
+            aside(format!(
+                "{rows} rows are stamped more than 10 min ahead of now and left out"
+            ));
+        }
+    }
 }
 
 fn asked(arguments: &QueryArgs, now_ms: i64) -> Result<History, Failure> {
@@ -70,7 +139,7 @@ fn stored(
     state: &StateDir,
     config: &Config,
     asked: &History,
-    each: impl FnMut(Value) -> Result<(), Failure>,
+    each: &mut dyn FnMut(Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let membership = Membership::load(state)?
         .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
@@ -132,9 +201,11 @@ impl Shape {
         }
     }
 
-    fn end(self, out: &mut Printer) -> Result<(), Failure> {
+    fn end(self, out: &mut Printer, source: &Source) -> Result<(), Failure> {
         match self {
-            Self::Json(series) => out.json(&json!({ "series": series })),
+            Self::Json(series) => {
+                out.json(&json!({ "series": series, "ahead_rows": source.ahead_rows }))
+            }
             Self::Table { shown: 0 } => {
                 aside(
                     "nothing is held of such series, nodes and times; `outlast tail` shows what there is",
@@ -147,20 +218,44 @@ impl Shape {
     }
 }
 
+/// Joins a part to what came of its series before; parts of several series may take turns.
 fn put_together(series: &mut Vec<Value>, mut part: Value) {
-    let same = |last: &Value| {
-        ["node_id", "name", "labels"]
+    let same = |last: &&mut Value| {
+        ["node_id", "name", "labels", "unit", "kind"]
             .iter()
             .all(|field| last[field] == part[field])
     };
-    if let Some(last) = series.last_mut().filter(|last| same(last))
-        && let (Some(points), Some(more)) =
-            (last["points"].as_array_mut(), part["points"].as_array_mut())
-    {
-        points.append(more);
+    let Some(last) = series.iter_mut().rev().find(same) else {
+        series.push(part);
         return;
+    };
+    let count = |part: &Value| part["points"].as_array().map_or(0, Vec::len);
+    if last["extents"].is_array() || part["extents"].is_array() {
+        // A part that has none is of samples alone.
+        for side in [&mut *last, &mut part] {
+            if !side["extents"].is_array() {
+                side["extents"] = vec![Value::Null; count(side)].into();
+            }
+        }
+        append(&mut last["extents"], &mut part["extents"]);
     }
-    series.push(part);
+    append(&mut last["points"], &mut part["points"]);
+    append(&mut last["tiers"], &mut part["tiers"]);
+    if let Some(tiers) = last["tiers"].as_array_mut() {
+        tiers.dedup_by(|next, kept| {
+            let same = next["tier"] == kept["tier"];
+            if same {
+                kept["to_ms"] = next["to_ms"].take();
+            }
+            same
+        });
+    }
+}
+
+fn append(to: &mut Value, more: &mut Value) {
+    if let (Some(to), Some(more)) = (to.as_array_mut(), more.as_array_mut()) {
+        to.append(more);
+    }
 }
 
 fn points(part: &Value) -> impl Iterator<Item = (i64, Option<&Value>)> {
@@ -216,6 +311,35 @@ mod tests {
         put_together(&mut series, part("b", json!([])));
         assert_eq!(series.len(), 2);
         assert_eq!(series[0]["points"], json!([[1, 1.0], [2, null]]));
+    }
+
+    #[test]
+    fn what_points_came_from_is_joined_as_they_are() {
+        let part = |points: Value, extents: Value, tier: &str| {
+            let tiers = json!([{ "tier": tier, "from_ms": points[0][0], "to_ms": points[0][0] }]);
+            let mut part = json!({ "name": "a", "points": points, "tiers": tiers });
+            if !extents.is_null() {
+                part["extents"] = extents;
+            }
+            part
+        };
+        let mut series = Vec::new();
+        put_together(
+            &mut series,
+            part(json!([[1, 1.5]]), json!([[1.0, 2.0, 2]]), "10s"),
+        );
+        put_together(
+            &mut series,
+            part(json!([[11, 1.5]]), json!([[1.0, 2.0, 2]]), "10s"),
+        );
+        put_together(&mut series, part(json!([[21, 3.0]]), Value::Null, "raw"));
+        assert_eq!(series.len(), 1);
+        assert_eq!(
+            series[0]["extents"],
+            json!([[1.0, 2.0, 2], [1.0, 2.0, 2], null])
+        );
+        let tiers = json!([{ "tier": "10s", "from_ms": 1, "to_ms": 11 }, { "tier": "raw", "from_ms": 21, "to_ms": 21 }]);
+        assert_eq!(series[0]["tiers"], tiers);
     }
 
     #[test]

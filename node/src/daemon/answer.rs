@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use outlast_mesh::trust::Token;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 
 use super::history::{History, Names};
 use super::tally::{log_name, tally};
@@ -25,6 +26,9 @@ use crate::{nodes, text};
 
 /// How long a request waits for a node that is starting; after that it is told so.
 const STARTING: Duration = Duration::from_secs(15);
+
+/// Parts of a query's answer that may wait for their reader.
+const PARTS_AHEAD: usize = 4;
 
 /// After so long without a row that was asked for, `tail` says that it waits: each node has one a second.
 const NOTHING_YET: Duration = Duration::from_secs(3);
@@ -185,19 +189,24 @@ impl Daemon {
             names: &names,
         }
         .origins(&asked)?;
-        // One origin at a time: what is in memory at once stays small.
+        // One origin at a time, and few parts ahead of the reader: what is in memory at once stays small.
         for origin in origins {
             let (store, names, asked) = (store.clone(), Arc::clone(&names), asked.clone());
+            let (parts, mut read) = mpsc::channel(PARTS_AHEAD);
             let reading = tokio::task::spawn_blocking(move || {
-                History {
+                let history = History {
                     store: &store,
                     names: &names,
-                }
-                .parts(&asked, origin)
+                };
+                history.parts(&asked, origin, |part| {
+                    let sent = parts.blocking_send(part);
+                    sent.map_err(|_closed| Failure::new("nobody reads the answer any more"))
+                })
             });
-            for part in reading.await.context("read the store")?? {
+            while let Some(part) = read.recv().await {
                 answers.part(part).await?;
             }
+            reading.await.context("read the store")??;
         }
         Ok(json!({}))
     }

@@ -1,6 +1,7 @@
 //! History for `query`: which nodes a glob means, and the store's answer in parts that fit a line.
 //!
-//! In: a request, who is called what, the store. Out: JSON of one series each, long ones in several parts.
+//! In: a request, who is called what, the store. Out: JSON of one series each, long ones in several parts, as they are read:
+//! no more than a slice of the answer is in memory.
 //! Invariant: a part never holds more than `MOST_POINTS` points; parts of one series follow each other.
 //! Absent: gaps and steps; the store decides those.
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use globset::{Glob, GlobMatcher};
 use outlast_mesh::NodeId;
-use outlast_store::{Origin, Query, SeriesPoints, Step, Store};
+use outlast_store::{Extent, Origin, Query, SeriesPoints, Step, Store, StoreError, TierSpan};
 use serde_json::{Value, json};
 
 use crate::cli::StepArg;
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 use crate::flow::{node_of, origin_of};
 use crate::nodes;
 use crate::text::visible;
+use crate::when;
 
 /// Points in one part: with 40 bytes each well below the longest line.
 const MOST_POINTS: usize = 16_384;
@@ -52,12 +54,13 @@ impl History<'_> {
         Ok(known.into_keys().map(origin_of).collect())
     }
 
-    /// The parts of one origin's answer.
+    /// The parts of one origin's answer, as they are read. Last what is to be said beside them, if anything is.
     pub(crate) fn parts(
         &self,
         asked: &control::History,
         origin: Origin,
-    ) -> Result<Vec<Value>, Failure> {
+        mut each: impl FnMut(Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let query = Query {
             origins: Some(vec![origin]),
             series: asked.series.clone(),
@@ -69,12 +72,20 @@ impl History<'_> {
                 StepArg::M1 => Step::M1,
                 StepArg::H1 => Step::H1,
             },
+            now_ms: when::believed_now_ms(),
         };
-        let answer = self.store.query(&query).map_err(anyhow::Error::from)?;
-        Ok(answer
-            .iter()
-            .flat_map(|series| self.series_parts(series))
-            .collect())
+        let told = self.store.query_parts(&query, |series| {
+            self.series_parts(&series)
+                .into_iter()
+                .try_for_each(&mut each)
+                .map_err(Stopped::Reader)
+        });
+        match told {
+            Ok(told) if told.ahead > 0 => each(json!({ "ahead_rows": told.ahead })),
+            Ok(_) => Ok(()),
+            Err(Stopped::Store(error)) => Err(anyhow::Error::from(error).into()),
+            Err(Stopped::Reader(failure)) => Err(failure),
+        }
     }
 
     fn series_parts(&self, found: &SeriesPoints) -> Vec<Value> {
@@ -95,17 +106,43 @@ impl History<'_> {
             "kind": found.series.kind,
             "step_ms": found.step_ms,
         });
-        let chunks: Vec<&[_]> = if found.points.is_empty() {
-            vec![&[]]
-        } else {
-            found.points.chunks(MOST_POINTS).collect()
-        };
-        let part = |points: &&[(i64, Option<f64>)]| {
+        let chunks = found.points.chunks(MOST_POINTS).zip(0..);
+        let part = |(points, number): (&[(i64, Option<f64>)], usize)| {
             let mut part = head.clone();
             part["points"] = json!(points);
+            let from = number * MOST_POINTS;
+            if let Some(extents) = found.extents.get(from..from + points.len()) {
+                let three = |extent: Extent| json!([extent.min, extent.max, extent.count]);
+                part["extents"] = extents.iter().map(|extent| extent.map(three)).collect();
+            }
+            if number == 0 {
+                part["tiers"] = found.tiers.iter().map(tier).collect();
+            }
             part
         };
-        chunks.iter().map(part).collect()
+        chunks.map(part).collect()
+    }
+}
+
+fn tier(span: &TierSpan) -> Value {
+    let tier = match span.tier {
+        Step::Raw => "raw",
+        Step::S10 => "10s",
+        Step::M1 => "1m",
+        Step::H1 => "1h",
+    };
+    json!({ "tier": tier, "from_ms": span.from_ms, "to_ms": span.to_ms })
+}
+
+/// Why an answer ended early.
+enum Stopped {
+    Store(StoreError),
+    Reader(Failure),
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -118,9 +155,7 @@ pub(crate) fn offline(
 ) -> Result<(), Failure> {
     let history = History { store, names };
     for origin in history.origins(asked)? {
-        for part in history.parts(asked, origin)? {
-            each(part)?;
-        }
+        history.parts(asked, origin, &mut each)?;
     }
     Ok(())
 }

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use outlast_store::{Clock, ClockSource};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::when::RELEASED_MS;
+
 /// How far measured and held may differ.
 const STEP_MS: u64 = 50;
-/// The start of 2026: no clock that was set reads less.
-const RELEASED_MS: i64 = 1_767_225_600_000;
 /// What the held offset may be wrong by: the step, as far as this node can know.
 const SYNCED_UNCERTAINTY_MS: u32 = 50;
 /// Peers' offsets are measured over round trips.

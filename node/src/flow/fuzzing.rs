@@ -157,6 +157,8 @@ fn page() -> Page {
         series: series.unwrap(),
         step_ms: 1_000,
         points: points.into(),
+        extents: Vec::new(),
+        tiers: Vec::new(),
     };
     Page::cut(&found).remove(0)
 }

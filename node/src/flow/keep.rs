@@ -253,6 +253,8 @@ pub enum Live {
     },
     /// The store is full or closing: nobody's fault.
     NotNow,
+    /// Good, and not held: too little of the disk is free. Whoever looks sees it.
+    Unkept,
     /// It is not what it claims to be.
     Refused,
 }
@@ -386,6 +388,10 @@ fn live(store: &Store, row: Arc<SignedRow>) -> (Outcome, Option<Charge>) {
             let known = known_schema(store, &origin);
             (Live::Unknown { hash, known }, None)
         }
+        Err(error @ StoreError::NoRoom) => {
+            let charge = refusal(&error, node_of(origin), origin);
+            (Live::Unkept, Some(charge))
+        }
         Err(error) => {
             debug!(%error, seq = row.row.seq, "a live row was refused");
             let charge = refusal(&error, node_of(origin), origin);
@@ -503,7 +509,10 @@ fn refusal(error: &StoreError, from: NodeId, origin: Origin) -> Charge {
 fn is_passing(error: &StoreError) -> bool {
     matches!(
         error,
-        StoreError::Busy { .. } | StoreError::NotDurable { .. } | StoreError::Io { .. }
+        StoreError::Busy { .. }
+            | StoreError::NoRoom
+            | StoreError::NotDurable { .. }
+            | StoreError::Io { .. }
     )
 }
 
@@ -515,6 +524,7 @@ fn reason(error: &StoreError) -> &'static str {
         | StoreError::Malformed { .. }
         | StoreError::OverLimit { .. } => "somebody's fault",
         StoreError::Busy { .. } => "store: waiting for the disk",
+        StoreError::NoRoom => "store: too little of the disk is free",
         StoreError::NoEpoch => "store: no epoch",
         StoreError::Opening => "store: still opening",
         StoreError::Query(_) => "store: not a question",

@@ -100,6 +100,7 @@ pub(super) fn of(error: &StoreError) -> Option<(Offence, Fault)> {
         StoreError::UnknownSchema(_)
         | StoreError::Busy { .. }
         | StoreError::NoEpoch
+        | StoreError::NoRoom
         | StoreError::Opening
         | StoreError::Query(_)
         | StoreError::Io { .. }

@@ -69,6 +69,7 @@ impl PointsAsked {
             from_ms: self.from_ms,
             to_ms: self.to_ms,
             step,
+            now_ms: crate::when::believed_now_ms(),
         })
     }
 
@@ -294,6 +295,9 @@ impl Union {
             points: with_gaps(&one.points, one.step_ms, &range),
             series: one.series,
             step_ms: one.step_ms,
+            // Told of rows held here only.
+            extents: Vec::new(),
+            tiers: Vec::new(),
         };
         self.series.into_values().map(finish).collect()
     }
@@ -341,6 +345,8 @@ mod tests {
             series: Series::new("a", [("b".into(), "c".into())], "s", Kind::Counter, -2).unwrap(),
             step_ms: 1_000,
             points: points.to_vec(),
+            extents: Vec::new(),
+            tiers: Vec::new(),
         }
     }
 
@@ -419,6 +425,7 @@ mod tests {
             from_ms: 1_234,
             to_ms: 86_400_000,
             step: Step::Raw,
+            now_ms: None,
         };
         let cut = PointsAsked::cut(ORIGIN, &query);
         assert_eq!(cut.len(), 25);

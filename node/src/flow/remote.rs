@@ -179,7 +179,7 @@ impl Remote {
         match &note.outcome {
             Outcome::Live {
                 row,
-                outcome: Live::New,
+                outcome: Live::New | Live::Unkept,
             } => self.feed(row, true),
             Outcome::Repaired {
                 piece: Piece::Row(row),

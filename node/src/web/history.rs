@@ -135,6 +135,7 @@ impl Range {
             from_ms: self.from_ms.saturating_sub(lead_ms),
             to_ms: self.to_ms,
             step,
+            now_ms: crate::when::believed_now_ms(),
         }
     }
 
@@ -223,6 +224,8 @@ mod tests {
                 .iter()
                 .map(|(time, value)| (*time, Some(*value)))
                 .collect(),
+            extents: Vec::new(),
+            tiers: Vec::new(),
         };
         let mut other = points(0, &[(7, 7.0)]);
         other.series.labels.push(("device".into(), "x".into()));

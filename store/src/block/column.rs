@@ -22,14 +22,14 @@ use crate::varint::{FormatError, Reader, put_i64, put_u64, unzigzag, zigzag};
 use std::ops::Range;
 
 /// More columns than this are refused: every series and the four that tell the time.
-pub(super) const MAX_COLUMNS: usize = MAX_SERIES + 4;
+pub(crate) const MAX_COLUMNS: usize = MAX_SERIES + 4;
 const MAX_SCALE: u64 = 1 << 60;
 const ALL_ROWS: u64 = 1;
 const SOME_ROWS: u64 = 2;
 
 /// A parsed table that owns its bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     bytes: Vec<u8>,
     rows: usize,
     columns: Vec<Column>,
@@ -45,7 +45,7 @@ struct Column {
 }
 
 /// Appends the table of `columns`, each with one entry for every row.
-pub(super) fn encode(out: &mut Vec<u8>, columns: &[Vec<Option<i64>>]) {
+pub(crate) fn encode(out: &mut Vec<u8>, columns: &[Vec<Option<i64>>]) {
     let (mut firsts, mut maps, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     put_u64(out, columns.len() as u64);
     for column in columns {
@@ -127,10 +127,15 @@ fn put_differences(out: &mut Vec<u8>, differences: &[i64], shape: u64) {
 }
 
 impl Columns {
-    /// Finds the columns of a table of `rows` rows in all of `bytes` from `at` on.
-    pub(super) fn parse(bytes: Vec<u8>, at: usize, rows: usize) -> Result<Self, FormatError> {
+    /// Finds the columns of a table of `rows` rows in all of `bytes` from `at` on; more than `most` are refused.
+    pub(crate) fn parse(
+        bytes: Vec<u8>,
+        at: usize,
+        rows: usize,
+        most: usize,
+    ) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes.get(at..).unwrap_or_default(), "columns");
-        let count = reader.count("columns of a block", MAX_COLUMNS)?;
+        let count = reader.count("columns", most)?;
         if reader.rest().len() < count {
             return Err(FormatError::Truncated("columns"));
         }
@@ -167,17 +172,17 @@ impl Columns {
     }
 
     /// How many columns there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.columns.len()
     }
 
     /// All the bytes, what stands before the table included.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// How many values are present in the columns of `range`.
-    pub(super) fn present(&self, range: Range<usize>) -> u64 {
+    pub(crate) fn present(&self, range: Range<usize>) -> u64 {
         self.columns[range]
             .iter()
             .map(|column| column.present(&self.bytes, self.rows) as u64)
@@ -185,7 +190,7 @@ impl Columns {
     }
 
     /// One column, an entry for each row; all missing where there is no such column.
-    pub(super) fn column(&self, index: usize) -> Vec<Option<i64>> {
+    pub(crate) fn column(&self, index: usize) -> Vec<Option<i64>> {
         let Some(column) = self.columns.get(index).filter(|column| column.code != 0) else {
             return vec![None; self.rows];
         };
@@ -289,7 +294,7 @@ mod tests {
             let columns: Vec<Vec<Option<i64>>> = columns.into_iter().map(|mut c| { c.truncate(rows); c }).collect();
             let mut out = vec![9, 9];
             encode(&mut out, &columns);
-            let parsed = Columns::parse(out, 2, rows).unwrap();
+            let parsed = Columns::parse(out, 2, rows, MAX_COLUMNS).unwrap();
             prop_assert_eq!(parsed.len(), columns.len());
             for (i, column) in columns.iter().enumerate() {
                 prop_assert_eq!(&parsed.column(i), column);
@@ -301,7 +306,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), rows in 1usize..=60) {
-            if let Ok(columns) = Columns::parse(bytes, 0, rows) {
+            if let Ok(columns) = Columns::parse(bytes, 0, rows, MAX_COLUMNS) {
                 for i in 0..=columns.len() {
                     prop_assert_eq!(columns.column(i).len(), rows);
                 }

@@ -267,6 +267,10 @@ impl SimDisk {
         machine.find(path).map_or(0, |id| machine.bytes(id))
     }
 
+    pub(super) fn size(&self) -> u64 {
+        self.machine().capacity
+    }
+
     pub(super) fn free(&self) -> u64 {
         let machine = self.machine();
         machine.capacity.saturating_sub(machine.used)

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::block::inside;
-use crate::{Draft, Kind};
+use crate::rollup::{Fold, rollups};
+use crate::{Draft, Kind, Step};
 
 const STORE: &str = "store";
 
@@ -50,6 +51,12 @@ fn released_encodings_are_written_as_ever() {
         reason: gone::Reason::Unwritten,
     };
     pin("gone-value", &gone.encode());
+    // Before packing, as with blocks.
+    pin(
+        "rollup-inside",
+        &crate::rollup::inside(&rollup_of(Step::S10)),
+    );
+    pin("rollup-record-head", &rollup_of(Step::H1)[..60]);
 }
 
 /// As this release's first build packed it: another zstd must go on reading it.
@@ -94,6 +101,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|run| inside(&block_of(run)))
             .into(),
         "seal" => vec![block_of(&rows).seal().encode()],
+        "rollup" => [Step::S10, Step::M1, Step::H1].map(rollup_of).into(),
+        "rollup-columns" => [Step::S10, Step::M1, Step::H1]
+            .map(|tier| crate::rollup::inside(&rollup_of(tier)))
+            .into(),
         "schema" => vec![
             delta_of(None).encode(),
             delta_of(Some(SchemaHash([1; 32]))).encode(),
@@ -176,6 +187,12 @@ fn delta_of(parent: Option<SchemaHash>) -> SchemaDelta {
         parent,
         appended: vec![a_series(), load],
     }
+}
+
+fn rollup_of(tier: Step) -> Vec<u8> {
+    let mut fold = Fold::new(tier);
+    fold.block(&block_of(&rows()), &[1..=Seq::MAX].into_iter().collect());
+    rollups(&key_row().log, tier, &fold.finish()).remove(0)
 }
 
 fn block_of(rows: &[Row]) -> Block {

@@ -328,6 +328,7 @@ fn query(series: &str, from_ms: i64, to_ms: i64, step: Step) -> Query {
         from_ms,
         to_ms,
         step,
+        now_ms: None,
     }
 }
 

@@ -31,7 +31,7 @@ fn a_generation_that_fails_one_read_and_verifies_is_not_given_up() {
     insert_all(&store, &blocks_of(PEER, 3));
     store.flush().unwrap();
     // Somebody has it open: what a read left behind that hung.
-    let stuck = Engine::open(&Disk::Real, &dir.path().join("gen-000001")).unwrap();
+    let stuck = Engine::open(&Disk::Real, &dir.path().join("copies-000001")).unwrap();
     let tally = store.tally();
     let stats = store.stats();
     assert_eq!((tally[0].rows, stats.rows, stats.damaged), (180, 180, 0));
@@ -101,6 +101,7 @@ fn a_question_waits_for_the_generations_that_are_still_being_opened() {
         from_ms: CLOCK.offset_ms,
         to_ms: CLOCK.offset_ms + 121_000,
         step: Step::Raw,
+        now_ms: None,
     };
     let found = store.query(&query).unwrap();
     let points = found[0].points.iter().filter(|(_, value)| value.is_some());

@@ -20,6 +20,7 @@ fn everything(step: Step) -> Query {
         from_ms: i64::MIN,
         to_ms: i64::MAX,
         step,
+        now_ms: None,
     }
 }
 

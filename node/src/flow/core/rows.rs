@@ -91,7 +91,7 @@ impl Core {
         let (log, seq) = (row.row.log, row.row.seq);
         match outcome {
             Live::New | Live::Known => return self.replica.handle_fresh(log, seq, now),
-            Live::NotNow => self.refused(log, seq),
+            Live::NotNow | Live::Unkept => self.refused(log, seq),
             Live::Refused => self.replica.handle_refused(Some(log.origin), log, seq, seq),
             Live::Unknown { hash, known } => self.park(hash, known, row, now),
         }
