@@ -20,7 +20,7 @@ use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
 use crate::error::{OpenError, StoreError};
 use crate::ledger::Ledger;
-use crate::retain::{GoneLedger, GoneRows};
+use crate::retain::{GoneLedger, GoneRows, make_room};
 use crate::row::SignedRow;
 use crate::sample::{Origin, StoreId};
 use crate::schemas::Schemas;
@@ -33,6 +33,7 @@ use crate::writer;
 
 /// The newest format of a store's directory that this release reads, and the one it writes.
 /// 1: generations `gen-NNNNNN` alone; 2: also those of other nodes' rows, packed blocks, roll-ups.
+/// A flipped bit must not turn one number into another: after 2 come 4, 7 and 8.
 const FORMAT: u32 = 2;
 const FORMAT_WORD: &str = "outlast-store";
 
@@ -442,11 +443,22 @@ fn recover(recovered: Recovered, gone: GoneRows, at: Instant) -> State {
 
 fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("FORMAT");
-    let text = match disk.read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(at("read", &path)(e)),
+    let bytes = match disk.read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(at("read", &path))?,
     };
+    let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    if has_flipped_bit(&bytes) {
+        tracing::warn!(
+            found = text,
+            "the store's FORMAT has a flipped bit, it is written again"
+        );
+        let line = format!("{FORMAT_WORD} {FORMAT}\n");
+        if let Err(e) = disk.replace(&path, line.as_bytes()) {
+            tracing::warn!(error = %e, "the store's FORMAT stays damaged");
+        }
+        return Ok(());
+    }
     // Empty: a new store, or one whose power failed while its first file was being made.
     if text.is_empty() {
         let line = format!("{FORMAT_WORD} {FORMAT}\n");
@@ -479,6 +491,15 @@ fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Whether one bit of a format that is known here differs.
+fn has_flipped_bit(found: &[u8]) -> bool {
+    (1..=FORMAT).any(|number| {
+        let known = format!("{FORMAT_WORD} {number}\n").into_bytes();
+        let bits = known.iter().zip(found).map(|(a, b)| (a ^ b).count_ones());
+        found.len() == known.len() && bits.sum::<u32>() == 1
+    })
+}
+
 /// The id drawn when the store was made. One that cannot be read is replaced: the logs of before stay as they are, and
 /// this node goes on under a new id.
 fn store_id(disk: &Disk, dir: &Path) -> Result<StoreId, OpenError> {
@@ -493,8 +514,14 @@ fn store_id(disk: &Disk, dir: &Path) -> Result<StoreId, OpenError> {
     }
     let id = disk.random().map_err(at("draw a random id for", dir))?;
     let line = format!("{id:016x}\n");
-    disk.replace(&path, line.as_bytes())
-        .map_err(at("write", &path))?;
+    let written = disk.replace(&path, line.as_bytes()).or_else(|_full| {
+        make_room(disk, dir, 0);
+        disk.replace(&path, line.as_bytes())
+    });
+    if let Err(e) = written {
+        // The next start draws another, which costs nothing but a log of its own.
+        tracing::warn!(error = %e, "the store's id could not be written");
+    }
     Ok(StoreId(id))
 }
 

@@ -95,3 +95,72 @@ fn whenever_the_power_fails_what_was_synced_is_there_and_no_identity_is_used_twi
         }
     }
 }
+
+#[test]
+fn bits_that_rot_never_become_values_and_never_keep_the_store_from_starting() {
+    for seed in 0..60 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rig = Rig::new();
+        let store = rig.open();
+        let log = store.begin_epoch().unwrap();
+        let schema = define(&store, ME);
+        (1..=200).for_each(|seq| drop(append_own(&store, schema, seq)));
+        store.close().unwrap();
+        for _ in 0..8 {
+            rig.disk.rot(&mut rng);
+            let store = rig.open();
+            for parcel in store.export(&log, 1..=200, usize::MAX).unwrap() {
+                let rows = match parcel {
+                    Parcel::Row(bytes) => vec![SignedRow::decode(&bytes).unwrap().row],
+                    Parcel::Block(bytes) => Block::decode(&bytes, &verify).unwrap().rows(),
+                };
+                for row in rows {
+                    assert_eq!(row.values, values(row.seq), "seed {seed}");
+                }
+            }
+            store.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_and_one_that_stalls_keep_rows_in_memory_until_they_answer() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    let log = store.begin_epoch().unwrap();
+    let schema = define(&store, ME);
+    let mut seq = 0;
+    let mut run = |rig: &mut Rig, count| {
+        for _ in 0..count {
+            seq += 1;
+            append_own(&store, schema, seq);
+            rig.step(&store);
+        }
+        seq
+    };
+    let before = run(&mut rig, 20);
+    rig.disk.set_capacity(rig.disk.used_bytes());
+    run(&mut rig, 100);
+    let stats = store.stats();
+    assert!(stats.health.contains("in memory only"), "{stats:?}");
+    let (_, synced) = store.synced().unwrap();
+    assert!(
+        (before..before + 40).contains(&synced),
+        "the last page had room for a few: {synced}"
+    );
+    rig.disk.set_capacity(1 << 30);
+    rig.disk.stall(true);
+    let stalled = run(&mut rig, 60);
+    let stats = store.stats();
+    assert!(stats.health.contains("has not answered"), "{stats:?}");
+    rig.disk.stall(false);
+    let last = run(&mut rig, 60);
+    assert!(last > stalled);
+    assert_eq!(
+        (store.synced(), store.stats().health.as_str()),
+        (Some((log, last)), "")
+    );
+    drop(store);
+    rig.disk.power_cut(&mut ChaCha8Rng::seed_from_u64(1));
+    assert!(rig.open().holds(&log, 1..=last));
+}

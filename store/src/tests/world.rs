@@ -129,17 +129,21 @@ pub(super) fn insert_all(store: &Store, blocks: &[Vec<u8>]) {
     }
 }
 
-/// Blocks that compression can do nothing about.
-pub(super) fn noisy_blocks(origin: Origin, windows: u32) -> Vec<Vec<u8>> {
-    let noise = |seq: Seq, of: u8| {
+pub(super) fn noise(seq: Seq) -> Vec<Option<i64>> {
+    let one = |of: u8| {
         let hash = blake3::hash(&[&seq.to_le_bytes()[..], &[of]].concat());
         i64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap())
     };
+    (0..3).map(|of| Some(one(of))).collect()
+}
+
+/// Blocks that compression can do nothing about.
+pub(super) fn noisy_blocks(origin: Origin, windows: u32) -> Vec<Vec<u8>> {
     let block = |window: u32| {
         let rows: Vec<Row> = (window * 60 + 1..=window * 60 + 60)
             .map(|seq| {
                 let mut row = row(origin, seq, 0).row;
-                row.values = (0..3).map(|of| Some(noise(seq, of))).collect();
+                row.values = noise(seq);
                 row
             })
             .collect();
