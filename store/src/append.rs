@@ -261,11 +261,8 @@ impl Store {
         Err(StoreError::NoRoom)
     }
 
-    /// Says which of this node's own rows every keeper has: those go first when own rows must go.
+    /// Says which rows of a log every keeper of it has: those go before the others.
     pub fn delivered(&self, log: &LogId, rows: IntervalSet) {
-        if !self.shared.keys.is_own(&log.origin) {
-            return;
-        }
         if let Some(log) = self.shared.state().logs.get_mut(log) {
             log.delivered = rows;
         }

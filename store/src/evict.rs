@@ -99,8 +99,7 @@ impl Shared {
                     tier: Step::Raw,
                     class,
                     bytes: self.disk.bytes_below(&self.shelf.path(number)),
-                    delivered: class == Class::Own
-                        && self.state().is_delivered(number, &self.keys.origin),
+                    delivered: self.state().is_delivered(number),
                     writing: writing.contains_key(&number),
                 }
             })

@@ -42,7 +42,7 @@ pub(crate) struct Unit {
     pub(crate) tier: Step,
     pub(crate) class: Class,
     pub(crate) bytes: u64,
-    /// Every keeper has the own rows in it.
+    /// Every keeper has the rows in it.
     pub(crate) delivered: bool,
     pub(crate) writing: bool,
 }
@@ -108,7 +108,7 @@ fn turn(unit: &Unit) -> (u8, bool, u32) {
         Class::Copies => 1,
         Class::Own => 2,
     };
-    (class, class == 2 && !unit.delivered, unit.number)
+    (class, !unit.delivered, unit.number)
 }
 
 #[cfg(test)]

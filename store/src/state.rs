@@ -99,7 +99,7 @@ pub(crate) struct Log {
     tail_synced: BTreeMap<Seq, i64>,
     /// What is left of rows that went.
     pub(crate) rolled: Rolled,
-    /// Own rows that every keeper has.
+    /// Rows that every keeper has.
     pub(crate) delivered: IntervalSet,
 }
 
@@ -458,10 +458,9 @@ impl State {
         found
     }
 
-    /// Whether every keeper has all rows of `own` that lie in a generation.
-    pub(crate) fn is_delivered(&self, generation: u32, own: &Origin) -> bool {
-        let mut logs = self.logs_of(own);
-        logs.all(|(_, log)| {
+    /// Whether every keeper has all rows that lie in a generation.
+    pub(crate) fn is_delivered(&self, generation: u32) -> bool {
+        self.logs.values().all(|log| {
             let mut there = log.blocks.iter();
             there.all(|(first, meta)| {
                 meta.generation != generation || log.delivered.covers(*first..=last(*first, meta))

@@ -6,9 +6,10 @@
 use serde_json::{Value, json};
 
 use outlast_mesh::{Mesh, Path, PeerSnapshot, Refused, Snapshot};
-use outlast_store::Stats;
+use outlast_store::{Reason, Stats, Step};
 
 use super::{Daemon, Running};
+use crate::flow::node_of;
 use crate::when;
 
 /// The whole status.
@@ -125,6 +126,11 @@ fn store(stats: &Stats) -> Value {
         .iter()
         .map(|generation| json!({ "name": generation.name, "reason": generation.reason }))
         .collect();
+    let over_share: Vec<String> = stats
+        .over_share
+        .iter()
+        .map(|origin| node_of(*origin).to_string())
+        .collect();
     json!({
         "bytes": stats.bytes,
         "limit_bytes": stats.limit_bytes,
@@ -140,8 +146,31 @@ fn store(stats: &Stats) -> Value {
         "damaged": stats.damaged,
         "lost_rows": stats.lost,
         "refused": stats.refused,
+        "unkept": stats.unkept,
+        "gone_rows": gone(stats),
+        "tiers": tiers(stats),
+        "over_share": over_share,
         "synced_seq": stats.synced.as_ref().map(|(_, seq)| seq),
     })
+}
+
+/// How many rows went from here, by reason.
+fn gone(stats: &Stats) -> Value {
+    let of = |reason| stats.gone_rows.get(&reason).copied().unwrap_or(0);
+    json!({
+        "budget": of(Reason::Budget),
+        "damaged": of(Reason::Damaged),
+        "unwritten": of(Reason::Unwritten),
+    })
+}
+
+/// What is left of rows that went: how many rows each tier stands for, and its bytes.
+fn tiers(stats: &Stats) -> Value {
+    let of = |step| {
+        let tier = stats.tiers.get(&step).copied().unwrap_or_default();
+        json!({ "rows": tier.rows, "bytes": tier.bytes })
+    };
+    json!({ "10s": of(Step::S10), "1m": of(Step::M1), "1h": of(Step::H1) })
 }
 
 /// Who did what it must not: what the mesh refused, and what the exchange of rows did.

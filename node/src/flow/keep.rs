@@ -59,8 +59,8 @@ pub enum Job {
         /// It and those before it.
         deltas: Vec<SchemaDelta>,
     },
-    /// Read again what is held and gone.
-    Holdings,
+    /// Read again what is held and gone; these rows every keeper has.
+    Holdings(BTreeMap<LogId, IntervalSet>),
     /// Which complete windows lack a seal.
     Unsealed,
     /// Seal the short last windows of this node's earlier runs.
@@ -311,7 +311,10 @@ pub fn work(store: &Store, me: Origin, job: Job) -> Note {
             hash,
             deltas,
         } => define(store, ask, origin, hash, deltas),
-        Job::Holdings => {
+        Job::Holdings(delivered) => {
+            for (log, rows) in delivered {
+                store.delivered(&log, rows);
+            }
             // `ready` first: sets read after it are complete.
             let ready = store.ready();
             let (held, gone) = (store.held(), store.gone());

@@ -3,6 +3,7 @@
 use super::*;
 use crate::block::Draft;
 use crate::given;
+use crate::rollup::{Fold, Rollup, rollups};
 use crate::row::Row;
 use crate::sample::{ClockSource, LogId};
 use crate::series::{Kind, Schema, SchemaDelta, SchemaHash};
@@ -294,6 +295,73 @@ proptest! {
         prop_assert_eq!(by_row.finish(), by_block.finish());
     }
 
+    /// Where the slices of a range lie must not show.
+    #[test]
+    fn an_answer_in_slices_is_the_answer_at_once(starts in proptest::collection::vec((0u32..2_000, 1u32..40), 1..12), step in 0usize..4, from in -5_000i64..3_000_000, span in 1i64..8_000_000, wide in 1i64..2_000) {
+        let schema = given::a_schema(&["a"]);
+        let mut seqs: Vec<u32> = starts.iter().flat_map(|(first, count)| *first + 1..=*first + *count).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        let rows: Vec<Row> = seqs.iter().map(|seq| given::a_row(*seq, &schema, &[Some(i64::from(*seq % 17))])).collect();
+        let step = [Step::Raw, Step::S10, Step::M1, Step::H1][step];
+        let query = query("*", from, from + span, step);
+        let whole = ask(&query, &schema, &rows);
+        let mut evaluation = Evaluation::new(&query).unwrap();
+        let mut joined: Vec<SeriesPoints> = Vec::new();
+        let mut at_ms = *query.reach().start();
+        while let Some(slice) = evaluation.slice(at_ms, 1, at_ms + wide * 1_000) {
+            evaluation.log(rows[0].log, first_synced(&rows, &rows[0].log));
+            for row in &rows {
+                evaluation.row(row, &|_| Some(schema.clone())).unwrap();
+            }
+            for part in evaluation.part() {
+                match joined.last_mut() {
+                    Some(so_far) => so_far.append(part),
+                    None => joined.push(part),
+                }
+            }
+            at_ms = slice.end() + 1;
+        }
+        prop_assert_eq!(joined, whole);
+    }
+
+    /// Wherever buckets begin, no value is lost, found or changed: the sums over all steps are those of the rows.
+    #[test]
+    fn roll_ups_add_up_to_the_rows(mut rows in given::run(), tier in 0usize..3, step in 0usize..4) {
+        let schemas = schemas(&mut rows);
+        let schema = |hash: &SchemaHash| schemas.get(hash).cloned();
+        rows.iter_mut().for_each(|row| {
+            row.boot_ms %= 1 << 40;
+            row.clock.offset_ms %= 1 << 40;
+        });
+        let tier = [Step::S10, Step::M1, Step::H1][tier];
+        let step = [Step::Raw, Step::S10, Step::M1, Step::H1][step];
+        let query = query("*", -(1 << 50), 1 << 50, step);
+        let synced = first_synced(&rows, &rows[0].log);
+        let block = Draft::build(&rows).unwrap().seal(&given::sign(rows[0].log.origin));
+        let mut fold = Fold::new(tier);
+        fold.block(&block, &[1..=Seq::MAX].into_iter().collect());
+        let mut of_rows = Evaluation::new(&query).unwrap();
+        of_rows.log(rows[0].log, synced);
+        of_rows.block(&block, &schema).unwrap();
+        let mut of_tier = Evaluation::new(&query).unwrap();
+        of_tier.log(rows[0].log, synced);
+        for body in rollups(&rows[0].log, tier, &fold.finish()) {
+            let rollup = Rollup::read(&body).unwrap();
+            of_tier.rollup(&rollup, &schema).unwrap();
+            of_tier.rollup(&rollup, &schema).unwrap();
+        }
+        let (of_rows, of_tier) = (of_rows.finish(), of_tier.finish());
+        prop_assert_eq!(of_rows.len(), of_tier.len());
+        for (rows, tier_line) in of_rows.iter().zip(&of_tier) {
+            prop_assert_eq!(&rows.series, &tier_line.series);
+            let (samples, buckets) = (extents(rows), extents(tier_line));
+            prop_assert_eq!(samples.2, buckets.2);
+            prop_assert_eq!((samples.0, samples.1), (buckets.0, buckets.1));
+            prop_assert!(tier_line.tiers.iter().all(|span| span.tier == tier));
+        }
+    }
+
     #[test]
     fn an_answer_is_in_order_and_has_each_row_once(mut rows in given::run(), from: i64, to: i64) {
         let schemas = schemas(&mut rows);
@@ -319,6 +387,23 @@ proptest! {
         let present = points.iter().filter(|(_, value)| value.is_some()).count();
         prop_assert_eq!(present, rows.iter().filter(inside).count());
     }
+}
+
+/// The lowest and highest value of an answer, and how many.
+fn extents(line: &SeriesPoints) -> (f64, f64, u64) {
+    let alone = line.points.iter().map(|(_, value)| value.map(Extent::of));
+    let alone: Vec<_> = alone.collect();
+    let all = if line.extents.is_empty() {
+        &alone
+    } else {
+        &line.extents
+    };
+    let all = || all.iter().flatten();
+    let min = all().map(|extent| extent.min).fold(f64::INFINITY, f64::min);
+    let max = all()
+        .map(|extent| extent.max)
+        .fold(f64::NEG_INFINITY, f64::max);
+    (min, max, all().map(|extent| extent.count).sum())
 }
 
 fn query(series: &str, from_ms: i64, to_ms: i64, step: Step) -> Query {

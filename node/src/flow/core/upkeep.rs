@@ -150,7 +150,7 @@ impl Core {
     fn handle_tick(&mut self, now: Instant) {
         if (!self.ready || self.ticks.is_multiple_of(HOLDINGS_TICKS)) && !self.jobs.reading {
             self.jobs.reading = true;
-            self.store(Job::Holdings);
+            self.store(Job::Holdings(self.replica.delivered()));
         }
         if self.ready && self.ticks.is_multiple_of(UNSEALED_TICKS) {
             self.store(Job::Unsealed);
