@@ -238,10 +238,13 @@ impl Store {
                     limit: PENDING_BYTES as u64,
                 });
             };
-            state.lost += state.logs[&oldest.log]
-                .blocks
-                .get(&oldest.first)
-                .map_or(0, |meta| u64::from(meta.count));
+            let given_up = state.logs.get(&oldest.log);
+            let meta = given_up.and_then(|log| log.blocks.get(&oldest.first));
+            if let Some(end) = meta.map(|meta| last(oldest.first, meta)) {
+                state.lost += u64::from(end - oldest.first + 1);
+                // The spool would wait for a block that never comes, and carry nothing on meanwhile.
+                state.released.push((oldest.log, oldest.first..=end));
+            }
             state.forget_block(&oldest);
         }
         Ok(())

@@ -31,7 +31,7 @@ pub(crate) struct Spooler {
 pub(crate) fn run(shared: &Shared, mut spooler: Spooler) {
     loop {
         let (asked, stop) = wait(shared);
-        spooler.beat(shared, stop);
+        while spooler.beat(shared, stop) {}
         locked(&shared.orders).sync_done = asked;
         shared.ordered.notify_all();
         if stop {
@@ -63,8 +63,9 @@ impl Spooler {
         }
     }
 
-    /// Writes and syncs what waits. `all`: what nobody needs goes even from the segment being written.
-    pub(crate) fn beat(&mut self, shared: &Shared, all: bool) {
+    /// Writes and syncs what waits. `all`: what nobody needs goes even from the segment being written. Says whether
+    /// another beat is due at once, for rows that had left a full queue.
+    pub(crate) fn beat(&mut self, shared: &Shared, all: bool) -> bool {
         let Self {
             spool,
             evidence,
@@ -73,6 +74,7 @@ impl Spooler {
         if !shared.state().room.own {
             shared.look_for_room();
         }
+        let running = locked(&shared.own).map(|own| own.log);
         let has_room;
         {
             let mut state = shared.state();
@@ -91,20 +93,13 @@ impl Spooler {
         };
         let mut state = shared.state();
         state.spooling = None;
-        match written {
+        let again = match written {
             Ok(()) => {
                 state.ailments.remove("spool");
-                let own = rest
-                    .iter()
-                    .rev()
-                    .find(|row| shared.keys.is_own(&row.log.origin));
-                // Rows of an earlier epoch may come back from peers; only the running one is reported.
-                if let Some(row) =
-                    own.filter(|row| state.synced.is_none_or(|(log, _)| log <= row.log))
-                {
-                    state.synced = Some((row.log, row.seq));
-                }
+                // Rows of an earlier epoch may come back from peers; only the running one is told.
+                let again = state.spooled(rest, running);
                 rest.clear();
+                again
             }
             // What was released and what is evidence waits in the state for a beat that succeeds.
             Err(e) => {
@@ -113,9 +108,9 @@ impl Spooler {
                 put_back(&mut state, rest);
                 drop(state);
                 make_room(&shared.disk, &shared.dir, 0);
-                return;
+                return false;
             }
-        }
+        };
         let released = state.take_released();
         let conflicts = std::mem::take(&mut state.evidence);
         drop(state);
@@ -129,6 +124,7 @@ impl Spooler {
         {
             tracing::warn!(error = %e, "evidence of a conflict is lost");
         }
+        again
     }
 }
 

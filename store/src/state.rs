@@ -28,7 +28,8 @@ pub(crate) const TAIL_BYTES: usize = 32 << 20;
 /// The part of them that one other origin may have, three minutes of the largest rows: beyond it they are refused and the
 /// origin named, so that one that never seals leaves room for the rest.
 pub(crate) const TAIL_BYTES_OF_ONE: usize = TAIL_BYTES / 4;
-/// Rows the spool has not taken. At the bound the oldest are no longer spooled: they stay in the tail until sealed.
+/// Rows the spool has not taken. At the bound the oldest leave the queue and are remembered as `unspooled`: they come back
+/// into it when the disk takes rows again, and nothing after them counts as synced before.
 pub(crate) const QUEUE_BYTES: usize = 8 << 20;
 /// Blocks sled has not taken. At the bound blocks of others are refused; of our own the oldest is given up and counted.
 pub(crate) const PENDING_BYTES: usize = 8 << 20;
@@ -201,6 +202,10 @@ pub(crate) struct State {
     /// Rows the spool has not synced, oldest first.
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: usize,
+    /// Rows that left a full queue and are not on disk.
+    pub(crate) unspooled: BTreeMap<LogId, IntervalSet>,
+    /// The newest row of the running epoch that the spool has synced, whatever is missing before it.
+    pub(crate) spooled: Option<(LogId, Seq)>,
     /// Blocks sled has not synced.
     pub(crate) pending: BTreeMap<BlockKey, Arc<[u8]>>,
     pub(crate) pending_bytes: usize,
@@ -265,7 +270,71 @@ impl State {
                 break;
             };
             self.queue_bytes -= oldest.bytes.len();
+            let unspooled = self.unspooled.entry(oldest.log).or_default();
+            unspooled.insert(oldest.seq..=oldest.seq);
         }
+    }
+
+    /// The spool has synced these. `running`: the epoch whose progress is told. Says whether rows that had left the queue
+    /// are in it again.
+    pub(crate) fn spooled(&mut self, rows: &[Queued], running: Option<LogId>) -> bool {
+        let own = rows.iter().filter(|row| Some(row.log) == running);
+        let newest = own.map(|row| (row.log, row.seq)).max();
+        self.spooled = match (self.spooled, newest) {
+            (Some(before), Some(newest)) if before.0 == newest.0 => Some(before.max(newest)),
+            (before, newest) => newest.or(before),
+        };
+        for row in rows {
+            if let Some(set) = self.unspooled.get_mut(&row.log) {
+                set.remove(row.seq..=row.seq);
+            }
+        }
+        let again = self.queue_again();
+        if let Some((log, seq)) = self.spooled {
+            let missing = self.unspooled.get(&log).and_then(IntervalSet::first);
+            let seq = missing.map_or(seq, |missing| seq.min(missing - 1));
+            if seq > 0 {
+                self.synced = Some((log, seq));
+            }
+        }
+        again
+    }
+
+    /// Takes rows that left a full queue into it again, as far as half of it goes; those that a block on disk covers, or
+    /// that are held no longer, are settled.
+    fn queue_again(&mut self) -> bool {
+        let mut again = false;
+        for (id, set) in std::mem::take(&mut self.unspooled) {
+            let mut left = set.clone();
+            let mut settled = 0;
+            for seq in set.ranges().flatten() {
+                if seq <= settled {
+                    continue;
+                }
+                let log = self.logs.get(&id);
+                let block = log.and_then(|log| log.block_at(seq));
+                settled = block.map_or(seq, |(first, meta)| last(first, &meta));
+                let row = log.and_then(|log| log.tail.get(&seq)).cloned();
+                match (row, block) {
+                    (Some(_), _) if self.queue_bytes > QUEUE_BYTES / 2 => break,
+                    // It counts as missing until the spool has it, or it would be told as synced too early.
+                    (Some(bytes), _) => {
+                        again = true;
+                        self.enqueue(Queued {
+                            log: id,
+                            seq,
+                            bytes,
+                        });
+                    }
+                    (None, Some((_, meta))) if meta.generation == PENDING => {}
+                    (None, _) => left.remove(seq..=settled),
+                }
+            }
+            if !left.is_empty() {
+                self.unspooled.insert(id, left);
+            }
+        }
+        again
     }
 
     /// Makes a new block the holder of its rows; the tail rows it covers leave.

@@ -44,7 +44,7 @@ impl Steps {
             return;
         }
         if now >= self.beat_at {
-            self.spooler.beat(shared, false);
+            while self.spooler.beat(shared, false) {}
             self.beat_at = now + shared.sync_every;
         }
         let hurry = std::mem::take(&mut locked(&shared.orders).flush_wanted);
@@ -57,6 +57,6 @@ impl Steps {
     /// Everything at once, as when the store closes.
     pub(crate) fn run_all(&mut self, shared: &Shared) {
         writer::turn(shared);
-        self.spooler.beat(shared, true);
+        while self.spooler.beat(shared, true) {}
     }
 }

@@ -19,7 +19,7 @@ use states::{Loss, Names, Recorded};
 use trace::Event;
 
 /// Crash states opened; each costs a few openings of sled.
-const STATES: usize = 300;
+const STATES: usize = 240;
 /// Generations of 1 MiB and blocks flushed often, so that a short load has many of each.
 fn busy() -> Tuning {
     Tuning {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each costs a few openings of sled, or the deadline of the check where sled spins.
-const FLIPS: usize = 100;
+const FLIPS: usize = 70;
 /// What a start may take where every generation hangs its reader twice.
 const START: Duration = Duration::from_secs(120);
 
