@@ -3,6 +3,7 @@
 //! In: `now`, `-10m`, RFC 3339, milliseconds since the epoch; `90s`, `1h30m`. Out: milliseconds.
 //! Absent: time zones; a civil time without an offset is refused rather than guessed.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -80,9 +81,22 @@ fn millis(text: &str) -> Result<i64, String> {
     i64::try_from(ms).map_err(|_out_of_range| format!("`{text}` is longer than can be counted"))
 }
 
-/// The same, unless the clock can't be right: it reads a time before this program was made.
+/// The time rows are held against, unless no clock can be right: all read times before this program was made.
 pub(crate) fn believed_now_ms() -> Option<i64> {
-    Some(now_ms()).filter(|now| *now >= RELEASED_MS)
+    Some(trusted_now_ms()).filter(|now| *now >= RELEASED_MS)
+}
+
+/// How far the time to trust is ahead of this machine's clock, milliseconds. A process has one clock, and one opinion of it.
+static AHEAD_MS: AtomicI64 = AtomicI64::new(0);
+
+/// Tells how far the time to trust is ahead of this machine's clock; 0 where it is trusted itself.
+pub(crate) fn trust_ahead_ms(ahead_ms: i64) {
+    AHEAD_MS.store(ahead_ms, Ordering::Relaxed);
+}
+
+/// Milliseconds since the Unix epoch by the clock to trust.
+pub(crate) fn trusted_now_ms() -> i64 {
+    now_ms().saturating_add(AHEAD_MS.load(Ordering::Relaxed))
 }
 
 /// Milliseconds since the Unix epoch by this machine's clock.

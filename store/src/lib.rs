@@ -21,6 +21,7 @@ mod append;
 mod ask;
 mod attic;
 pub mod block;
+mod clocks;
 mod disk;
 mod engine;
 mod error;
@@ -57,6 +58,7 @@ mod writer;
 
 pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats, Tier};
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
+pub use clocks::ClockChange;
 #[doc(hidden)]
 pub use disk::simulated::SimDisk;
 pub use error::{OpenError, StoreError};

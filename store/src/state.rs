@@ -63,7 +63,12 @@ impl Meta {
         }
     }
 
-    fn synced(&self) -> Option<i64> {
+    /// Lowest and highest clock offset of its rows.
+    pub(crate) fn offsets_ms(&self) -> (i64, i64) {
+        self.offset_ms
+    }
+
+    pub(crate) fn synced(&self) -> Option<i64> {
         (self.synced_ms != i64::MIN).then_some(self.synced_ms)
     }
 

@@ -13,6 +13,7 @@ use crate::given::{sign, verify};
 use crate::open::Tuning;
 use crate::*;
 
+mod clocks;
 mod crash;
 mod faults;
 mod liar;

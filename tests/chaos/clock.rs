@@ -69,7 +69,9 @@ fn a_member_thirty_days_back_is_connected_again_and_loses_nothing() {
     assert_whole(&world);
     wait_for_notice(world.node(0), &["the clock of b is 30 days behind"]);
     wait_for_notice(world.node(1), &["this machine's clock", "timedatectl"]);
-    assert_nothing_lost(&world, from);
+    // Of two clocks nobody knows which is wrong: its rows bear its own time.
+    wait_for_rows_of_b(&world, -30 * DAY);
+    wait_for_all_of_b(&world);
     // Set right at last, and started again: newer stamps than ever.
     set_right(&mut world, from);
 }
@@ -94,6 +96,92 @@ fn a_process_that_stands_still_for_a_while_is_back_and_has_everything() {
     world.node(0).wait_alive(&["b"], Duration::from_secs(20));
     world.node(1).wait_alive(&["a"], Duration::from_secs(20));
     assert_nothing_lost(&world, from);
+}
+
+#[test]
+fn a_clock_that_is_set_thirty_days_ahead_and_back_again_changes_no_identity_and_is_told_by_its_keeper()
+ {
+    let mut world = pair("st");
+    let from = now_ms();
+    let logs: Vec<_> = tally(world.node(1)).into_keys().collect();
+
+    world.node_mut(1).set_clock(30 * DAY);
+    wait_for_change(&world, 30 * DAY * 1_000);
+    wait_for_rows_of_b_taken(&world);
+    // Rows from the future are held, and in nobody's chart.
+    let ahead = now_ms() + 30 * DAY * 1_000;
+    let hidden = Ledger::about(
+        world.node(0),
+        "b",
+        "node_load1",
+        ahead - 60_000,
+        ahead + 60_000,
+    );
+    assert_eq!(hidden.samples(), 0, "{hidden:?}");
+    world.node_mut(1).set_clock(0);
+    wait_for_change(&world, -30 * DAY * 1_000);
+
+    world.node_mut(1).set_clock(-30 * DAY);
+    wait_for_change(&world, -30 * DAY * 1_000);
+    wait_for_rows_of_b(&world, -30 * DAY);
+    world.node_mut(1).set_clock(0);
+    wait_for_change(&world, 30 * DAY * 1_000);
+    wait_for_rows_of_b(&world, 0);
+
+    let after: Vec<_> = tally(world.node(1)).into_keys().collect();
+    assert_eq!(after, logs, "no step begins a run");
+    assert_whole(&world);
+    wait_for_all_of_b(&world);
+    let moved: Vec<_> = changes(world.node(0))
+        .iter()
+        .map(|change| days(*change))
+        .collect();
+    assert_eq!(
+        moved,
+        [30, -30, -30, 30],
+        "each step once, in the order of the rows"
+    );
+    assert_eq!(changes(world.node(1)), changes(world.node(0)));
+    assert!(tally(world.node(0)).len() >= 2 && now_ms() > from);
+}
+
+#[test]
+fn a_wrong_clock_among_three_bears_the_time_of_the_two_others() {
+    let mut world = world("mj");
+    for name in ["a", "b", "c"] {
+        world.add(name);
+    }
+    world.node_mut(1).set_clock(0);
+    for number in 0..3 {
+        world.node_mut(number).up();
+    }
+    let token = world.node(0).run(&["init", "--name", "a", "--invite", "2"]);
+    world
+        .node(1)
+        .run_with_input(&["join", "--name", "b"], &token);
+    world
+        .node(2)
+        .run_with_input(&["join", "--name", "c"], &token);
+    crate::wait_whole(&world);
+    wait_for_source(world.node(1), "ntp");
+
+    for wrong_by in [30 * DAY, -30 * DAY] {
+        world.node_mut(1).set_clock(wrong_by);
+        wait_for_source(world.node(1), "peers");
+        wait_for_rows_of_b(&world, 0);
+        assert_eq!(
+            changes(world.node(0)),
+            Vec::<i64>::new(),
+            "no row bore another time"
+        );
+        wait_for_notice(
+            world.node(1),
+            &["this machine's clock is 30 days", "timedatectl"],
+        );
+    }
+    world.node_mut(1).set_clock(0);
+    wait_for_source(world.node(1), "ntp");
+    wait_for_all_of_b(&world);
 }
 
 /// The clock of b is set right while b is down; everything since `from` is there then.
@@ -146,6 +234,11 @@ fn assert_nothing_lost(world: &World, from: i64) {
     let both: Vec<&Node> = world.nodes().iter().collect();
     let held = converge(&both, from, now_ms() - 3_000);
     assert_eq!(held.repeats(), Vec::<String>::new());
+    wait_for_all_of_b(world);
+}
+
+/// a holds every row that b has.
+fn wait_for_all_of_b(world: &World) {
     let taken = tally(world.node(1));
     wait_for("a holding all of b", Duration::from_secs(60), || {
         let held = tally(world.node(0));
@@ -157,6 +250,77 @@ fn assert_nothing_lost(world: &World, from: i64) {
             Ok(())
         } else {
             Err(format!("lacking {lacking:?}"))
+        }
+    });
+}
+
+/// Rows of b come to a that bear a time so many seconds from the true one.
+fn wait_for_rows_of_b(world: &World, wrong_by: i64) {
+    let began = now_ms() + wrong_by * 1_000;
+    wait_for("fresh rows of b", Duration::from_secs(40), || {
+        let until = began + 60_000;
+        let fresh = Ledger::about(world.node(0), "b", "node_load1", began, until);
+        if fresh.samples() >= 2 {
+            Ok(())
+        } else {
+            Err(format!("{} samples", fresh.samples()))
+        }
+    });
+}
+
+/// b takes three more rows, whatever time they bear.
+fn wait_for_rows_of_b_taken(world: &World) {
+    let rows = |node| tally(node).values().sum::<u64>();
+    let before = rows(world.node(0));
+    wait_for("more rows", Duration::from_secs(20), || {
+        let now = rows(world.node(0));
+        if now >= before + 6 {
+            Ok(())
+        } else {
+            Err(format!("{} rows more", now - before))
+        }
+    });
+}
+
+/// How far b's clock was moved each time, as a node tells, milliseconds.
+fn changes(node: &Node) -> Vec<i64> {
+    let status = Control::of(node).status();
+    let mut changes = status["clock_changes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    changes.retain(|change| change["node"] == "b" && change["kind"] == "step");
+    changes.sort_by_key(|change| change["seq"].as_u64());
+    changes
+        .iter()
+        .filter_map(|change| change["moved_ms"].as_i64())
+        .collect()
+}
+
+fn days(ms: i64) -> i64 {
+    (ms as f64 / (DAY * 1_000) as f64).round() as i64
+}
+
+/// a tells of a clock that was set by so much last, but for what it ran on meanwhile.
+fn wait_for_change(world: &World, moved_ms: i64) {
+    let what = format!("a clock moved by {moved_ms} ms");
+    wait_for(&what, Duration::from_secs(40), || {
+        let found = changes(world.node(0));
+        match found.last() {
+            Some(last) if last.abs_diff(moved_ms) < 5_000 => Ok(()),
+            _ => Err(format!("{found:?}")),
+        }
+    });
+}
+
+fn wait_for_source(node: &Node, source: &str) {
+    let what = format!("{} going by {source}", node.name);
+    wait_for(&what, Duration::from_secs(60), || {
+        let clock = Control::of(node).status()["clock"].clone();
+        if clock["source"] == source {
+            Ok(())
+        } else {
+            Err(clock.to_string())
         }
     });
 }

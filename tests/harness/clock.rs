@@ -2,7 +2,7 @@
 //!
 //! The library stands before libc in the node's process and reads the offset from a file at every
 //! look at the clock; the clocks that only go forward are left alone. What a process asks of the
-//! kernel directly it doesn't see: the daemon reads the time of its samples so, and keeps it.
+//! kernel directly it doesn't see: the daemon reads the time since boot so.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

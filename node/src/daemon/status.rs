@@ -5,12 +5,15 @@
 
 use serde_json::{Value, json};
 
-use outlast_mesh::{Mesh, Path, PeerSnapshot, Refused, Snapshot};
-use outlast_store::{Reason, Stats, Step};
+use outlast_mesh::{Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
+use outlast_store::{ClockChange, Reason, Stats, Step};
 
 use super::{Daemon, Running};
-use crate::flow::node_of;
+use crate::flow::{node_of, time};
 use crate::when;
+
+/// How long the status waits for the disk.
+const CHANGES_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The whole status.
 pub(super) async fn status(daemon: &Daemon) -> Value {
@@ -51,6 +54,13 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         notices.push(stats.health.clone());
     }
     notices.extend(running.flow.notices());
+    let changes = clock_changes(running, &snapshot).await;
+    let named = |change: &ClockChange| name_of(&snapshot, node_of(change.log.origin));
+    notices.extend(time::sentences(
+        &changes,
+        running.flow.trusted_now_ms(),
+        named,
+    ));
     let peers: Vec<Value> = snapshot
         .peers
         .iter()
@@ -67,11 +77,28 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "peers": peers,
         "store": store(&stats),
         "flow": running.flow.stats(),
+        "clock": running.flow.clock_state(),
+        "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
         "traffic": traffic(&snapshot),
         "alarms": [],
         "refused": refused(&snapshot, running.flow.refused()),
         "notices": notices,
     })
+}
+
+/// Read off the runtime: where a clock was set, blocks are looked into.
+async fn clock_changes(running: &Running, snapshot: &Snapshot) -> Vec<ClockChange> {
+    let flow = running.flow.clone();
+    let nodes: Vec<NodeId> = snapshot.members.iter().map(|member| member.id).collect();
+    let reading = tokio::task::spawn_blocking(move || flow.clock_changes(nodes.into_iter()));
+    // A disk that hangs must not hold up the status.
+    let read = tokio::time::timeout(CHANGES_WITHIN, reading).await;
+    read.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+fn name_of(snapshot: &Snapshot, node: NodeId) -> String {
+    let member = snapshot.members.iter().find(|member| member.id == node);
+    member.map_or_else(|| node.to_string(), |member| member.name.clone())
 }
 
 fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {

@@ -40,6 +40,10 @@ pub(super) fn reads(facts: &Facts) -> Finding {
             format!("reads {reads}; the time service has had no answer yet"),
             "timedatectl timesync-status",
         ),
+        None if facts.time_service.is_some() => {
+            let service = facts.time_service.unwrap_or_default();
+            Finding::ok(CHECK, format!("reads {reads}, kept by {service}"))
+        }
         None if facts.has_rtc => Finding::ok(
             CHECK,
             format!("reads {reads}, by the machine's own clock; no time service was seen"),

@@ -48,6 +48,8 @@ pub(crate) struct Facts {
     pub(super) now_ms: i64,
     /// Whether a time service has set the clock. `None` = none of those we know runs.
     pub(super) synchronised: Option<bool>,
+    /// A time service that runs and doesn't say how far it is.
+    pub(super) time_service: Option<&'static str>,
     /// Whether the machine keeps time while it is off.
     pub(super) has_rtc: bool,
     pub(super) node: NodeFacts,
@@ -179,6 +181,7 @@ pub(crate) fn gather(global: &Global) -> Result<Facts, Failure> {
         state: state_facts(&state),
         now_ms,
         synchronised: crate::flow::is_synchronised(Path::new("/run")),
+        time_service: crate::flow::time_service(Path::new("/run")),
         has_rtc: Path::new("/dev/rtc0").exists() || Path::new("/sys/class/rtc/rtc0").exists(),
         node,
         ports,

@@ -61,6 +61,7 @@ fn fine() -> Facts {
         }),
         now_ms: NOW_MS,
         synchronised: Some(true),
+        time_service: None,
         has_rtc: true,
         node: NodeFacts::Runs(status()),
         ports: None,
@@ -343,6 +344,15 @@ fn each_trouble_is_one_sentence_and_its_mending() {
     for (facts, said) in &cases {
         assert_eq!(wrong(facts), [*said]);
     }
+}
+
+#[test]
+fn a_clock_that_chrony_keeps_is_fine_without_a_word_from_timesyncd() {
+    let mut facts = fine();
+    (facts.synchronised, facts.time_service, facts.has_rtc) = (None, Some("chrony"), false);
+    let finding = super::clock::reads(&facts);
+    assert_eq!(finding.verdict, Verdict::Ok);
+    assert!(finding.says.ends_with("kept by chrony"), "{}", finding.says);
 }
 
 #[test]

@@ -3,22 +3,27 @@
 //! The offset is held: a new one is taken when the measured offset is more than `STEP_MS` away or
 //! its source changed, so the map from boot to wall is a few straight pieces, and a clock that is
 //! slewed doesn't put a new number on every row.
-//! The source says whether the wall clock is to be believed. The kernel's own word (`adjtimex`)
-//! has no safe interface here, so it is read from what the time services leave behind:
-//! systemd-timesyncd keeps `/run/systemd/timesync/synchronized` since its first answer. Where
-//! timesyncd doesn't run, a clock at or after this release's year is believed (chrony, ntpd, a
-//! hypervisor or an RTC set it), an earlier one isn't: that is a board without an RTC.
-//! An unbelieved clock takes the median offset of the peers that are believed.
+//! The source says whether the wall clock is to be believed. The kernel's own word (`adjtimex`) is closed to a service that
+//! is kept from setting the clock, reading included, so it is taken from what the time services leave behind:
+//! systemd-timesyncd keeps `/run/systemd/timesync/synchronized` since its first answer, and so does whoever waits for
+//! another service. chrony and ntpd leave only that they run; without any service a hypervisor or an RTC may have set the
+//! clock. Such a clock is believed at or after this release's year, until most believed peers agree that it is wrong:
+//! a board without an RTC may boot with last week's time. An unbelieved clock takes the median offset of the peers that
+//! are believed; the rows before that follow, for the store moves what was unsynced by the first fix.
 
 use std::path::{Path, PathBuf};
 
 use outlast_store::{Clock, ClockSource};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::when::RELEASED_MS;
+use crate::when::{RELEASED_MS, now_ms};
 
 /// How far measured and held may differ.
 const STEP_MS: u64 = 50;
+/// Clocks that differ by more than this can't both be right, whatever the network does.
+pub(super) const FAR_MS: u64 = 600_000;
+/// How long such a jump is doubted: a few exchanges with every peer.
+const DOUBT_MS: u64 = 10_000;
 /// What the held offset may be wrong by: the step, as far as this node can know.
 const SYNCED_UNCERTAINTY_MS: u32 = 50;
 /// Peers' offsets are measured over round trips.
@@ -28,25 +33,57 @@ const PEERS_UNCERTAINTY_MS: u32 = 250;
 #[derive(Debug, Default)]
 pub(super) struct RowClock {
     held: Option<Clock>,
+    /// Since when a jump is doubted, boot time.
+    doubted: Option<u64>,
 }
 
 impl RowClock {
-    /// Takes a measurement and returns what rows carry.
-    pub(super) fn handle_measured(&mut self, measured: Clock) -> Clock {
-        match self.held {
-            Some(held)
-                if held.source == measured.source
-                    && held.offset_ms.abs_diff(measured.offset_ms) <= STEP_MS =>
-            {
-                held
-            }
-            _ => *self.held.insert(measured),
+    /// Takes a measurement and returns what rows carry. A `doubtful` clock that jumps far is not followed before its peers
+    /// have had `DOUBT_MS` to disagree: their clocks are compared by messages, which come after the jump.
+    pub(super) fn handle_measured(
+        &mut self,
+        measured: Clock,
+        doubtful: bool,
+        boot_ms: u64,
+    ) -> Clock {
+        let Some(held) = self.held else {
+            return *self.held.insert(measured);
+        };
+        let moved = held.offset_ms.abs_diff(measured.offset_ms);
+        let same = held.source == measured.source;
+        if same && moved <= STEP_MS {
+            self.doubted = None;
+            return held;
         }
+        if same && doubtful && moved > FAR_MS {
+            let since = *self.doubted.get_or_insert(boot_ms);
+            if boot_ms.saturating_sub(since) < DOUBT_MS {
+                return held;
+            }
+        }
+        self.doubted = None;
+        *self.held.insert(measured)
     }
 }
 
+/// Who stands for the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belief {
+    /// A time service has set it.
+    Vouched,
+    /// Nobody says anything against it.
+    Plausible,
+    /// A time service waits for its first answer, or the year can't be.
+    Wrong,
+}
+
 /// The clock as measured: the system's word, or the peers' where that isn't believed.
-pub(super) fn measured(offset_ms: i64, believed: bool, peers: &mut [i64]) -> Clock {
+pub(super) fn measured(offset_ms: i64, belief: Belief, peers: &mut [i64]) -> Clock {
+    let believed = match belief {
+        Belief::Vouched => true,
+        Belief::Plausible => !is_outvoted(peers),
+        Belief::Wrong => false,
+    };
     if believed {
         return Clock {
             offset_ms,
@@ -69,24 +106,73 @@ pub(super) fn measured(offset_ms: i64, believed: bool, peers: &mut [i64]) -> Clo
     }
 }
 
-/// Whether a system clock that reads `wall_ms` is to be believed.
-pub(super) fn is_believed(run: &Path, wall_ms: i64) -> bool {
-    wall_ms >= RELEASED_MS && is_synchronised(run) != Some(false)
+/// How far the time of most clocks, this one among them, is ahead of this one's, milliseconds. Of two that disagree
+/// nobody knows which is wrong, and ours stands.
+pub(super) fn majority(peers: &mut Vec<i64>) -> i64 {
+    peers.push(0);
+    peers.sort_unstable();
+    let (low, high) = (peers[(peers.len() - 1) / 2], peers[peers.len() / 2]);
+    if low.unsigned_abs() < high.unsigned_abs() {
+        low
+    } else {
+        high
+    }
 }
 
-/// Whether the time service has set the clock. `None` = the one we know doesn't run.
+/// How far the time to hold rows against is ahead of a clock that reads `offset_ms` beyond boot time: what rows carry where
+/// nobody believes it, the time of most where they are further apart than any network explains, else its own.
+pub(super) fn trusted_ahead(offset_ms: i64, carried: Clock, majority_ms: i64) -> i64 {
+    match carried.source {
+        ClockSource::Peers => carried.offset_ms.saturating_sub(offset_ms),
+        _ if majority_ms.unsigned_abs() > FAR_MS => majority_ms,
+        _ => 0,
+    }
+}
+
+/// Whether most of the clocks, this one among them, say that it is wrong.
+fn is_outvoted(peers: &[i64]) -> bool {
+    majority(&mut peers.to_vec()).unsigned_abs() > FAR_MS
+}
+
+/// Whether a system clock that reads `wall_ms` is to be believed.
+pub(super) fn belief(run: &Path, wall_ms: i64) -> Belief {
+    match is_synchronised(run) {
+        _ if wall_ms < RELEASED_MS => Belief::Wrong,
+        Some(true) => Belief::Vouched,
+        Some(false) => Belief::Wrong,
+        None => Belief::Plausible,
+    }
+}
+
+/// Whether the time service has set the clock. `None`: none that says so runs.
 pub(crate) fn is_synchronised(run: &Path) -> Option<bool> {
     let timesync = run.join("systemd/timesync");
-    timesync
-        .exists()
-        .then(|| timesync.join("synchronized").exists())
+    let set = timesync.join("synchronized").exists();
+    // Beside chrony or ntpd the directory is what timesyncd left when it was put aside.
+    let speaks = set || (timesync.exists() && time_service(run).is_none());
+    speaks.then_some(set)
+}
+
+/// The time service that runs and doesn't say how far it is, by what it leaves in `/run`.
+pub(crate) fn time_service(run: &Path) -> Option<&'static str> {
+    let traces = [
+        (
+            "chrony",
+            &["chrony/chronyd.pid", "chrony", "chronyd.pid"][..],
+        ),
+        ("ntpd", &["ntpd.pid", "ntpsec", "ntpd-rs", "openntpd.pid"]),
+    ];
+    let found = traces
+        .iter()
+        .find(|(_, paths)| paths.iter().any(|path| run.join(path).exists()));
+    found.map(|(name, _)| *name)
 }
 
 /// This machine's clocks, read by the sampler alone.
 #[derive(Debug)]
 pub(super) struct SystemClock {
     run: PathBuf,
-    believed: Option<(u64, bool)>,
+    looked: Option<(u64, Belief)>,
 }
 
 impl SystemClock {
@@ -96,7 +182,7 @@ impl SystemClock {
     pub(super) fn new() -> Self {
         Self {
             run: PathBuf::from("/run"),
-            believed: None,
+            looked: None,
         }
     }
 
@@ -105,23 +191,17 @@ impl SystemClock {
         u64::try_from(read_ms(ClockId::Boottime)).unwrap_or(0)
     }
 
-    /// Wall minus boot, and whether it is to be believed.
-    pub(super) fn offset(&mut self) -> (i64, bool) {
+    /// Wall minus boot, and who stands for it.
+    pub(super) fn offset(&mut self) -> (i64, Belief) {
         let before = read_ms(ClockId::Boottime);
-        let wall = read_ms(ClockId::Realtime);
+        let wall = now_ms();
         let boot = i64::midpoint(before, read_ms(ClockId::Boottime));
         let at = u64::try_from(before).unwrap_or(0);
-        let believed = match self.believed {
-            Some((looked, believed)) if at < looked + Self::LOOK_EVERY_MS => believed,
-            _ => is_believed(&self.run, wall),
+        let belief = match self.looked {
+            Some((looked, belief)) if at < looked + Self::LOOK_EVERY_MS => belief,
+            _ => self.looked.insert((at, belief(&self.run, wall))).1,
         };
-        if self
-            .believed
-            .is_none_or(|(looked, _)| at >= looked + Self::LOOK_EVERY_MS)
-        {
-            self.believed = Some((at, believed));
-        }
-        (wall - boot, believed)
+        (wall - boot, belief)
     }
 }
 
@@ -166,45 +246,124 @@ mod tests {
         ];
         let mut clock = RowClock::default();
         for (what, measured, held) in table {
-            assert_eq!(clock.handle_measured(measured), held, "{what}");
+            assert_eq!(clock.handle_measured(measured, false, 0), held, "{what}");
         }
     }
 
     #[test]
+    fn a_far_jump_is_doubted_for_a_while_where_peers_can_disagree() {
+        let (right, month) = (ntp(1_000), ntp(2_592_001_000));
+        let mut clock = RowClock::default();
+        assert_eq!(clock.handle_measured(right, true, 1_000), right);
+        assert_eq!(clock.handle_measured(month, true, 2_000), right);
+        assert_eq!(clock.handle_measured(month, true, 11_000), right);
+        // Nobody disagreed.
+        assert_eq!(clock.handle_measured(month, true, 12_000), month);
+        // They disagree, and say the same time as before.
+        let peers = Clock {
+            source: ClockSource::Peers,
+            ..right
+        };
+        assert_eq!(clock.handle_measured(peers, true, 13_000), peers);
+        assert_eq!(clock.handle_measured(month, false, 14_000), month);
+    }
+
+    #[test]
     fn an_unbelieved_clock_takes_the_peers_median() {
-        assert_eq!(measured(100, true, &mut [5_000]), ntp(100));
-        assert_eq!(measured(100, false, &mut []), unsynced(100));
-        let peers = measured(100, false, &mut [9_000_000, 5_000, -3]);
+        assert_eq!(measured(100, Belief::Vouched, &mut [5_000]), ntp(100));
+        assert_eq!(measured(100, Belief::Wrong, &mut []), unsynced(100));
+        let peers = measured(100, Belief::Wrong, &mut [9_000_000, 5_000, -3]);
         assert_eq!((peers.offset_ms, peers.source), (5_100, ClockSource::Peers));
+    }
+
+    #[test]
+    fn a_clock_that_nobody_vouches_for_yields_to_most_of_the_others_and_to_no_single_one() {
+        let month = 30 * 24 * 3_600_000;
+        let taken = |belief, mut peers: Vec<i64>| {
+            let clock = measured(0, belief, &mut peers);
+            (clock.offset_ms, clock.source)
+        };
+        assert_eq!(taken(Belief::Plausible, vec![month]), (0, ClockSource::Ntp));
+        assert_eq!(
+            taken(Belief::Plausible, vec![month, month + 3]),
+            (month + 3, ClockSource::Peers)
+        );
+        assert_eq!(
+            taken(Belief::Plausible, vec![month, -2]),
+            (0, ClockSource::Ntp)
+        );
+        assert_eq!(
+            taken(Belief::Plausible, vec![400_000; 5]),
+            (0, ClockSource::Ntp)
+        );
+        assert_eq!(
+            taken(Belief::Vouched, vec![month; 5]),
+            (0, ClockSource::Ntp)
+        );
+    }
+
+    #[test]
+    fn the_time_of_most_clocks_is_trusted() {
+        let table = [
+            (vec![], 0),
+            (vec![900], 0),
+            (vec![900, 800], 800),
+            (vec![900, -5], 0),
+            (vec![900, 800, -5], 0),
+            (vec![900, 800, 700, -5], 700),
+            (vec![-900, -800, -700], -700),
+        ];
+        for (mut peers, trusted) in table {
+            let said = format!("{peers:?}");
+            assert_eq!(majority(&mut peers), trusted, "{said}");
+        }
+    }
+
+    #[test]
+    fn rows_are_held_against_the_time_of_most_and_never_against_a_clock_nobody_believes() {
+        let month = 2_592_000_000;
+        let peers = Clock {
+            source: ClockSource::Peers,
+            ..ntp(1_000 - month)
+        };
+        assert_eq!(trusted_ahead(1_000, ntp(1_000), 300), 0);
+        assert_eq!(trusted_ahead(1_000, ntp(1_000), -month), -month);
+        assert_eq!(trusted_ahead(1_000, peers, 0), -month);
     }
 
     #[test]
     fn a_clock_is_believed_by_its_year_and_by_timesyncd() {
         let run = tempfile::tempdir().unwrap();
         let year_2026 = RELEASED_MS + 1;
-        assert!(
-            is_believed(run.path(), year_2026),
-            "no timesyncd: the year decides"
-        );
-        assert!(
-            !is_believed(run.path(), 1_000),
-            "a board that boots in 1970"
-        );
+        let is = |wall_ms| belief(run.path(), wall_ms);
+        assert_eq!(is(year_2026), Belief::Plausible, "the year decides");
+        assert_eq!(is(1_000), Belief::Wrong, "a board that boots in 1970");
         let timesync = run.path().join("systemd/timesync");
         std::fs::create_dir_all(&timesync).unwrap();
-        assert!(
-            !is_believed(run.path(), year_2026),
-            "timesyncd has no answer yet"
-        );
+        assert_eq!(is(year_2026), Belief::Wrong, "timesyncd has no answer yet");
         std::fs::write(timesync.join("synchronized"), "").unwrap();
-        assert!(is_believed(run.path(), year_2026));
-        assert!(!is_believed(run.path(), 1_000));
+        assert_eq!(is(year_2026), Belief::Vouched);
+        assert_eq!(is(1_000), Belief::Wrong);
+    }
+
+    #[test]
+    fn chrony_and_ntpd_are_known_by_what_they_leave_and_outrank_a_silent_timesyncd() {
+        for (trace, name) in [("chrony/chronyd.pid", "chrony"), ("ntpd.pid", "ntpd")] {
+            let run = tempfile::tempdir().unwrap();
+            assert_eq!(time_service(run.path()), None);
+            std::fs::create_dir_all(run.path().join("systemd/timesync")).unwrap();
+            std::fs::create_dir_all(run.path().join(trace).parent().unwrap()).unwrap();
+            std::fs::write(run.path().join(trace), "").unwrap();
+            assert_eq!(time_service(run.path()), Some(name));
+            assert_eq!(is_synchronised(run.path()), None);
+            assert_eq!(belief(run.path(), RELEASED_MS + 1), Belief::Plausible);
+        }
     }
 
     #[test]
     fn boot_time_and_offset_give_the_wall_clock() {
         let (offset, _) = SystemClock::new().offset();
-        let wall = read_ms(ClockId::Realtime);
+        let wall = now_ms();
         assert!((SystemClock::boot_ms() as i64 + offset - wall).abs() < 1_000);
     }
 }

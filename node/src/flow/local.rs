@@ -17,8 +17,9 @@ use outlast_store::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::clock::{RowClock, SystemClock, measured};
+use super::clock::{Belief, RowClock, SystemClock, majority, measured, trusted_ahead};
 use super::gauge::OwnGauges;
+use super::shared::Trust;
 use super::{Arrival, Shared};
 use crate::collect::Tick;
 use crate::summary::gauges::Gauges;
@@ -60,12 +61,18 @@ pub(super) fn sample(
         let boot_ms = SystemClock::boot_ms();
         let snapshot = mesh.snapshot();
         let reading = reading(&snapshot);
-        let (offset_ms, believed) = system.offset();
-        let clock = clock.handle_measured(measured(
-            offset_ms,
-            believed,
-            &mut believed_peers(&snapshot, shared),
-        ));
+        let (offset_ms, belief) = system.offset();
+        let mut peers = believed_peers(&snapshot, shared);
+        let doubtful = belief == Belief::Plausible && peers.len() > 1;
+        let clock =
+            clock.handle_measured(measured(offset_ms, belief, &mut peers), doubtful, boot_ms);
+        let ahead_ms = majority(&mut peers);
+        crate::when::trust_ahead_ms(trusted_ahead(offset_ms, clock, ahead_ms));
+        shared.set_trust(Trust {
+            clock,
+            belief,
+            ahead_ms,
+        });
         shared.count_taken(&reading, late_ms);
         if out
             .try_send(Sample {

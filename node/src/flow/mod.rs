@@ -25,9 +25,10 @@ mod remote;
 mod shared;
 #[cfg(test)]
 mod tests;
+pub(crate) mod time;
 mod wire;
 
-pub(crate) use clock::is_synchronised;
+pub(crate) use clock::{is_synchronised, time_service};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

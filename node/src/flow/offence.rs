@@ -40,8 +40,12 @@ pub enum Offence {
     Greedy,
     /// A stream that was opened and nothing asked on it in time.
     Unfinished,
-    /// Answers to other questions, more than was asked for, or none of what was claimed.
+    /// Answers to other questions.
     Unasked,
+    /// An answer with more pieces or bytes than the question can have.
+    Endless,
+    /// Digests that its full answers don't bear out.
+    Contradiction,
     /// It claims rows and, asked, has none of them.
     Hollow,
     /// It claims more than anybody can hold.
@@ -70,6 +74,8 @@ impl Offence {
             Self::Greedy => "questions for too much",
             Self::Unfinished => "questions never finished",
             Self::Unasked => "answers nobody asked for",
+            Self::Endless => "answers without end",
+            Self::Contradiction => "claims that contradict each other",
             Self::Hollow => "claims of rows it did not have",
             Self::Claims => "claims over the limit",
         }

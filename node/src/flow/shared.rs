@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use outlast_mesh::{NodeId, Reckoning, Refused};
-use outlast_store::LogId;
+use outlast_store::{Clock, LogId};
 use tokio::sync::broadcast;
 
+use super::clock::Belief;
 use super::offence::Offence;
 use super::{Arrival, FlowStats, TakenCount};
 use crate::collect::Tick;
@@ -18,6 +19,16 @@ use crate::when::now_ms;
 
 /// Arrivals a reader may be behind: 16 nodes for 15 s.
 const FEED: usize = 256;
+
+/// What is known of the time, by the last tick.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trust {
+    /// What rows carry.
+    pub(super) clock: Clock,
+    pub(super) belief: Belief,
+    /// How far the time of most clocks is ahead of this machine's.
+    pub(super) ahead_ms: i64,
+}
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -33,6 +44,7 @@ pub(super) struct Shared {
     /// How long the store has not answered the flow.
     silent: Mutex<Duration>,
     seen: Mutex<(BTreeMap<NodeId, Seen>, Instant)>,
+    trust: Mutex<Option<Trust>>,
 }
 
 impl Shared {
@@ -51,6 +63,7 @@ impl Shared {
             synced: Mutex::default(),
             silent: Mutex::default(),
             seen: Mutex::new((BTreeMap::new(), Instant::now())),
+            trust: Mutex::default(),
         }
     }
 
@@ -141,6 +154,15 @@ impl Shared {
 
     pub(super) fn silent(&self) -> Duration {
         *lock(&self.silent)
+    }
+
+    pub(super) fn set_trust(&self, trust: Trust) {
+        *lock(&self.trust) = Some(trust);
+    }
+
+    /// `None` before the first tick.
+    pub(super) fn trust(&self) -> Option<Trust> {
+        *lock(&self.trust)
     }
 
     pub(super) fn is_synced(&self, peer: &NodeId) -> bool {

@@ -36,6 +36,7 @@ impl Replica {
         if kept {
             known.mention(entry.origin, now);
         }
+        let contradicts = known.contradicts(&entry);
         if equal {
             known.differing.remove(&entry.origin);
             let agreed = known
@@ -50,6 +51,8 @@ impl Replica {
                         at: now,
                         mine,
                         theirs: mine,
+                        open,
+                        answered: None,
                     },
                 );
             }
@@ -58,6 +61,8 @@ impl Replica {
                 at: now,
                 mine,
                 theirs: entry.closed,
+                open,
+                answered: None,
             };
             known.compared.insert(entry.origin, compared);
             known.differing.insert(entry.origin);
@@ -84,6 +89,9 @@ impl Replica {
         if too_much {
             self.accuse(peer, Offence::Claims);
         }
+        if contradicts {
+            self.accuse(peer, Offence::Contradiction);
+        }
         if own && equal && listed {
             self.own_compared = true;
         }
@@ -106,6 +114,7 @@ impl Replica {
             return;
         };
         known.differing.remove(&origin);
+        known.answered(&origin, &logs);
         known.forget(&origin);
         let mut too_much = false;
         for (log, coverage) in logs.into_iter().rev() {

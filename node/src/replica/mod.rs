@@ -63,6 +63,8 @@ pub enum Offence {
     Hollow,
     /// It claims more than anybody can hold.
     Claims,
+    /// Its full answers aren't what its digests before and after them say.
+    Contradiction,
 }
 
 /// The comparing half of a node: pure, owned by one task.

@@ -26,6 +26,10 @@ const MAX_HOLLOW: u32 = 4;
 const MENTIONED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 /// Origins remembered that way; beyond them the peer isn't told back.
 const MAX_MENTIONED: usize = 64;
+/// Answers in a row that contradict the digests around them, before that counts as a lie.
+const MAX_CONTRADICTED: u32 = 2;
+/// Ranges of a full answer that is compared with digests: half of what fits one.
+const MOST_COMPARED: usize = 12_000;
 /// Refused runs remembered; over it the peer isn't asked until it reconnects.
 const MAX_REFUSED: usize = 1_024;
 
@@ -47,6 +51,7 @@ pub(super) struct Peer {
     mentioned: BTreeMap<Origin, Instant>,
     claimed: usize,
     hollow: u32,
+    contradicted: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +59,10 @@ pub(super) struct Compared {
     pub(super) at: Instant,
     pub(super) mine: [u8; 16],
     pub(super) theirs: [u8; 16],
+    /// The log its digest left out of `theirs`.
+    pub(super) open: Option<LogId>,
+    /// The hash of its full answer since, less that log.
+    pub(super) answered: Option<[u8; 16]>,
 }
 
 impl Peer {
@@ -72,6 +81,7 @@ impl Peer {
             mentioned: BTreeMap::new(),
             claimed: 0,
             hollow: 0,
+            contradicted: 0,
         }
     }
 
@@ -164,6 +174,41 @@ impl Peer {
                 coverage.gone = set.subtract(&coverage.held);
             }
         }
+    }
+
+    /// A full answer about an origin came: what its digest should have been.
+    pub(super) fn answered(&mut self, origin: &Origin, logs: &BTreeMap<LogId, Coverage>) {
+        let Some(compared) = self.compared.get_mut(origin) else {
+            return;
+        };
+        // An answer near its limit leaves out the oldest logs.
+        if logs
+            .values()
+            .map(|coverage| 4 + ranges(coverage))
+            .sum::<usize>()
+            > MOST_COMPARED
+        {
+            return;
+        }
+        let closed = logs.iter().filter(|(log, _)| Some(**log) != compared.open);
+        let covered = closed.map(|(log, coverage)| (*log, coverage.held.union(&coverage.gone)));
+        compared.answered = Some(digest::hash(&covered.collect()));
+    }
+
+    /// Whether a digest says what one said before a full answer, and that answer something else: sets only grow, so in
+    /// between they were the same. Each answer counts once; a damaged disk, whose sets shrink and grow again, makes few.
+    pub(super) fn contradicts(&mut self, entry: &Entry) -> bool {
+        let open = entry.open_log();
+        let Some(compared) = self.compared.get_mut(&entry.origin) else {
+            return false;
+        };
+        let same = (compared.theirs, compared.open) == (entry.closed, open);
+        let Some(answered) = compared.answered.take_if(|_| same) else {
+            return false;
+        };
+        let differs = answered != entry.closed;
+        self.contradicted = if differs { self.contradicted + 1 } else { 0 };
+        self.contradicted > MAX_CONTRADICTED
     }
 
     /// What is known of `log`, made room for; `None` at the bound.

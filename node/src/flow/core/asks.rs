@@ -2,8 +2,8 @@
 //!
 //! One stream a question; the replica bounds how many. Pieces go to the store one at a time, so a request holds at most one
 //! in memory beside what was read with it. Every piece must be of the log that was asked about; a piece that isn't, or
-//! that was not asked for, ends the request and names the peer; one that the store finds forged marks its rows. A request
-//! brings at most as many pieces as it asked for rows. A schema that a piece or a live row lacks is asked for on a stream
+//! that was not asked for, ends the request and names the peer; one that the store finds forged marks its rows, and one
+//! that can't be read costs itself. A request brings at most twice as many pieces as it asked for rows, `MAX_BYTES` in all. A schema that a piece or a live row lacks is asked for on a stream
 //! of its own: silent for `PATIENCE` or longer than `LONGEST` in all, it is given up.
 //! Every byte that comes is progress, so that one large frame at the slowest rate is waited for.
 
@@ -26,6 +26,8 @@ use crate::replica::{Ask, Request};
 /// How long a schema may bring no byte, and take in all: twice the largest at the slowest rate.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
+/// Bytes of one answer: the four windows a request is about, as the largest blocks there may be, and each once more.
+const MAX_BYTES: usize = 8 * MAX_ANSWER;
 /// Schemas fetched for one piece: a block has at most so many rows.
 const MOST_SCHEMAS: usize = 60;
 /// Bytes of the deltas in one schema answer: the largest schema there may be, grown by one series at a time.
@@ -51,8 +53,9 @@ enum What {
 #[derive(Debug)]
 struct Requested {
     request: Request,
-    /// Pieces that may still come.
+    /// Pieces that may still come, and bytes of them.
     left: u64,
+    left_bytes: usize,
     /// The piece the store has in hand, or that waits for a schema.
     piece: Option<Piece>,
     fetched: Vec<SchemaHash>,
@@ -94,6 +97,7 @@ impl Core {
         let requested = Requested {
             request,
             left,
+            left_bytes: MAX_BYTES,
             piece: None,
             fetched: Vec::new(),
         };
@@ -154,8 +158,13 @@ impl Core {
             return;
         };
         asking.frames.push(bytes);
+        let mut endless = false;
         let moved = match &mut asking.what {
-            What::Request(requested) => Some(requested.request.id),
+            What::Request(requested) => {
+                endless = bytes.len() > requested.left_bytes;
+                requested.left_bytes = requested.left_bytes.saturating_sub(bytes.len());
+                Some(requested.request.id)
+            }
             What::Schema(wanted) => {
                 wanted.silent = now + PATIENCE;
                 wanted.piece_of.and_then(|piece| self.request_of(piece))
@@ -163,6 +172,9 @@ impl Core {
         };
         if let Some(id) = moved {
             self.replica.handle_progress(id, now);
+        }
+        if endless {
+            return self.broke_off(stream, asking, Some(Offence::Endless), now);
         }
         self.go_on(stream, asking, now);
     }
@@ -228,7 +240,7 @@ impl Core {
             return Step::Done;
         }
         let Some(left) = requested.left.checked_sub(1) else {
-            return Step::Broken(Some(Offence::Unasked));
+            return Step::Broken(Some(Offence::Endless));
         };
         requested.left = left;
         let piece = match (answer, &requested.request.ask) {
@@ -242,7 +254,8 @@ impl Core {
             }
             (Answer::Seal(bytes), Ask::Seals { windows }) => {
                 let Ok(seal) = Seal::decode(&bytes) else {
-                    return Step::Broken(Some(Offence::Unreadable));
+                    self.blame(peer, Offence::Unreadable);
+                    return Step::Next;
                 };
                 if !windows.iter().any(|(log, _)| *log == seal.log) {
                     return Step::Broken(Some(Offence::Unasked));
@@ -261,6 +274,11 @@ impl Core {
                     from: peer,
                 });
                 Step::Wait
+            }
+            // One bad record costs that record: what follows may be good.
+            Err(Offence::Unreadable) => {
+                self.blame(peer, Offence::Unreadable);
+                Step::Next
             }
             Err(lie) => Step::Broken(Some(lie)),
         }

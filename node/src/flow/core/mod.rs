@@ -368,6 +368,7 @@ impl Core {
             let what = match offence {
                 replica::Offence::Hollow => Offence::Hollow,
                 replica::Offence::Claims => Offence::Claims,
+                replica::Offence::Contradiction => Offence::Contradiction,
             };
             self.blame(node_of(peer), what);
         }

@@ -1,5 +1,6 @@
 //! Peers that are silent, forge, or claim what isn't so.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use outlast_store::{Epoch, IntervalSet, LogId, StoreId};
@@ -10,7 +11,7 @@ use super::name;
 use super::world::{Held, World};
 use crate::replica::digest::{self, Coverage, Entry};
 use crate::replica::peer::Peer;
-use crate::replica::{Ask, Member, Offence, Replica, SETTLE};
+use crate::replica::{Ask, DIGEST_EVERY, Member, Offence, Replica, SETTLE};
 
 #[test]
 fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
@@ -108,6 +109,66 @@ fn rows_a_liar_calls_gone_are_fetched_from_whoever_has_them() {
     assert!(
         matches!(request.ask, Ask::Rows { rows, .. } if rows == [1..=100].into_iter().collect())
     );
+}
+
+#[test]
+fn a_peer_that_had_let_rows_go_and_has_them_again_is_asked_for_them() {
+    let now = Instant::now();
+    let mut replica = replica_of_three(now);
+    let log = log_of(1, 1);
+    let all: IntervalSet = [1..=100].into_iter().collect();
+    replica.handle_digest(name(2), claim(log, IntervalSet::new(), all.clone()), now);
+    assert_eq!(replica.poll_request(now + SETTLE), None, "nobody has them");
+
+    let later = now + DIGEST_EVERY;
+    replica.handle_digest(name(2), claim(log, all, IntervalSet::new()), later);
+    let request = replica.poll_request(later + SETTLE).unwrap();
+    assert_eq!(request.peer, name(2));
+    assert_eq!(replica.poll_offence(), None);
+}
+
+#[test]
+fn digests_that_full_answers_do_not_bear_out_are_named_and_an_honest_change_is_not() {
+    let start = Instant::now();
+    let (log, open) = (log_of(1, 1), log_of(1, 2));
+    let held = |last| Coverage {
+        held: [1..=last].into_iter().collect(),
+        gone: IntervalSet::new(),
+    };
+    let answer = |last| BTreeMap::from([(log, held(last)), (open, held(5))]);
+    let hash = |last| digest::hash(&BTreeMap::from([(log, held(last).held)]));
+    // What the digests say before and after each answer, what the answer says, and whether that is a lie.
+    for (before, said, after, lie) in [
+        (90, 100, 90, true),
+        (90, 100, 100, false),
+        (90, 90, 90, false),
+    ] {
+        let mut replica = replica_of_three(start);
+        let mut named = 0;
+        for round in 0..20 {
+            let now = start + DIGEST_EVERY * 7 * round;
+            for (closed, at) in [(before, now), (after, now + DIGEST_EVERY)] {
+                let entry = Entry::new(log.origin, hash(closed), Some((open, held(5))));
+                replica.handle_digest(name(2), vec![entry], at);
+                while let Some(request) = replica.poll_request(at) {
+                    if matches!(request.ask, Ask::Held { .. }) {
+                        replica.handle_held(request.id, name(2), log.origin, answer(said), at);
+                        replica.handle_done(request.id, at);
+                    } else {
+                        replica.handle_failed(request.id, at);
+                    }
+                }
+                named += std::iter::from_fn(|| replica.poll_offence())
+                    .filter(|offence| *offence == (name(2), Offence::Contradiction))
+                    .count();
+            }
+        }
+        assert_eq!(
+            named > 0,
+            lie,
+            "{before}, {said}, {after}: named {named} times"
+        );
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use outlast_store::{
 };
 
 use crate::flow::core::{Core, Effect, Job, Offence, OwnRow, StreamId, work};
+use crate::flow::wire::Question;
 use crate::flow::{node_of, origin_of};
 
 const CLOCK: Clock = Clock {
@@ -49,6 +50,9 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) members: Vec<Member>,
     ends: BTreeMap<(usize, StreamId), End>,
+    /// Streams are opened and lead nowhere: the test answers.
+    pub(super) hold_streams: bool,
+    held_streams: Vec<(usize, StreamId, Bytes)>,
     pub(super) blames: Vec<(usize, NodeId, Offence)>,
     pub(super) log: Vec<String>,
 }
@@ -67,6 +71,8 @@ impl World {
             now,
             members: members.collect(),
             ends: BTreeMap::new(),
+            hold_streams: false,
+            held_streams: Vec::new(),
             blames: Vec::new(),
             log: Vec::new(),
         };
@@ -162,6 +168,19 @@ impl World {
         held.values().map(outlast_store::IntervalSet::len).sum()
     }
 
+    /// The stream on which a node asked for rows last, while streams are held.
+    pub(super) fn asked_for_rows(&self, index: usize) -> Option<StreamId> {
+        let asked = self.held_streams.iter().rev();
+        let rows = |question: &Bytes| {
+            matches!(
+                Question::decode(&question.slice(4..)),
+                Some(Question::Rows(..))
+            )
+        };
+        let mut asked = asked.filter(|(of, _, question)| *of == index && rows(question));
+        asked.next().map(|(_, stream, _)| *stream)
+    }
+
     pub(super) fn queue(&self, at: usize, name: &str) -> usize {
         let queues = self.members[at].core.queues();
         let queue = queues.iter().find(|(queue, ..)| *queue == name);
@@ -207,6 +226,14 @@ impl World {
                 }
             }
             Effect::Store(job) => self.members[index].jobs.push_back(job),
+            Effect::Open {
+                stream,
+                peer,
+                question,
+            } if self.hold_streams => {
+                let _nobody = peer;
+                self.held_streams.push((index, stream, question));
+            }
             Effect::Open {
                 stream,
                 peer,
