@@ -350,7 +350,7 @@ fn each_trouble_is_one_sentence_and_its_mending() {
 fn a_clock_that_chrony_keeps_is_fine_without_a_word_from_timesyncd() {
     let mut facts = fine();
     (facts.synchronised, facts.time_service, facts.has_rtc) = (None, Some("chrony"), false);
-    let finding = super::clock::reads(&facts);
+    let finding = clock::reads(&facts);
     assert_eq!(finding.verdict, Verdict::Ok);
     assert!(finding.says.ends_with("kept by chrony"), "{}", finding.says);
 }
