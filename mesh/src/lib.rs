@@ -9,6 +9,10 @@
 //!   are reliable while the peer is connected and yield to messages.
 //! - Members are never forgotten because they are silent, and are dialled for ever. A peer is
 //!   `Connected` once a session is up and both sides have said which statements they hold.
+//! - Up to 64 members everybody keeps a session with everybody. Above, a node keeps those its
+//!   application wants (`Mesh::want`), a few at random and whoever keeps it, at a cost that doesn't
+//!   grow with the mesh; a message to anybody else begins a session, and `Disconnected` only says
+//!   that one ended. Who is there is in the snapshot: down takes the word of three observers.
 //! - A clock that is wrong, steps or stops costs seconds and no peer; the snapshot's notices say
 //!   whose it is and what to do.
 //! - What this node or its owner says is durable before anybody hears of it, and every member

@@ -83,16 +83,17 @@ pub struct PeerSnapshot {
     pub clock_offset_ms: Option<i64>,
 }
 
-/// Whether a peer is heard. Ages are those of the last authenticated data.
+/// Whether a peer is heard. Ages are those of the last authenticated data. In a mesh of more than 64
+/// members not everybody has a session with everybody; then others' words count too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerState {
-    /// Heard within 3 s.
+    /// Heard within 3 s. In a large mesh: within 7 s, or by those that watch it.
     Alive,
     /// Heard within 10 s.
     Stale,
     /// Others still hear it, or too few were asked to tell.
     Suspect,
-    /// Not heard for 10 s or more.
+    /// Not heard for 10 s or more. In a large mesh: three of those that watched it say so.
     Down,
     /// It said goodbye.
     Left,

@@ -102,6 +102,8 @@ pub(crate) struct Bond {
     used: Option<Instant>,
     /// When a handshake of its was answered that it has not proved.
     pub(super) proving: Option<Instant>,
+    /// When it was heard of that it has started again.
+    born: Option<Instant>,
     /// Messages that wait for the session.
     early: VecDeque<(u8, Bytes)>,
     words_at: Option<Instant>,
@@ -116,6 +118,7 @@ impl Default for Bond {
             told: None,
             used: None,
             proving: None,
+            born: None,
             early: VecDeque::new(),
             words_at: None,
         }
@@ -399,8 +402,8 @@ impl Node {
     fn watch_peers(&mut self, now: Now) {
         let silence = |id: &NodeId| {
             let peer = self.peers.get(id)?;
-            let watched = !peer.bond.resting && !peer.liveness.has_left();
             let silence = peer.liveness.silence(now.mono)?;
+            let watched = is_watched(peer, silence, now) && !peer.liveness.has_left();
             (watched && silence < WATCHED).then_some((*id, silence))
         };
         let silences: BTreeMap<NodeId, Duration> =
@@ -576,6 +579,7 @@ impl Node {
         let again = self.wide.lives.handle_start(id, incarnation, fresh);
         if let Some(peer) = self.peers.get_mut(&id).filter(|_| again && self.wide.on) {
             peer.liveness.returned();
+            peer.bond.born = fresh.then_some(now.mono);
         }
     }
 
@@ -607,8 +611,10 @@ impl Node {
             return peer.liveness.state(now.mono);
         }
         let belief = self.wide.lives.belief(peer.id);
-        let awake = self.wide.awake.contains(&peer.id) && !peer.bond.resting;
-        match peer.liveness.silence(now.mono) {
+        let silence = peer.liveness.silence(now.mono);
+        let awake = self.wide.awake.contains(&peer.id)
+            && silence.is_some_and(|silence| is_watched(peer, silence, now));
+        match silence {
             _ if peer.liveness.has_left() => PeerState::Left,
             Some(silence) if silence <= ALIVE => PeerState::Alive,
             Some(silence) if awake && silence <= STALE => PeerState::Stale,
@@ -649,4 +655,11 @@ impl Node {
 /// Whether there is a session with it that works.
 fn is_heard(peer: &Peer, now: Now) -> bool {
     peer.is_live() && !peer.bond.resting && peer.liveness.heard_within(ALIVE, now.mono)
+}
+
+/// Whether its silence says anything: the session is kept, and of its life since it started last.
+fn is_watched(peer: &Peer, silence: Duration, now: Now) -> bool {
+    let born = peer.bond.born;
+    let age = born.map(|at| now.mono.saturating_duration_since(at));
+    !peer.bond.resting && age.is_none_or(|age| silence < age)
 }
