@@ -9,7 +9,7 @@ use outlast_mesh::{Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
 use outlast_store::{ClockChange, Reason, Stats, Step};
 
 use super::{Daemon, Running};
-use crate::flow::{node_of, time};
+use crate::flow::{TWO_CONTENTS, node_of, time};
 use crate::when;
 
 /// How long the status waits for the disk.
@@ -80,7 +80,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "clock": running.flow.clock_state(),
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
         "traffic": traffic(&snapshot),
-        "alarms": [],
+        "alarms": copied_keys(&snapshot, &running.flow.refused()),
         "refused": refused(&snapshot, running.flow.refused()),
         "notices": notices,
     })
@@ -198,6 +198,23 @@ fn tiers(stats: &Stats) -> Value {
         json!({ "rows": tier.rows, "bytes": tier.bytes })
     };
     json!({ "10s": of(Step::S10), "1m": of(Step::M1), "1h": of(Step::H1) })
+}
+
+/// An alarm for each node whose key signs two contents for one row.
+fn copied_keys(snapshot: &Snapshot, by_flow: &[Refused]) -> Vec<Value> {
+    let twice = by_flow
+        .iter()
+        .filter(|refused| refused.what == TWO_CONTENTS);
+    let alarm = |refused: &Refused| {
+        json!({
+            "id": format!("two-contents/{}", refused.peer),
+            "severity": "critical",
+            "node": name_of(snapshot, refused.peer),
+            "title": "its key signs two contents for one row: the machine was copied, or its key is in other hands",
+            "since_ms": refused.last_ms,
+        })
+    };
+    twice.map(alarm).collect()
 }
 
 /// Who did what it must not: what the mesh refused, and what the exchange of rows did.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use outlast_mesh::NodeId;
 use outlast_store::{
     Appended, Head, IntervalSet, LogId, MAX_SERIES, Origin, Parcel, SchemaDelta, SchemaHash, Seal,
-    Seq, SignedRow, Store, StoreError,
+    Sealed, Seq, SignedRow, Store, StoreError,
 };
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -199,8 +199,9 @@ pub enum Outcome {
         /// What became of it.
         outcome: Repair,
     },
-    /// A seal was taken or refused.
-    Sealed,
+    /// A seal was taken or refused. `Some`: its window is held with another content, of which the one it seals must stay;
+    /// who has it, and the rows.
+    Sealed(Option<(NodeId, LogId, RangeInclusive<Seq>)>),
     /// Of schemas that were fetched.
     Defined {
         /// On which stream.
@@ -304,7 +305,7 @@ pub fn work(store: &Store, me: Origin, job: Job) -> Note {
             (Outcome::Found { stream, answers }, None)
         }
         Job::Repair { ask, piece, from } => repair(store, ask, piece, from),
-        Job::Seal(seal, from) => (Outcome::Sealed, apply(store, seal, from)),
+        Job::Seal(seal, from) => apply(store, seal, from),
         Job::Define {
             ask,
             origin,
@@ -449,11 +450,32 @@ fn two_contents(origin: Origin) -> Charge {
     Charge::Blame(node_of(origin), Offence::TwoContents)
 }
 
-fn apply(store: &Store, seal: Seal, from: NodeId) -> Option<Charge> {
-    let origin = seal.log.origin;
-    let error = store.apply_seal(seal).err()?;
-    debug!(%error, "a seal was refused");
-    Some(refusal(&error, from, origin))
+fn apply(store: &Store, seal: Seal, from: NodeId) -> (Outcome, Option<Charge>) {
+    let (log, rows) = (seal.log, seal.first..=seal.last());
+    match store.apply_seal(seal.clone()) {
+        Ok(Sealed::Done) => (Outcome::Sealed(None), None),
+        Ok(Sealed::Known | Sealed::Waiting) => {
+            let held = store.seal_of(&log, seal.first);
+            let other = held.filter(|held| {
+                (held.first, held.count) == (seal.first, seal.count) && held.content != seal.content
+            });
+            let wins = other
+                .as_ref()
+                .is_some_and(|held| seal.content < held.content);
+            let fetch = wins.then_some((from, log, rows));
+            (
+                Outcome::Sealed(fetch),
+                other.map(|_| two_contents(log.origin)),
+            )
+        }
+        Err(error) => {
+            debug!(%error, "a seal was refused");
+            (
+                Outcome::Sealed(None),
+                Some(refusal(&error, from, log.origin)),
+            )
+        }
+    }
 }
 
 fn define(

@@ -54,6 +54,9 @@ use shared::Shared;
 /// A store that answers nothing for so long is named: reading a damaged generation may take half a minute.
 const STALLED: Duration = Duration::from_secs(10);
 
+/// What a node whose key signs two contents for one row is named for, see `Flow::refused`.
+pub(crate) const TWO_CONTENTS: &str = "second contents of a row";
+
 /// A node as an origin of rows.
 #[must_use]
 pub fn origin_of(node: NodeId) -> Origin {

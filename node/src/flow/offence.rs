@@ -59,7 +59,7 @@ impl Offence {
         match self {
             Self::Altered => "altered rows",
             Self::Foreign => "rows in another's name",
-            Self::TwoContents => "second contents of a row",
+            Self::TwoContents => super::TWO_CONTENTS,
             Self::Impossible => "impossible rows",
             Self::Epochs => "epochs over the limit",
             Self::Schemas => "schemas over the limit",

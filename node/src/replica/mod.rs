@@ -22,6 +22,7 @@ mod places;
 mod requests;
 mod rows;
 mod seals;
+mod spot;
 #[cfg(test)]
 mod tests;
 

@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(300);
 /// Bytes of one answer: the four windows a request is about, as the largest blocks there may be, and each once more.
 const MAX_BYTES: usize = 8 * MAX_ANSWER;
+/// Numbers of requests that the replica doesn't know of begin here; it counts its own from one.
+const BESIDE: u64 = 1 << 63;
 /// Schemas fetched for one piece: a block has at most so many rows.
 const MOST_SCHEMAS: usize = 60;
 /// Bytes of the deltas in one schema answer: the largest schema there may be, grown by one series at a time.
@@ -59,6 +61,8 @@ struct Requested {
     /// The piece the store has in hand, or that waits for a schema.
     piece: Option<Piece>,
     fetched: Vec<SchemaHash>,
+    /// When it is given up, where the replica doesn't know of it.
+    until: Option<Instant>,
 }
 
 /// A schema that is fetched.
@@ -86,6 +90,20 @@ enum Step {
 }
 
 impl Core {
+    /// Asks for something the replica doesn't count as missing; given up after `PATIENCE` without an end.
+    pub(super) fn ask_beside(&mut self, peer: NodeId, ask: Ask, now: Instant) {
+        let id = BESIDE + self.next_stream();
+        let peer = origin_of(peer);
+        self.ask(Request { id, peer, ask });
+        let asked = self
+            .requests
+            .get(&id)
+            .and_then(|stream| self.asks.get_mut(stream));
+        if let Some(What::Request(requested)) = asked.map(|asking| &mut asking.what) {
+            requested.until = Some(now + PATIENCE);
+        }
+    }
+
     pub(super) fn ask(&mut self, request: Request) {
         let peer = node_of(request.peer);
         let question = match &request.ask {
@@ -100,6 +118,7 @@ impl Core {
             left_bytes: MAX_BYTES,
             piece: None,
             fetched: Vec::new(),
+            until: None,
         };
         let stream = self.open(peer, &question, What::Request(Box::new(requested)));
         self.requests.insert(id, stream);
@@ -488,7 +507,8 @@ impl Asking {
     fn deadline(&self) -> Option<Instant> {
         match &self.what {
             What::Schema(wanted) if !wanted.complete => Some(wanted.silent.min(wanted.until)),
-            What::Schema(_) | What::Request(_) => None,
+            What::Schema(_) => None,
+            What::Request(requested) => requested.until,
         }
     }
 }

@@ -11,11 +11,14 @@ use tracing::debug;
 
 use super::{Core, Effect, MOST_JOBS, TICK};
 use crate::flow::keep::{Charge, Job, Live, Note, Outcome};
-use crate::flow::node_of;
+use crate::flow::{node_of, origin_of};
+use crate::replica::Ask;
 
 /// Ticks between two readings of the store's sets, and between two looks for missing seals.
 const HOLDINGS_TICKS: u64 = 10;
 const UNSEALED_TICKS: u64 = 5;
+/// Ticks between two comparisons of contents with a peer: 20 B/s.
+const COMPARE_TICKS: u64 = 120;
 
 /// What the store was given and has not answered.
 #[derive(Debug, Default)]
@@ -85,7 +88,11 @@ impl Core {
         self.jobs.other = self.jobs.other.saturating_sub(1);
         self.jobs.answered = (self.jobs.other > 0).then_some(now);
         match note.outcome {
-            Outcome::Live { .. } | Outcome::Sealed | Outcome::Shown(_) => {}
+            Outcome::Live { .. } | Outcome::Sealed(None) | Outcome::Shown(_) => {}
+            Outcome::Sealed(Some((peer, log, rows))) => {
+                let rows = [rows].into_iter().collect();
+                self.ask_beside(peer, Ask::Rows { log, rows }, now);
+            }
             Outcome::Unshown {
                 origin,
                 hash,
@@ -163,6 +170,9 @@ impl Core {
             self.earlier_sealed = true;
             self.store(Job::SealClosed(self.earlier.clone()));
         }
+        if self.ready && self.ticks % COMPARE_TICKS == COMPARE_TICKS / 4 {
+            self.compare_contents(now);
+        }
         self.ticks += 1;
         if self.jobs.other > 0 && self.jobs.answered.is_none() {
             self.jobs.answered = Some(now);
@@ -177,6 +187,20 @@ impl Core {
             .map(|peer| peer.inward.waiting() + peer.awaiting_schema.len());
         self.stats.parked = parked.sum::<usize>() as u64;
         self.stats.in_flight = self.replica.in_flight() as u64;
+    }
+
+    /// Asks one peer after the other for the seals of some windows that both hold: what differs names its origin, and the
+    /// lower hash is fetched.
+    fn compare_contents(&mut self, now: Instant) {
+        let count = self.peers.len().max(1) as u64;
+        let turn = usize::try_from(self.ticks / COMPARE_TICKS % count).unwrap_or(0);
+        let Some(peer) = self.peers.keys().nth(turn).copied() else {
+            return;
+        };
+        let windows = self.replica.windows_to_compare(&origin_of(peer));
+        if !windows.is_empty() {
+            self.ask_beside(peer, Ask::Seals { windows }, now);
+        }
     }
 
     /// How long the store has said nothing while it has something to do besides live rows.

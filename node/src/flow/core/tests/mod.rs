@@ -11,7 +11,7 @@ use super::{MOST_JOBS, Offence, StreamId};
 use crate::flow::wire::{Answer, DIGEST, Question, small};
 use crate::replica::budget::{BURST, Bucket};
 use crate::replica::digest::{Coverage, Entry, Open};
-use world::{World, id};
+use world::{CLOCK, World, id, member};
 
 #[test]
 fn nodes_that_were_apart_hold_the_same_rows_soon_after_they_meet_and_nobody_is_blamed() {
@@ -169,6 +169,66 @@ fn a_record_that_cannot_be_read_costs_itself_and_an_answer_without_end_is_cut_of
     // Twice the two hundred rows, a few more, and the word that ends it.
     assert!(named.len() < 420, "{} frames were read", named.len());
     assert!(named.contains(&(0, id(1), Offence::Endless)));
+}
+
+#[test]
+fn of_two_signed_contents_the_lower_is_everywhere_in_the_end_and_the_origin_named() {
+    let mut world = World::new(9, &[5, 5, 1]);
+    world.part(2);
+    let copies = [11, 22].map(|salt| {
+        let copied = member(2, 1, 77, world.now);
+        for seq in 1..=60 {
+            let values = vec![Some(salt * seq)];
+            let boot_ms = seq as u64 * 1_000;
+            copied
+                .store
+                .append_own(boot_ms, CLOCK, copied.schema, values)
+                .unwrap();
+        }
+        copied
+    });
+    let log = copies[0].log;
+    assert_eq!(log, copies[1].log, "one name");
+    for (at, copied) in copies.iter().enumerate() {
+        let store = &world.members[at].store;
+        let schema = copied.store.schema_delta(&copied.schema).unwrap();
+        store.define(log.origin, schema).unwrap();
+        for parcel in copied.store.export(&log, 1..=60, 1 << 20).unwrap() {
+            let Parcel::Block(bytes) = parcel else {
+                panic!("the window is sealed");
+            };
+            store.insert_block(&bytes).unwrap();
+        }
+    }
+    let content = |world: &World, at: usize| {
+        let seal = world.members[at].store.seal_of(&log, 1);
+        seal.unwrap().content
+    };
+    let contents = [content(&world, 0), content(&world, 1)];
+    assert_ne!(contents[0], contents[1]);
+
+    world.pass(Duration::from_secs(400));
+
+    let lower = contents.into_iter().min().unwrap();
+    assert_eq!([content(&world, 0), content(&world, 1)], [lower, lower]);
+    let named: Vec<_> = world
+        .blames
+        .iter()
+        .map(|(_, who, what)| (*who, *what))
+        .collect();
+    assert!(!named.is_empty());
+    assert!(
+        named
+            .iter()
+            .all(|line| *line == (id(2), Offence::TwoContents)),
+        "{named:?}"
+    );
+    for at in [0, 1] {
+        assert!(
+            world.members[at].store.stats().conflicts > 0,
+            "evidence is kept"
+        );
+    }
 }
 
 /// Node 1, which is not there to speak for itself, claims to have two hundred rows; node 0 asks on this stream.

@@ -16,7 +16,7 @@ use crate::flow::core::{Core, Effect, Job, Offence, OwnRow, StreamId, work};
 use crate::flow::wire::Question;
 use crate::flow::{node_of, origin_of};
 
-const CLOCK: Clock = Clock {
+pub(super) const CLOCK: Clock = Clock {
     offset_ms: 1_767_300_000_000,
     uncertainty_ms: 50,
     source: ClockSource::Ntp,
@@ -305,7 +305,8 @@ fn at(node: NodeId) -> usize {
     usize::from(node.0[0]) - 1
 }
 
-fn member(index: usize, width: usize, seed: u64, now: Instant) -> Member {
+/// Two of the same number and seed are a machine and its copy: their runs have one name.
+pub(super) fn member(index: usize, width: usize, seed: u64, now: Instant) -> Member {
     let origin = Origin([index as u8 + 1; 32]);
     let config = StoreConfig {
         dir: PathBuf::from("/store"),
