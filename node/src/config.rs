@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) dashboard: SocketAddr,
     /// How much the store may take. `None` chooses by the size of the file system.
     pub(crate) store_limit_bytes: Option<u64>,
+    /// Whether peers are served what they missed as fast as the way carries it.
+    pub(crate) unlimited_repair: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +56,13 @@ struct RawConfig {
     #[serde(deserialize_with = "some_address")]
     dashboard: Option<SocketAddr>,
     store: RawStore,
+    repair: RawRepair,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRepair {
+    unlimited: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +108,7 @@ impl Config {
             endpoints: raw.endpoints,
             dashboard: raw.dashboard.unwrap_or(DEFAULT_DASHBOARD),
             store_limit_bytes: raw.store.limit_bytes,
+            unlimited_repair: raw.repair.unlimited,
         })
     }
 
@@ -245,6 +255,7 @@ mod tests {
                 endpoints: vec![],
                 dashboard: "127.0.0.1:5180".parse().unwrap(),
                 store_limit_bytes: None,
+                unlimited_repair: false,
             }
         );
     }
@@ -252,7 +263,7 @@ mod tests {
     #[test]
     fn every_key_turns_something() {
         let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\n\
-                    dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n";
+                    dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n[repair]\nunlimited = true\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(
             config,
@@ -261,6 +272,7 @@ mod tests {
                 endpoints: vec!["home.example.net:7000".to_owned()],
                 dashboard: "127.0.0.1:0".parse().unwrap(),
                 store_limit_bytes: Some(256 << 20),
+                unlimited_repair: true,
             }
         );
     }

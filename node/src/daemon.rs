@@ -37,6 +37,7 @@ use crate::control::server::{self, Door};
 use crate::failure::Failure;
 use crate::flow::{Flow, FlowConfig};
 use crate::membership::{Keys, Membership};
+use crate::replica::budget::Pace;
 use crate::service;
 use crate::service::herald::Herald;
 use crate::state::{Lock, StateDir};
@@ -216,7 +217,14 @@ impl Daemon {
             Mesh::start(config, identity, membership.journal, membership.statements).await?;
         let stop = CancellationToken::new();
         let flow = Flow::start(
-            FlowConfig::default(),
+            FlowConfig {
+                seed: None,
+                pace: if self.config.unlimited_repair {
+                    Pace::Unlimited
+                } else {
+                    Pace::Polite
+                },
+            },
             store.clone(),
             mesh.clone(),
             events,

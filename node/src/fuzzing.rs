@@ -6,7 +6,7 @@
 use crate::collect::fuzzing::kernel;
 use crate::config::Config;
 use crate::control::{Answer, LONGEST_LINE, Lines, Request};
-use crate::flow::fuzzing::{answer, digest, live, question, summary};
+use crate::flow::fuzzing::{answer, digest, handed, live, question, summary};
 use crate::web::fuzzing::{headers, page};
 use crate::{config, text, when};
 
@@ -16,6 +16,7 @@ pub type Target = (&'static str, fn(&[u8]) -> bool);
 /// Every parser of this crate that reads what others wrote.
 pub const TARGETS: &[Target] = &[
     ("live", live),
+    ("handed", handed),
     ("digest", digest),
     ("summary", summary),
     ("question", question),

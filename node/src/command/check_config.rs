@@ -26,6 +26,7 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
             "endpoints": config.endpoints,
             "dashboard": config.dashboard,
             "store": { "limit_bytes": limit },
+            "repair": { "unlimited": config.unlimited_repair },
         }));
     }
     let seen = if file.exists() {
@@ -39,9 +40,11 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
     out.line(format!("dashboard = \"{}\"", config.dashboard))?;
     out.line("[store]")?;
     match config.store_limit_bytes {
-        Some(limit) => out.line(format!("limit_bytes = {limit}")),
+        Some(limit) => out.line(format!("limit_bytes = {limit}"))?,
         None => out.line(format!(
             "limit_bytes = {limit} # 2 GiB, or 5 % of the file system if that is less"
-        )),
+        ))?,
     }
+    out.line("[repair]")?;
+    out.line(format!("unlimited = {}", config.unlimited_repair))
 }

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::core::Subscribe;
 use super::inward::{Got, Inward};
 use super::points::{Page, Union};
-use super::wire::{Answer, KeyRow, MAX_PARTS, Part, Question, from_small, small};
+use super::wire::{Answer, HandedOn, KeyRow, MAX_PARTS, Part, Question, from_small, small};
 use crate::replica::digest::Entry;
 use crate::summary::message::Message;
 use crate::summary::{Standing, Summaries};
@@ -56,6 +56,22 @@ pub(crate) fn live(bytes: &[u8]) -> bool {
     }
     assert!(asked <= now.duration_since(start).as_secs());
     taken
+}
+
+/// A part of a row with its origin, as it crosses to another site.
+pub(crate) fn handed(bytes: &[u8]) -> bool {
+    let Some(handed) = HandedOn::decode(&Bytes::copy_from_slice(bytes)) else {
+        return false;
+    };
+    let (log, part) = (handed.part.log(handed.origin), &handed.part);
+    assert!(usize::from(part.count) <= MAX_PARTS && part.index < part.count);
+    if part.count == 1
+        && let Some(again) = HandedOn::cut(&log, part.seq, &part.body)
+    {
+        assert_eq!(again.len(), 1);
+        assert_eq!(HandedOn::decode(&again[0]), Some(handed));
+    }
+    true
 }
 
 /// A digest or a request for a key row.
@@ -212,6 +228,11 @@ pub(crate) fn flow_seeds(target: &str) -> Vec<Vec<u8>> {
             let framed = |part: &Bytes| [&(part.len() as u16).to_be_bytes()[..], part].concat();
             let late: Vec<u8> = parts.iter().rev().flat_map(framed).collect();
             vec![parts.iter().flat_map(framed).collect(), late]
+        }
+        "handed" => {
+            let cut = |row: &[u8]| HandedOn::cut(&log, 7, row).expect("short enough");
+            let parts = [cut(&[8; 40]), cut(&[9; 2_000])].concat();
+            parts.iter().map(|part| part.to_vec()).collect()
         }
         "digest" => {
             let entry = |open| Entry {

@@ -37,6 +37,8 @@ pub enum Job {
     Live(Arc<SignedRow>),
     /// A live row that is shown and not kept.
     Show(Arc<SignedRow>),
+    /// A live row that a neighbour of its origin's keepers handed on, and who.
+    HandedOn(Arc<SignedRow>, NodeId),
     /// A row or block that was asked for, and who brought it.
     Repair {
         /// On which stream.
@@ -115,7 +117,7 @@ impl Job {
     #[must_use]
     pub fn lane(&self) -> Lane {
         match self {
-            Self::Live(_) | Self::Show(_) => Lane::Live,
+            Self::Live(_) | Self::HandedOn(..) | Self::Show(_) => Lane::Live,
             Self::Points { .. }
             | Self::Export { .. }
             | Self::Seals { .. }
@@ -176,6 +178,8 @@ pub enum Outcome {
     Live {
         /// The row.
         row: Arc<SignedRow>,
+        /// Who sent it: its origin, or a neighbour.
+        from: NodeId,
         /// What became of it.
         outcome: Live,
     },
@@ -298,12 +302,16 @@ pub(super) fn keep(
 #[must_use]
 pub fn work(store: &Store, me: Origin, job: Job) -> Note {
     let (outcome, charge) = match job {
-        Job::Live(row) => live(store, row),
         Job::Show(row) => (show(store, row), None),
         Job::Points { stream, asked } => {
             let answers = points(store, &asked);
             (Outcome::Found { stream, answers }, None)
         }
+        Job::Live(row) => {
+            let origin = node_of(row.row.log.origin);
+            live(store, row, origin)
+        }
+        Job::HandedOn(row, from) => live(store, row, from),
         Job::Repair { ask, piece, from } => repair(store, ask, piece, from),
         Job::Seal(seal, from) => apply(store, seal, from),
         Job::Define {
@@ -382,7 +390,7 @@ fn points(store: &Store, asked: &PointsAsked) -> Vec<Bytes> {
     answers
 }
 
-fn live(store: &Store, row: Arc<SignedRow>) -> (Outcome, Option<Charge>) {
+fn live(store: &Store, row: Arc<SignedRow>, from: NodeId) -> (Outcome, Option<Charge>) {
     let origin = row.row.log.origin;
     let (outcome, charge) = match store.append(Arc::clone(&row)) {
         Ok(Appended::New) => (Live::New, None),
@@ -398,7 +406,7 @@ fn live(store: &Store, row: Arc<SignedRow>) -> (Outcome, Option<Charge>) {
         }
         Err(error) => {
             debug!(%error, seq = row.row.seq, "a live row was refused");
-            let charge = refusal(&error, node_of(origin), origin);
+            let charge = refusal(&error, from, origin);
             let passing = is_passing(&error);
             (
                 if passing { Live::NotNow } else { Live::Refused },
@@ -406,7 +414,7 @@ fn live(store: &Store, row: Arc<SignedRow>) -> (Outcome, Option<Charge>) {
             )
         }
     };
-    (Outcome::Live { row, outcome }, charge)
+    (Outcome::Live { row, from, outcome }, charge)
 }
 
 fn repair(store: &Store, ask: StreamId, piece: Piece, from: NodeId) -> (Outcome, Option<Charge>) {

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::core::{Core, MOST_JOBS};
 use crate::collect::{Collector, Tick, TunnelStats};
+use crate::replica::budget::Pace;
 use crate::summary::Seen;
 use ask::Look;
 pub use ask::{AskError, Told, Whereabouts};
@@ -74,6 +75,8 @@ pub fn node_of(origin: Origin) -> NodeId {
 pub struct FlowConfig {
     /// Seeds the jitter between nodes. `None`: from the system.
     pub seed: Option<u64>,
+    /// How fast peers are served what they missed.
+    pub pace: Pace,
 }
 
 /// A row that has just been stored.
@@ -103,6 +106,8 @@ pub struct FlowStats {
     pub rows_in: u64,
     /// Live rows sent, each peer counted.
     pub rows_out: u64,
+    /// Live rows of others handed on to neighbours, each counted.
+    pub handed_on: u64,
     /// Rows and blocks that were held already.
     pub duplicates: u64,
     /// Rows that came by repair.
@@ -168,14 +173,15 @@ impl Flow {
             ended: CancellationToken::new(),
         };
         let seed = config.seed.unwrap_or_else(|| system_seed(&running));
-        flow.spawn(running, seed, events, looks, reading, stop)?;
+        let core = Core::new(running, seed, Instant::now()).with_pace(config.pace);
+        flow.spawn(running, core, events, looks, reading, stop)?;
         Ok(flow)
     }
 
     fn spawn(
         &self,
         running: LogId,
-        seed: u64,
+        core: Core,
         events: mpsc::Receiver<Event>,
         looks: mpsc::Receiver<Look>,
         reading: impl FnMut(&Snapshot) -> Tick + Send + 'static,
@@ -213,7 +219,7 @@ impl Flow {
             mesh: self.mesh.clone(),
             store: self.store.clone(),
             shared: Arc::clone(&self.shared),
-            core: Core::new(running, seed, Instant::now()),
+            core,
             out: Outbox {
                 live: live_in,
                 stored: stored_in,

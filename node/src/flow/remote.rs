@@ -180,6 +180,7 @@ impl Remote {
             Outcome::Live {
                 row,
                 outcome: Live::New | Live::Unkept,
+                ..
             } => self.feed(row, true),
             Outcome::Repaired {
                 piece: Piece::Row(row),

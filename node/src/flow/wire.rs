@@ -1,6 +1,6 @@
 //! What flows say to each other: small messages, and questions on streams.
 //!
-//! Small messages (kinds 64 to 67) fit one datagram each; a live row is cut into at most
+//! Small messages (kinds 64 to 67, and 70) fit one datagram each; a live row is cut into at most
 //! `MAX_PARTS`. Streams carry one question and its answers as frames: `length u32, version u8,
 //! tag u8, body`, little-endian. Every decoder is bounded by what it is given and returns `None`
 //! for anything this version doesn't write.
@@ -29,6 +29,9 @@ pub(super) const KEYROW: u8 = 67;
 pub(super) const SUMMARIES: u8 = 68;
 /// A request for live rows to be shown.
 pub(super) const SUBSCRIBE: u8 = 69;
+/// A part of a live row with its origin: from the origin, to be handed on to its other keepers in the
+/// receiver's site; from anybody else, handed on.
+pub(super) const HANDED_ON: u8 = 70;
 
 const VERSION: u8 = 1;
 /// Parts of one live row.
@@ -50,22 +53,29 @@ pub(super) struct Part {
 impl Part {
     /// Cuts an encoded row; `None` when it is longer than `MAX_PARTS` datagrams.
     pub(super) fn cut(log: &LogId, seq: Seq, row: &[u8]) -> Option<Vec<Bytes>> {
-        let count = row.len().div_ceil(PART_BODY);
+        let parts = Self::cut_to(PART_BODY, log, seq, row)?;
+        Some(parts.iter().map(Self::encode).collect())
+    }
+
+    /// Whether a row can be cut.
+    pub(super) fn fits(row: &[u8]) -> bool {
+        (1..=MAX_PARTS * PART_BODY).contains(&row.len())
+    }
+
+    fn cut_to(body: usize, log: &LogId, seq: Seq, row: &[u8]) -> Option<Vec<Self>> {
+        let count = row.len().div_ceil(body);
         if !(1..=MAX_PARTS).contains(&count) {
             return None;
         }
-        let part = |(index, body): (usize, &[u8])| {
-            let part = Self {
-                store: log.store,
-                epoch: log.epoch,
-                seq,
-                index: index as u8,
-                count: count as u8,
-                body: Bytes::copy_from_slice(body),
-            };
-            part.encode()
+        let part = |(index, body): (usize, &[u8])| Self {
+            store: log.store,
+            epoch: log.epoch,
+            seq,
+            index: index as u8,
+            count: count as u8,
+            body: Bytes::copy_from_slice(body),
         };
-        Some(row.chunks(PART_BODY).enumerate().map(part).collect())
+        Some(row.chunks(body).enumerate().map(part).collect())
     }
 
     fn encode(&self) -> Bytes {
@@ -109,6 +119,41 @@ impl Part {
             store: self.store,
             epoch: self.epoch,
         }
+    }
+}
+
+/// A part of a live row that says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HandedOn {
+    pub(super) origin: Origin,
+    pub(super) part: Part,
+}
+
+impl HandedOn {
+    const HEAD: usize = 33;
+
+    /// Cuts an encoded row; `None` when it is longer than `MAX_PARTS` datagrams.
+    pub(super) fn cut(log: &LogId, seq: Seq, row: &[u8]) -> Option<Vec<Bytes>> {
+        let parts = Part::cut_to(PART_BODY - Self::HEAD, log, seq, row)?;
+        let encode = |part: Part| {
+            let part = part.encode();
+            let mut bytes = BytesMut::with_capacity(Self::HEAD + part.len());
+            bytes.put_u8(VERSION);
+            bytes.put_slice(&log.origin.0);
+            bytes.put_slice(&part);
+            bytes.freeze()
+        };
+        Some(parts.into_iter().map(encode).collect())
+    }
+
+    pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
+        let (&version, head) = bytes.split_first()?;
+        let origin = Origin(*head.first_chunk()?);
+        if version != VERSION || bytes.len() > MAX_MESSAGE {
+            return None;
+        }
+        let part = Part::decode(&bytes.slice(Self::HEAD..))?;
+        Some(Self { origin, part })
     }
 }
 
@@ -410,6 +455,22 @@ mod tests {
                 prop_assert_eq!((part.index as usize, part.count as usize), (index, parts.len()));
                 prop_assert_eq!((part.log(log.origin), part.seq), (log, seq));
                 whole.extend_from_slice(&part.body);
+            }
+            prop_assert_eq!(whole, row);
+        }
+
+        #[test]
+        fn a_row_that_is_handed_on_is_cut_with_its_origin(log in log(), seq in any::<u32>(), row in vec(any::<u8>(), 1..9_000)) {
+            let Some(parts) = HandedOn::cut(&log, seq, &row) else {
+                prop_assert!(row.len() > MAX_PARTS * (PART_BODY - HandedOn::HEAD));
+                return Ok(());
+            };
+            let mut whole = Vec::new();
+            for bytes in &parts {
+                prop_assert!(bytes.len() <= MAX_MESSAGE);
+                let handed = HandedOn::decode(bytes).unwrap();
+                prop_assert_eq!((handed.part.log(handed.origin), handed.part.seq), (log, seq));
+                whole.extend_from_slice(&handed.part.body);
             }
             prop_assert_eq!(whole, row);
         }

@@ -19,7 +19,7 @@ fn what_encoders_write_is_taken() {
 
 #[test]
 fn released_encodings_are_written_as_ever() {
-    for target in ["live", "digest", "summary", "question", "answer"] {
+    for target in ["live", "handed", "digest", "summary", "question", "answer"] {
         for (number, bytes) in flow_seeds(target).iter().enumerate() {
             pinned::pinned(NODE, &format!("{target}-{number}"), bytes);
         }
@@ -29,7 +29,7 @@ fn released_encodings_are_written_as_ever() {
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     match target {
-        "live" | "digest" | "summary" | "question" | "answer" => flow_seeds(target),
+        "live" | "handed" | "digest" | "summary" | "question" | "answer" => flow_seeds(target),
         "page" | "headers" => web_seeds(target),
         "kernel" => kernel_seeds(),
         "control" => texts(&[

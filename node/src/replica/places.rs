@@ -211,6 +211,18 @@ impl Replica {
             .collect()
     }
 
+    /// Whether `peer` may hand on rows of `origin` to this node: both keep them here, and it is elsewhere.
+    #[must_use]
+    pub fn is_handed_on_by(&self, peer: &Origin, origin: &Origin) -> bool {
+        self.keeps(origin) && self.hand_on_to(origin).contains(peer)
+    }
+
+    /// Who gets the seals of this node's windows.
+    #[must_use]
+    pub fn seal_to(&self) -> Vec<Origin> {
+        self.live_keepers(&self.me).collect()
+    }
+
     /// The keepers of an origin that are connected and don't pay for each row.
     fn live_keepers(&self, origin: &Origin) -> impl Iterator<Item = Origin> + '_ {
         let keepers = self.places.of.get(origin).into_iter().flatten();

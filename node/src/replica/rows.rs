@@ -30,12 +30,14 @@ impl Replica {
         seq: Seq,
         samples: u64,
         now: Instant,
-    ) {
-        self.handle_row(log, seq, samples, now);
+    ) -> bool {
+        let gap = self.handle_row(log, seq, samples, now);
         let from = self.peers.get_mut(&from);
-        if from.is_some_and(|from| from.sent_live(log, seq, now)) {
+        let lacks = from.is_some_and(|from| from.sent_live(log, seq, now));
+        if lacks {
             self.suspects.insert(log);
         }
+        gap || lacks
     }
 
     /// The store has a row that came live, or was taken here.

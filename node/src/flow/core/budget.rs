@@ -10,7 +10,7 @@ use outlast_mesh::Allowance;
 use outlast_store::{MAX_SCHEMA_CHANGES_PER_HOUR, SchemaHash};
 
 /// Live rows: one a second, and what a frozen node catches up with.
-const LIVE: (f64, f64) = (4.0, 64.0);
+pub(super) const LIVE: (f64, f64) = (4.0, 64.0);
 /// Digests: some a second while things change, several messages each in a large mesh.
 const DIGESTS: (f64, f64) = (8.0, 64.0);
 const KEY_ROWS: (f64, f64) = (2.0, 16.0);

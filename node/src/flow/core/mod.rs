@@ -11,6 +11,7 @@
 mod asks;
 mod budget;
 mod frames;
+mod handed;
 mod peer;
 mod rows;
 mod serve;
@@ -24,14 +25,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::{MemberSnapshot, NodeId, PeerState};
-use outlast_store::{LogId, Seal, Seq};
+use outlast_store::{LogId, Origin, Seal, Seq};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::live::LiveRows;
-use super::wire::{self, DIGEST, KEYROW, KeyRow, Part, ROW, SEAL, SUBSCRIBE, SUMMARIES};
+use super::wire::{self, DIGEST, HANDED_ON, KEYROW, KeyRow, Part, ROW, SEAL, SUBSCRIBE, SUMMARIES};
 use super::{FlowStats, node_of, origin_of};
-use crate::replica::budget::Bucket;
+use crate::replica::budget::{Bucket, Pace};
 use crate::replica::digest::Entry;
 use crate::replica::{self, Member, Replica};
 use asks::Asking;
@@ -102,10 +103,13 @@ pub struct Core {
     replica: Replica,
     live: LiveRows,
     views: Views,
+    /// Rows this node hands on, by origin.
+    handing: BTreeMap<Origin, LiveRows>,
     members: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     /// The budgets of members that are away.
     spent: BTreeMap<NodeId, Budget>,
+    pace: Pace,
     /// How fast each member is served; they outlast a connection.
     buckets: BTreeMap<NodeId, Bucket>,
     asks: BTreeMap<StreamId, Asking>,
@@ -138,9 +142,11 @@ impl Core {
             replica,
             live: LiveRows::default(),
             views: Views::new(running, seed, now),
+            handing: BTreeMap::new(),
             members: BTreeSet::new(),
             peers: BTreeMap::new(),
             spent: BTreeMap::new(),
+            pace: Pace::Polite,
             buckets: BTreeMap::new(),
             asks: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -160,12 +166,21 @@ impl Core {
         }
     }
 
+    /// Serves peers at this pace from here on.
+    #[must_use]
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Everybody who is or was a member, this node included.
     pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
         self.members = members.iter().map(|member| member.id).collect();
         self.views.handle_members(members);
         self.spent.retain(|peer, _| self.members.contains(peer));
         self.buckets.retain(|peer, _| self.members.contains(peer));
+        self.handing
+            .retain(|origin, _| self.members.contains(&node_of(*origin)));
         let members: Vec<_> = members.iter().map(keeping).collect();
         self.replica.handle_members(&members, now);
         self.settle(now);
@@ -184,11 +199,7 @@ impl Core {
         self.peers.insert(peer, Peer::new(budget));
         self.replica.handle_connected(origin_of(peer), now);
         self.views.handle_connected(peer, now);
-        if self.replica.is_keeper_of_mine(&origin_of(peer)) {
-            for part in self.live.key_parts() {
-                self.send(peer, ROW, part);
-            }
-        }
+        self.send_key_row(peer);
         self.settle(now);
     }
 
@@ -229,6 +240,7 @@ impl Core {
             SUMMARIES => self.handle_summaries(from, body, now),
             SUBSCRIBE if !peer.budget.subscription(now) => self.blame(from, Offence::Subscriptions),
             SUBSCRIBE => self.handle_subscribe(from, body, now),
+            HANDED_ON => self.handle_handed_on(from, body, now),
             _ => self.refuse("small message: unknown kind"),
         }
     }
@@ -241,14 +253,7 @@ impl Core {
             .replica
             .handle_row(log, seq, row.row.samples() as u64, now);
         self.replica.handle_fresh(log, seq, now);
-        match self.live.parts_of(std::sync::Arc::clone(row)) {
-            Some(parts) => self.send_live(&parts),
-            None => {
-                self.refuse("own row: too long to be sent live");
-                self.replica.hasten(now);
-                self.settle(now);
-            }
-        }
+        self.send_live(own, now);
         if let Some(seal) = &own.seal {
             self.send_seals(std::slice::from_ref(seal));
         }
@@ -309,29 +314,13 @@ impl Core {
         self.effects.push_back(Effect::Send { to, kind, body });
     }
 
-    fn send_live(&mut self, parts: &[Bytes]) {
-        for peer in self.keepers().into_iter().chain(self.viewers()) {
-            for part in parts {
-                self.send(peer, ROW, part.clone());
-            }
-            self.stats.rows_out += 1;
-        }
-    }
-
     fn send_seals(&mut self, seals: &[Seal]) {
         for seal in seals {
             let body = Bytes::from(seal.encode());
-            for peer in self.keepers() {
-                self.send(peer, SEAL, body.clone());
+            for peer in self.replica.seal_to() {
+                self.send(node_of(peer), SEAL, body.clone());
             }
         }
-    }
-
-    fn keepers(&self) -> Vec<NodeId> {
-        let peers = self.peers.keys().copied();
-        peers
-            .filter(|peer| self.replica.is_keeper_of_mine(&origin_of(*peer)))
-            .collect()
     }
 
     fn handle_seal(&mut self, from: NodeId, body: &Bytes) {

@@ -1,14 +1,15 @@
 //! What is remembered of a connected peer.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use outlast_mesh::NodeId;
-use outlast_store::{SchemaHash, SignedRow};
+use outlast_store::{Origin, SchemaHash, SignedRow};
 
 use super::Core;
 use super::budget::Budget;
+use super::handed::Handed;
 use crate::flow::inward::Inward;
 
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub(super) struct Peer {
     pub(super) fetching: BTreeSet<SchemaHash>,
     pub(super) key_answered: Option<Instant>,
     pub(super) budget: Budget,
+    /// Until when it wants its rows handed on.
+    pub(super) hand_on_until: Option<Instant>,
+    /// The origins whose rows it hands on.
+    pub(super) handed: BTreeMap<Origin, Handed>,
 }
 
 impl Peer {
@@ -28,6 +33,8 @@ impl Peer {
             fetching: BTreeSet::new(),
             key_answered: None,
             budget,
+            hand_on_until: None,
+            handed: BTreeMap::new(),
         }
     }
 }

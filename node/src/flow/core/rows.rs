@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outlast_mesh::NodeId;
-use outlast_store::{ClockSource, LogId, SchemaHash, SignedRow};
+use outlast_store::{ClockSource, SchemaHash, SignedRow};
 
 use super::{Core, Offence};
 use crate::flow::inward::Got;
 use crate::flow::keep::{Job, Live};
-use crate::flow::wire::{self, KEYROW, KeyRow, Part, ROW};
+use crate::flow::wire::{self, KEYROW, KeyRow, Part};
 use crate::flow::{node_of, origin_of};
 
 /// Rows of one peer that wait for their schema: a minute.
@@ -32,15 +32,8 @@ impl Core {
         {
             return;
         }
-        let log = LogId {
-            origin: self.running.origin,
-            store: wanted.store,
-            epoch: wanted.epoch,
-        };
         peer.key_answered = Some(now);
-        for part in self.live.parts_of_key(&log, wanted.seq) {
-            self.send(from, ROW, part);
-        }
+        self.send_key_again(from, &wanted);
     }
 
     pub(super) fn handle_part(&mut self, from: NodeId, part: Part, now: Instant) {
@@ -87,13 +80,27 @@ impl Core {
         }
     }
 
-    pub(super) fn handle_stored_live(&mut self, row: Arc<SignedRow>, outcome: Live, now: Instant) {
+    pub(super) fn handle_stored_live(
+        &mut self,
+        row: Arc<SignedRow>,
+        from: NodeId,
+        outcome: Live,
+        now: Instant,
+    ) {
         let (log, seq) = (row.row.log, row.row.seq);
         match outcome {
-            Live::New | Live::Known => return self.replica.handle_fresh(log, seq, now),
+            Live::New | Live::Known => {
+                if matches!(outcome, Live::New) && from == node_of(log.origin) {
+                    self.hand_on(&row, now);
+                }
+                return self.replica.handle_fresh(log, seq, now);
+            }
             Live::NotNow | Live::Unkept => self.refused(log, seq),
-            Live::Refused => self.replica.handle_refused(Some(log.origin), log, seq, seq),
-            Live::Unknown { hash, known } => self.park(hash, known, row, now),
+            Live::Refused => {
+                let from = Some(origin_of(from));
+                self.replica.handle_refused(from, log, seq, seq);
+            }
+            Live::Unknown { hash, known } => self.park(hash, known, row, from, now),
         }
         self.settle(now);
     }
@@ -104,10 +111,10 @@ impl Core {
         hash: SchemaHash,
         known: Option<SchemaHash>,
         row: Arc<SignedRow>,
+        from: NodeId,
         now: Instant,
     ) {
         let (log, seq) = (row.row.log, row.row.seq);
-        let from = node_of(log.origin);
         let Some(peer) = self.peers.get_mut(&from) else {
             return self.refused(log, seq);
         };
@@ -118,7 +125,9 @@ impl Core {
         let asked = peer.fetching.contains(&hash);
         if !asked && !peer.budget.schema(hash, now) {
             self.blame(from, Offence::Schemas);
-            return self.replica.handle_refused(Some(log.origin), log, seq, seq);
+            return self
+                .replica
+                .handle_refused(Some(origin_of(from)), log, seq, seq);
         }
         peer.awaiting_schema.push_back((hash, row));
         if peer.fetching.insert(hash) {

@@ -46,7 +46,7 @@ pub(super) struct Serving {
     /// Bytes that are paid for, and when they may be written.
     paid: Option<(Bytes, Instant)>,
     /// Bytes that are being written.
-    writing: Option<usize>,
+    writing: Option<(usize, Instant)>,
     /// Whether it asked for points.
     telling: bool,
     /// When the peer must have asked, or taken what is being written.
@@ -130,9 +130,12 @@ impl Core {
     /// All of the last `Write` is written.
     pub fn handle_written(&mut self, stream: StreamId, now: Instant) {
         if let Some(serving) = self.served.get_mut(&stream)
-            && let Some(bytes) = serving.writing.take()
+            && let Some((bytes, began)) = serving.writing.take()
         {
             serving.deadline = None;
+            if let Some(bucket) = self.buckets.get_mut(&serving.from) {
+                bucket.handle_written(bytes, now.saturating_duration_since(began), now);
+            }
             self.stats.served_bytes += bytes as u64;
             self.serve(stream, now);
         }
@@ -275,7 +278,7 @@ impl Core {
                 }
                 let bytes = bytes.clone();
                 serving.paid = None;
-                serving.writing = Some(bytes.len());
+                serving.writing = Some((bytes.len(), now));
                 serving.deadline = Some(now + PATIENCE);
                 self.effects.push_back(Effect::Write { stream, bytes });
                 return;
@@ -291,7 +294,7 @@ impl Core {
                 }
                 let bytes = frame.split_to(frame.len().min(CHUNK));
                 let bucket = self.buckets.entry(serving.from);
-                let bucket = bucket.or_insert_with(|| Bucket::new(now));
+                let bucket = bucket.or_insert_with(|| Bucket::new(self.pace, now));
                 let wait = bucket.take(bytes.len(), now);
                 serving.paid = Some((bytes, now + wait));
                 continue;

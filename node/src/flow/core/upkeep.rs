@@ -44,14 +44,14 @@ impl Jobs {
 impl Core {
     /// Hands a job over; false when too many wait, and it is dropped and counted.
     pub(super) fn store(&mut self, job: Job) -> bool {
-        let live = matches!(job, Job::Live(_));
+        let live = matches!(job, Job::Live(_) | Job::HandedOn(..));
         let waiting = if live {
             &mut self.jobs.live
         } else {
             &mut self.jobs.other
         };
         // What a request brought is bounded by the requests, and waits.
-        let bounded = matches!(job, Job::Live(_) | Job::Seal(..) | Job::Show(_));
+        let bounded = live || matches!(job, Job::Seal(..) | Job::Show(_));
         if bounded && *waiting >= MOST_JOBS {
             self.refuse("store: its queue is full");
             return false;
@@ -73,7 +73,7 @@ impl Core {
             Some(Charge::Refuse(reason)) => self.refuse(reason),
             None => {}
         }
-        if let Outcome::Live { row, outcome } = note.outcome {
+        if let Outcome::Live { row, from, outcome } = note.outcome {
             self.jobs.live = self.jobs.live.saturating_sub(1);
             if matches!(outcome, Live::New) {
                 self.stats.rows_in += 1;
@@ -83,7 +83,7 @@ impl Core {
             if matches!(outcome, Live::New) {
                 self.jobs.note(row.row.log, row.row.seq, row.row.seq);
             }
-            return self.handle_stored_live(row, outcome, now);
+            return self.handle_stored_live(row, from, outcome, now);
         }
         self.jobs.other = self.jobs.other.saturating_sub(1);
         self.jobs.answered = (self.jobs.other > 0).then_some(now);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Core, Offence};
 use crate::flow::keep::Job;
-use crate::flow::wire::{self, ROW, SUBSCRIBE, SUMMARIES};
+use crate::flow::wire::{self, SUBSCRIBE, SUMMARIES};
 use crate::flow::{node_of, origin_of};
 use crate::replica::keeper::EVERYBODY;
 use crate::summary::gauges::Gauges;
@@ -191,9 +191,7 @@ impl Core {
         }
         viewers.insert(from, now + HOLDS);
         if fresh && !self.replica.is_keeper_of_mine(&origin_of(from)) {
-            for part in self.live.key_parts() {
-                self.send(from, ROW, part);
-            }
+            self.send_own_key(from, false);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Whole exchanges between cores, on virtual time.
 
+mod sites;
 mod world;
 
 use std::time::Duration;
@@ -9,7 +10,7 @@ use outlast_store::{IntervalSet, LogId, Parcel};
 
 use super::{MOST_JOBS, Offence, StreamId};
 use crate::flow::wire::{Answer, DIGEST, Question, small};
-use crate::replica::budget::{BURST, Bucket};
+use crate::replica::budget::{BURST, Bucket, Pace};
 use crate::replica::digest::{Coverage, Entry, Open};
 use world::{CLOCK, World, id, member};
 
@@ -270,7 +271,7 @@ fn ask_nothing(world: &mut World, to: usize, from: usize) -> Option<StreamId> {
 
 /// What `of` gives `peer` goes at the slowest rate from here on, as over a path whose round trips never calm down.
 fn slow_down(world: &mut World, of: usize, peer: usize) {
-    let mut bucket = Bucket::new(world.now);
+    let mut bucket = Bucket::new(Pace::Polite, world.now);
     bucket.take(BURST as usize, world.now);
     bucket.handle_rtt(Some(10.0));
     for _ in 0..12 {

@@ -55,6 +55,8 @@ pub(super) struct World {
     held_streams: Vec<(usize, StreamId, Bytes)>,
     pub(super) blames: Vec<(usize, NodeId, Offence)>,
     pub(super) log: Vec<String>,
+    /// Small messages: from, to and kind.
+    pub(super) sent: Vec<(usize, usize, u8)>,
 }
 
 pub(super) fn id(index: usize) -> NodeId {
@@ -75,6 +77,7 @@ impl World {
             held_streams: Vec::new(),
             blames: Vec::new(),
             log: Vec::new(),
+            sent: Vec::new(),
         };
         let all: Vec<_> = (0..widths.len()).map(snapshot).collect();
         for index in 0..widths.len() {
@@ -219,6 +222,7 @@ impl World {
         match effect {
             Effect::Send { to, kind, body } => {
                 let to = at(to);
+                self.sent.push((index, to, kind));
                 if self.members[to].reachable && self.members[index].reachable {
                     self.members[to]
                         .core
