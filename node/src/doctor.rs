@@ -10,6 +10,7 @@ mod facts;
 mod machine;
 mod node;
 mod state;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -94,7 +95,7 @@ pub(crate) fn examine(facts: &Facts) -> Vec<Finding> {
     findings.push(machine::receive_buffer(facts));
     findings.extend(machine::sources(facts));
     findings.push(machine::service(facts));
-    findings.extend(node::store(facts));
+    findings.extend(store::store(facts));
     findings.extend(node::peers(facts));
     findings.extend(node::notices(facts));
     findings

@@ -20,6 +20,7 @@ mod daemon;
 mod doctor;
 mod failure;
 mod interrupt;
+mod losses;
 mod membership;
 mod nodes;
 mod service;

@@ -10,6 +10,7 @@ use crate::cli::{Global, StatusArgs};
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
+use crate::losses;
 use crate::state::StateDir;
 use crate::text::{self, Cell, Printer, Tone, visible};
 use crate::when;
@@ -99,11 +100,27 @@ fn facts(status: &Value, out: &mut Printer) -> Result<(), Failure> {
         text::count(store["series"].as_u64().unwrap_or(0)),
         reach(store)
     ))?;
+    went(store, out)?;
     if node["isolated"].as_bool() == Some(true) {
         out.line(out.toned(
             Tone::Bad,
             "  isolated: every datagram is dropped (outlast isolate off)",
         ))?;
+    }
+    Ok(())
+}
+
+/// What the store let go, lost or set aside; nothing where nothing was.
+fn went(store: &Value, out: &mut Printer) -> Result<(), Failure> {
+    for line in losses::let_go(store) {
+        out.line(format!("    {line}"))?;
+    }
+    for line in losses::lost(store) {
+        out.line(out.toned(Tone::Bad, &format!("    {line}")))?;
+    }
+    for generation in losses::set_aside(store) {
+        let line = format!("    damaged and set aside: {generation}");
+        out.line(out.toned(Tone::Bad, &line))?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::config::{Config, default_listen};
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
+use crate::losses;
 use crate::service::{self, account::Account};
 use crate::state::{self, StateDir};
 use crate::when;
@@ -104,7 +105,7 @@ pub(super) struct StateFacts {
     pub(super) keys: Vec<File>,
     /// The newest change of a file in it, since the Unix epoch. `None` = no file.
     pub(super) newest_ms: Option<i64>,
-    /// Generations set aside as damaged, by name.
+    /// Generations set aside as damaged: each name with its reason.
     pub(super) quarantine: Vec<String>,
 }
 
@@ -248,7 +249,7 @@ fn state_facts(state: &StateDir) -> StateFacts {
     facts.lock = lock(&state.join("lock"));
     facts.keys = keys(state);
     facts.newest_ms = newest(path);
-    facts.quarantine = names(&state.join("store/quarantine"));
+    facts.quarantine = quarantine(&state.join("store/quarantine"));
     facts
 }
 
@@ -273,6 +274,14 @@ fn keys(state: &StateDir) -> Vec<File> {
         keys.extend(found.filter_map(file));
     }
     keys
+}
+
+fn quarantine(dir: &Path) -> Vec<String> {
+    let with_reason = |name: String| {
+        let reason = std::fs::read_to_string(dir.join(&name).join("why"));
+        losses::with_reason(&name, &reason.unwrap_or_default())
+    };
+    names(dir).into_iter().map(with_reason).collect()
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The node that runs, or doesn't: its store, its peers, and what it wants to be read.
+//! The node that runs, or doesn't: its peers, and what it wants to be read.
 
 use serde_json::Value;
 
@@ -61,43 +61,6 @@ pub(super) fn runs(facts: &Facts) -> Finding {
         ),
         NodeFacts::Absent => Finding::ok(CHECK, "not running, and no mesh to be in yet"),
     }
-}
-
-/// What the store says of itself; without a node, what it has set aside.
-pub(super) fn store(facts: &Facts) -> Vec<Finding> {
-    const CHECK: &str = "store";
-    let mut findings = Vec::new();
-    if let NodeFacts::Runs(status) = &facts.node {
-        let health = status["store"]["health"].as_str().unwrap_or_default();
-        if !health.is_empty() {
-            findings.push(Finding::fail(
-                CHECK,
-                visible(health),
-                "see the disk above; the node writes again by itself once it can",
-            ));
-        }
-    }
-    let aside = &facts.state.quarantine;
-    if !aside.is_empty() {
-        let named: Vec<_> = aside.iter().map(|name| visible(name)).collect();
-        findings.push(Finding::warn(
-            CHECK,
-            format!(
-                "damaged and set aside: {}; the peers give back what was in there",
-                named.join(", ")
-            ),
-            format!(
-                "check the disk (dmesg), then remove {}/store/quarantine",
-                facts.state.path.display()
-            ),
-        ));
-    }
-    if findings.is_empty()
-        && matches!(&facts.node, NodeFacts::Runs(status) if !status["store"].is_null())
-    {
-        findings.push(Finding::ok(CHECK, "healthy"));
-    }
-    findings
 }
 
 pub(super) fn peers(facts: &Facts) -> Vec<Finding> {

@@ -267,8 +267,10 @@ fn each_trouble_is_one_sentence_and_its_mending() {
             "fail service: its user outlast is missing, so it can't start -> sudo outlast service install",
         ),
         (
-            with(|f| f.state.quarantine = vec!["gen-000003".into()]),
-            "warn store: damaged and set aside: gen-000003; the peers give back what was in there -> check the disk (dmesg), then remove /var/lib/outlast/store/quarantine",
+            with(|f| {
+                f.state.quarantine = vec!["gen-000003-17 (read: no answer within 30 s)".into()]
+            }),
+            "warn store: damaged and set aside: gen-000003-17 (read: no answer within 30 s); the peers give back what was in there -> check the disk (dmesg), then remove /var/lib/outlast/store/quarantine",
         ),
         (
             without_node(|f| f.ports = Some(ports(Err(ErrorKind::AddrInUse), Ok(())))),
@@ -312,6 +314,10 @@ fn each_trouble_is_one_sentence_and_its_mending() {
                 s["notices"] = json!(["4096 bytes are in memory only: no space"]);
             }),
             "fail store: 4096 bytes are in memory only: no space -> see the disk above; the node writes again by itself once it can",
+        ),
+        (
+            running(|s| s["store"] = json!({ "health": "", "lost_rows": 60, "damaged": 2 })),
+            "warn store: 60 rows were given up in memory: the disk took none for too long; 2 damaged records or blocks were left out; the peers give back what they have -> check the disk (dmesg), and that other nodes are in reach",
         ),
         (
             running(|s| s["notices"] = json!(["the mesh has no recovery\u{1b}words"])),
