@@ -7,6 +7,7 @@ mod liar;
 mod manners;
 mod package;
 mod service;
+mod views;
 
 /// The daemon and its command line under test.
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use outlast_mesh::NodeId;
 use outlast_mesh::trust::Token;
+use outlast_store::Origin;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -32,6 +34,9 @@ const PARTS_AHEAD: usize = 4;
 
 /// After so long without a row that was asked for, `tail` says that it waits: each node has one a second.
 const NOTHING_YET: Duration = Duration::from_secs(3);
+
+/// How often `tail` says whom it looks at, so that live rows come that aren't kept here.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How often a silent `tail` looks whether its reader is still there.
 const STILL_THERE: Duration = Duration::from_secs(5);
@@ -191,6 +196,12 @@ impl Daemon {
         .origins(&asked)?;
         // One origin at a time, and few parts ahead of the reader: what is in memory at once stays small.
         for origin in origins {
+            if self
+                .query_elsewhere(&asked, origin, &names, answers)
+                .await?
+            {
+                continue;
+            }
             let (store, names, asked) = (store.clone(), Arc::clone(&names), asked.clone());
             let (parts, mut read) = mpsc::channel(PARTS_AHEAD);
             let reading = tokio::task::spawn_blocking(move || {
@@ -209,6 +220,52 @@ impl Daemon {
             reading.await.context("read the store")??;
         }
         Ok(json!({}))
+    }
+
+    /// Answers for a node whose rows are kept elsewhere; false where they are kept here, or nobody who has them is there.
+    async fn query_elsewhere(
+        &self,
+        asked: &control::History,
+        origin: Origin,
+        names: &Names,
+        answers: &mut Answers,
+    ) -> Result<bool, Failure> {
+        let running = self.member()?;
+        let node = node_of(origin);
+        let place = running.flow.whereabouts(node).await;
+        if place.kept || place.holders.is_empty() {
+            return Ok(false);
+        }
+        let (store, query) = (running.store.clone(), asked.query(origin));
+        let here = query.clone();
+        let reading = tokio::task::spawn_blocking(move || store.query(&here));
+        let local = reading.await.context("read the store")?;
+        let local = local.map_err(anyhow::Error::from)?;
+        let told = running
+            .flow
+            .ask_holders(node, &place.holders, &query, local);
+        let told = told.await.map_err(|error| {
+            let name = names
+                .get(&node)
+                .cloned()
+                .unwrap_or_else(|| node.to_string());
+            Failure::new(format!("{}: {error}", text::visible(&name)))
+        })?;
+        let name = |holder: &NodeId| names.get(holder).cloned();
+        let holders: Vec<_> = told.holders.iter().filter_map(name).collect();
+        let history = History {
+            store: &running.store,
+            names,
+        };
+        for mut part in told
+            .series
+            .iter()
+            .flat_map(|series| history.series_parts(series))
+        {
+            part["holders"] = json!(holders);
+            answers.part(part).await?;
+        }
+        Ok(true)
     }
 
     fn ticket(&self) -> Result<Value, Failure> {
@@ -247,6 +304,7 @@ impl Daemon {
         let pattern = outlast_store::Pattern::parse(series.as_deref().unwrap_or("*"))
             .map_err(|error| Failure::usage(error.to_string()))?;
         let mut feed = running.flow.feed();
+        let mut look = tokio::time::interval(LOOK_EVERY);
         let mut waiting = Some(Instant::now() + NOTHING_YET);
         loop {
             if waiting.is_some_and(|until| Instant::now() >= until) {
@@ -254,6 +312,12 @@ impl Daemon {
                 answers.part(json!({ "waiting": true })).await?;
             }
             let arrival = tokio::select! {
+                _ = look.tick() => {
+                    if let Some(node) = only {
+                        running.flow.look_at(node);
+                    }
+                    continue;
+                }
                 arrival = feed.recv() => arrival,
                 () = tokio::time::sleep(NOTHING_YET), if waiting.is_some() => continue,
                 () = tokio::time::sleep(STILL_THERE) => {
@@ -290,7 +354,7 @@ pub(super) fn names(running: &Running) -> Names {
 fn live_row(
     running: &Running,
     arrival: &Arrival,
-    only: Option<outlast_mesh::NodeId>,
+    only: Option<NodeId>,
     pattern: &outlast_store::Pattern,
 ) -> Option<Value> {
     let row = &arrival.row.row;

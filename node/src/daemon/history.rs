@@ -61,19 +61,7 @@ impl History<'_> {
         origin: Origin,
         mut each: impl FnMut(Value) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let query = Query {
-            origins: Some(vec![origin]),
-            series: asked.series.clone(),
-            from_ms: asked.from_ms,
-            to_ms: asked.to_ms,
-            step: match asked.step {
-                StepArg::Raw => Step::Raw,
-                StepArg::S10 => Step::S10,
-                StepArg::M1 => Step::M1,
-                StepArg::H1 => Step::H1,
-            },
-            now_ms: when::believed_now_ms(),
-        };
+        let query = asked.query(origin);
         let told = self.store.query_parts(&query, |series| {
             self.series_parts(&series)
                 .into_iter()
@@ -88,7 +76,7 @@ impl History<'_> {
         }
     }
 
-    fn series_parts(&self, found: &SeriesPoints) -> Vec<Value> {
+    pub(crate) fn series_parts(&self, found: &SeriesPoints) -> Vec<Value> {
         let node = node_of(found.origin);
         let id = node.to_string();
         let labels: BTreeMap<&str, &str> = found
@@ -158,6 +146,25 @@ pub(crate) fn offline(
         history.parts(asked, origin, &mut each)?;
     }
     Ok(())
+}
+
+impl control::History {
+    /// The same question to a store.
+    pub(crate) fn query(&self, origin: Origin) -> Query {
+        Query {
+            origins: Some(vec![origin]),
+            series: self.series.clone(),
+            from_ms: self.from_ms,
+            to_ms: self.to_ms,
+            step: match self.step {
+                StepArg::Raw => Step::Raw,
+                StepArg::S10 => Step::S10,
+                StepArg::M1 => Step::M1,
+                StepArg::H1 => Step::H1,
+            },
+            now_ms: when::believed_now_ms(),
+        }
+    }
 }
 
 fn node_glob(text: &str) -> Result<GlobMatcher, Failure> {

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use outlast_mesh::{Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
+use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
 use outlast_store::{ClockChange, Reason, Stats, Step};
 
 use super::{Daemon, Running};
@@ -79,6 +79,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "flow": running.flow.stats(),
         "clock": running.flow.clock_state(),
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
+        "summaries": summaries(running, &snapshot).await,
         "traffic": traffic(&snapshot),
         "alarms": copied_keys(&snapshot, &running.flow.refused()),
         "refused": refused(&snapshot, running.flow.refused()),
@@ -99,6 +100,25 @@ async fn clock_changes(running: &Running, snapshot: &Snapshot) -> Vec<ClockChang
 fn name_of(snapshot: &Snapshot, node: NodeId) -> String {
     let member = snapshot.members.iter().find(|member| member.id == node);
     member.map_or_else(|| node.to_string(), |member| member.name.clone())
+}
+
+/// What is known of members by their summaries, and how old that is.
+async fn summaries(running: &Running, snapshot: &Snapshot) -> Vec<Value> {
+    let seen = running.flow.seen();
+    let kept = running.flow.kept().await;
+    let line = |member: &MemberSnapshot| {
+        let seen = seen.get(&member.id)?;
+        let via = snapshot.members.iter().find(|via| via.id == seen.from);
+        Some(json!({
+            "node": member.name,
+            "id": member.id.to_string(),
+            "age_ms": u64::try_from(seen.age.as_millis()).unwrap_or(u64::MAX),
+            "via": via.filter(|via| via.id != member.id).map(|via| &via.name),
+            "disputed": seen.disputed,
+            "kept": kept.contains(&member.id),
+        }))
+    };
+    snapshot.members.iter().filter_map(line).collect()
 }
 
 fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {

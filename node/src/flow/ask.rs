@@ -7,6 +7,7 @@
 //! Bounds: `MOST_QUESTIONS` questions a query, `MOST_BYTES` an answer, `MOST_GAPS` gaps at `MOST_OTHERS` others each,
 //! `MOST_ASKING` queries at a time, the rest wait.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) enum Look {
     At(NodeId),
     /// Where its rows are.
     Find(NodeId, oneshot::Sender<Whereabouts>),
+    /// Whose rows are kept here.
+    Kept(oneshot::Sender<BTreeSet<NodeId>>),
 }
 
 /// An answer put together.
@@ -104,6 +107,14 @@ impl Flow {
             kept: true,
             holders: Vec::new(),
         })
+    }
+
+    /// The members whose rows are kept here.
+    pub async fn kept(&self) -> BTreeSet<NodeId> {
+        let (reply, kept) = oneshot::channel();
+        // A flow that is ending keeps nobody's.
+        let _ = self.looks.send(Look::Kept(reply)).await;
+        kept.await.unwrap_or_default()
     }
 
     /// History of one node from `holders`, with `local` what this node has of it.

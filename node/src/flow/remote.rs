@@ -102,6 +102,10 @@ impl Remote {
     fn handle_look(&mut self, look: Look) {
         match look {
             Look::At(node) => self.core.handle_look(node, Instant::now()),
+            Look::Kept(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.core.kept());
+            }
             Look::Find(node, reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(Whereabouts {

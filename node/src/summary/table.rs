@@ -39,6 +39,21 @@ pub struct Seen {
     pub(super) tick: u16,
 }
 
+#[cfg(test)]
+impl Seen {
+    /// Heard from the node itself.
+    pub(crate) fn of(columns: [f64; super::gauges::GAUGES], age: Duration) -> Self {
+        Self {
+            age,
+            gauges: Gauges::pack(&columns),
+            marks: 0,
+            from: NodeId([0; 32]),
+            disputed: false,
+            tick: 0,
+        }
+    }
+}
+
 /// What became of a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

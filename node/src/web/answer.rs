@@ -10,6 +10,7 @@ use outlast_mesh::NodeId;
 use outlast_store::Series;
 
 use super::api::{Column, ColumnsHeader, SeriesInfo, SeriesKind, ServerMessage};
+use super::elsewhere;
 use super::history::{self, Past, Range};
 use super::live::Live;
 use super::{frame, now_ms};
@@ -29,16 +30,24 @@ pub(super) struct Wanted {
     pub(super) range: Range,
 }
 
-/// All series of a node.
-pub(super) fn series(live: &Live, request: u32, node: u16) -> ServerMessage {
-    match live.node(node) {
-        Ok(id) => ServerMessage::Series {
-            request,
-            node,
-            series: live.series(id),
-        },
+/// All series of a node. Where none is known and its rows are kept elsewhere, a holder is asked.
+pub(super) async fn series(live: Arc<Live>, request: u32, node: u16) -> Vec<Message> {
+    let message = match live.node(node) {
+        Ok(id) => {
+            let mut series = live.series(id);
+            if series.is_empty() {
+                elsewhere::learn_series(&live, id).await;
+                series = live.series(id);
+            }
+            ServerMessage::Series {
+                request,
+                node,
+                series,
+            }
+        }
         Err(message) => ServerMessage::Error { request, message },
-    }
+    };
+    vec![text(&message)]
 }
 
 /// The past of some series: a COLUMNS frame.
@@ -52,8 +61,14 @@ pub(super) async fn history(live: Arc<Live>, wanted: Wanted) -> Vec<Message> {
         range,
     } = wanted;
     let store = live.flow().store().clone();
-    let query = move || history::of_series(&store, id, &series, range);
-    let message = match live.compute(query).await {
+    let place = live.flow().whereabouts(id).await;
+    let past = if place.kept || place.holders.is_empty() {
+        let query = move || history::of_series(&store, id, &series, range);
+        live.compute(query).await
+    } else {
+        elsewhere::of_series(&live, id, &place.holders, &series, range).await
+    };
+    let message = match past {
         Ok(past) => columns(request, node, range, infos, &past),
         Err(message) => text(&ServerMessage::Error { request, message }),
     };

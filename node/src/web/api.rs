@@ -189,7 +189,7 @@ pub struct ColumnsHeader {
 pub enum ClientMessage {
     /// Begins the overview: one COLUMNS frame for each node, its `request` the node's index, then
     /// a TICK frame each second. A TICK's values belong to the time `now_ms` less the node's age,
-    /// and are not-a-number once that age is 3 s. The COLUMNS frame of a node comes again when its
+    /// and are not-a-number once that age is 3 s, or 120 s where they come from a summary. The COLUMNS frame of a node comes again when its
     /// `repairs` grow.
     Overview {
         /// How far back the COLUMNS frames reach, up to an hour.

@@ -46,6 +46,12 @@ impl Catalog {
         }
     }
 
+    /// Gives numbers to what is new of some series that no schema came with.
+    pub(super) fn learn(&mut self, node: NodeId, series: impl Iterator<Item = Series>) {
+        let book = self.nodes.entry(node).or_default();
+        series.for_each(|series| book.add(&series));
+    }
+
     /// How many series of a node have numbers.
     pub(super) fn count(&self, node: NodeId) -> u32 {
         self.nodes

@@ -1,7 +1,7 @@
 //! Binary frames of `outlast.v1`: numbers on their way to the page, little-endian.
 //!
 //! `TICK`: `u8 1, u8 columns, u16 nodes, u32 0, f64 now_ms`, then for each node
-//! `u16 index, u16 0, u32 age_ms` (`0xffffffff` = nothing is known of it) and an `f32` a column.
+//! `u16 index, u16 source` (0: its rows, 1: its summary), `u32 age_ms` (`0xffffffff` = nothing is known of it) and an `f32` a column.
 //! `COLUMNS`: `u8 2, u8 0, u16 0, u32 request, u32 header_len, u32 0`, a JSON header (`api::ColumnsHeader`)
 //! padded with spaces to `header_len`, a multiple of 8, then `f64` times and `f64` columns.
 //! `LIVE`: `u8 3, u8 0, u16 0, u32 request, f64 at_ms`, then an `f64` a series.
@@ -31,6 +31,8 @@ pub(super) struct NodeTick {
     /// How old the values are; `None` where there never were any.
     pub(super) age_ms: Option<u64>,
     pub(super) columns: [f64; COLUMNS.len()],
+    /// Whether the node said so in a summary, since its rows aren't here.
+    pub(super) by_summary: bool,
 }
 
 /// The overview at one moment, the same bytes for every page.
@@ -44,7 +46,7 @@ pub(super) fn tick(now_ms: i64, nodes: &[NodeTick]) -> Bytes {
     out.put_f64_le(now_ms as f64);
     for node in nodes.iter().take(usize::from(count)) {
         out.put_u16_le(node.index);
-        out.put_u16_le(0);
+        out.put_u16_le(u16::from(node.by_summary));
         // An age beyond 49 days is as good as the largest that fits.
         let age_ms = node
             .age_ms
@@ -105,16 +107,18 @@ mod tests {
             index: 1,
             age_ms: Some(258),
             columns: [0.5, f64::NAN, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            by_summary: true,
         };
         let unknown = NodeTick {
             index: 0x0203,
             age_ms: None,
             columns: [f64::NAN; 8],
+            by_summary: false,
         };
         let bytes = tick(1_000, &[known, unknown]);
         let mut wanted = vec![1, 8, 2, 0, 0, 0, 0, 0];
         wanted.extend(1000.0_f64.to_le_bytes());
-        wanted.extend([1, 0, 0, 0, 2, 1, 0, 0]);
+        wanted.extend([1, 0, 1, 0, 2, 1, 0, 0]);
         wanted.extend([0, 0, 0, 0x3f, 0, 0, 0xc0, 0x7f]);
         [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]
             .iter()
@@ -130,6 +134,7 @@ mod tests {
             index: 0,
             age_ms: Some(u64::MAX),
             columns: [0.0; 8],
+            by_summary: false,
         };
         let bytes = tick(0, &[node; 200]);
         assert_eq!(bytes.len(), 8_016);

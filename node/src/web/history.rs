@@ -44,19 +44,20 @@ pub(super) fn of_series(
     series: &[Arc<Series>],
     range: Range,
 ) -> Result<Past, StoreError> {
+    let (step, _) = range.steps();
+    let wanted = series.iter().map(|series| &**series);
+    let found = query_all(store, node, wanted, range, step)?;
+    Ok(out_of(&found, series, range))
+}
+
+/// The same out of what a query found.
+pub(super) fn out_of(found: &[SeriesPoints], series: &[Arc<Series>], range: Range) -> Past {
     let (step, bucket_ms) = range.steps();
-    let found = query_all(
-        store,
-        node,
-        series.iter().map(|series| &**series),
-        range,
-        step,
-    )?;
     let columns: Vec<_> = series
         .iter()
-        .map(|series| points_of(&found, series))
+        .map(|series| points_of(found, series))
         .collect();
-    Ok(finish(&columns, range, step, bucket_ms))
+    finish(&columns, range, step, bucket_ms)
 }
 
 /// The overview's columns.
@@ -124,6 +125,11 @@ impl Range {
             to_ms: to_ms.clamp(from_ms, LAST_MS),
             max_points,
         }
+    }
+
+    /// The query for all series of a name, in the step that suits.
+    pub(super) fn query_of(&self, node: NodeId, name: &str) -> Query {
+        self.query(node, name, self.steps().0)
     }
 
     fn query(&self, node: NodeId, series: &str, step: Step) -> Query {

@@ -128,6 +128,11 @@ impl Live {
         Some(schema)
     }
 
+    /// Numbers series of a node whose schema isn't here.
+    pub(super) fn learn(&self, node: NodeId, series: impl Iterator<Item = Series>) {
+        lock(&self.catalog).learn(node, series);
+    }
+
     /// The schema of a node's newest row.
     pub(super) fn newest_schema(&self, node: NodeId) -> Option<Arc<Schema>> {
         let row = self.flow.store().latest(&origin_of(node))?;

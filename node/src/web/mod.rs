@@ -11,6 +11,7 @@ mod assets;
 mod auth;
 mod catalog;
 mod door;
+mod elsewhere;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

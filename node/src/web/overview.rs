@@ -20,12 +20,16 @@ use super::live::Live;
 use super::roster::{Board, Held, has_changed};
 use super::{api, now_ms};
 use crate::flow::{Arrival, node_of, origin_of};
+use crate::summary::Seen;
 use crate::summary::columns::{COLUMNS, Plan, Sample};
 
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// When the values of a row are no longer this moment's.
 const STALE_AFTER: Duration = Duration::from_secs(3);
+
+/// When a summary says nothing of this moment any more; in a mesh of 2,000 nodes one in a hundred is 40 s old.
+const OLD_SUMMARY: Duration = Duration::from_secs(120);
 
 /// News that isn't worth a message of its own waits so long.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
@@ -147,9 +151,13 @@ impl Overview {
         }
         let nodes = live.list(|node| self.held(live, node));
         let members: BTreeSet<u16> = nodes.iter().map(|node| node.index).collect();
-        let ticks = self.nodes.iter().filter_map(|(node, followed)| {
-            let index = live.number(*node).filter(|index| members.contains(index))?;
-            followed.tick(index, now)
+        let seen = live.flow().seen();
+        let known: BTreeSet<NodeId> = self.nodes.keys().chain(seen.keys()).copied().collect();
+        let nothing = Followed::default();
+        let ticks = known.into_iter().filter_map(|node| {
+            let index = live.number(node).filter(|index| members.contains(index))?;
+            let followed = self.nodes.get(&node).unwrap_or(&nothing);
+            followed.tick(index, seen.get(&node), now)
         });
         live.show_tick(frame::tick(now_ms(), &ticks.collect::<Vec<_>>()));
         let due = self
@@ -230,11 +238,20 @@ impl Followed {
 
     /// `None` for the moment in which a node that is live has no rates yet: the page has better
     /// values from the store.
-    fn tick(&self, index: u16, now: Instant) -> Option<NodeTick> {
+    fn tick(&self, index: u16, seen: Option<&Seen>, now: Instant) -> Option<NodeTick> {
         let age = self
             .came
             .map(|(at, age)| now.saturating_duration_since(at) + age);
         let fresh = age.is_some_and(|age| age < STALE_AFTER);
+        let newer = seen.filter(|seen| !fresh && age.is_none_or(|age| seen.age < age));
+        if let Some(seen) = newer {
+            return Some(NodeTick {
+                index,
+                age_ms: Some(seen.age.as_millis() as u64),
+                columns: told(seen),
+                by_summary: true,
+            });
+        }
         let columns = if fresh {
             self.columns
         } else {
@@ -245,7 +262,16 @@ impl Followed {
             index,
             age_ms,
             columns,
+            by_summary: false,
         })
+    }
+}
+
+fn told(seen: &Seen) -> [f64; COLUMNS.len()] {
+    if seen.age < OLD_SUMMARY {
+        seen.gauges.columns()
+    } else {
+        [f64::NAN; COLUMNS.len()]
     }
 }
 
@@ -314,23 +340,47 @@ mod tests {
             ..Followed::default()
         };
         // Live, but no rate is known yet.
-        assert_eq!(followed.tick(3, start), None);
+        assert_eq!(followed.tick(3, None, start), None);
         followed.settled = true;
-        let tick = followed.tick(3, start).unwrap();
+        let tick = followed.tick(3, None, start).unwrap();
         assert_eq!(
             (tick.index, tick.age_ms, tick.columns),
             (3, Some(500), columns)
         );
         let tick = followed
-            .tick(3, start + Duration::from_millis(2_500))
+            .tick(3, None, start + Duration::from_millis(2_500))
             .unwrap();
         assert_eq!(tick.age_ms, Some(3_000));
         assert!(tick.columns.iter().all(|value| value.is_nan()));
     }
 
     #[test]
+    fn a_summary_stands_in_for_rows_that_are_older_until_it_is_old_itself() {
+        let start = Instant::now();
+        let seen = |age_s| Seen::of([0.5; COLUMNS.len()], Duration::from_secs(age_s));
+        let mut followed = Followed {
+            columns: [0.25; COLUMNS.len()],
+            came: Some((start, Duration::from_secs(1))),
+            settled: true,
+            ..Followed::default()
+        };
+        let tick = followed.tick(0, Some(&seen(0)), start).unwrap();
+        assert_eq!((tick.by_summary, tick.age_ms), (false, Some(1_000)));
+        followed.came = Some((start, Duration::from_secs(30)));
+        let tick = followed.tick(0, Some(&seen(12)), start).unwrap();
+        assert_eq!((tick.by_summary, tick.age_ms), (true, Some(12_000)));
+        assert_eq!(tick.columns[0], 0.5);
+        let tick = followed.tick(0, Some(&seen(31)), start).unwrap();
+        assert!(!tick.by_summary && tick.columns[0].is_nan());
+        let tick = Followed::default()
+            .tick(0, Some(&seen(120)), start)
+            .unwrap();
+        assert!(tick.by_summary && tick.columns.iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
     fn a_node_that_never_was_heard_has_no_age() {
-        let tick = Followed::default().tick(0, Instant::now()).unwrap();
+        let tick = Followed::default().tick(0, None, Instant::now()).unwrap();
         assert_eq!(tick.age_ms, None);
         assert!(tick.columns.iter().all(|value| value.is_nan()));
     }

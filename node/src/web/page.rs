@@ -218,8 +218,17 @@ impl Page {
                 Ok(())
             }
             ClientMessage::Series { request, node } => {
-                let answer = answer::series(self.live(), request, node);
-                self.send(text(&answer)).await
+                if self.jobs.len() >= MAX_JOBS {
+                    let message = format!("{MAX_JOBS} requests are being answered already");
+                    let answer = ServerMessage::Error { request, message };
+                    return self.send(text(&answer)).await;
+                }
+                if let Ok(id) = self.live().node(node) {
+                    self.live().flow().look_at(id);
+                }
+                let live = Arc::clone(self.place.live());
+                self.jobs.spawn(answer::series(live, request, node));
+                Ok(())
             }
             ClientMessage::History {
                 request,
@@ -335,6 +344,7 @@ impl Page {
         self.feed = self.feed.resubscribe();
         let live = Arc::clone(self.place.live());
         if let Some(watched) = &mut self.watched {
+            live.flow().look_at(watched.node());
             watched.begin(&live);
         }
     }
@@ -373,6 +383,10 @@ impl Page {
     async fn ping(&mut self) -> Result<(), End> {
         if self.heard.elapsed() >= SILENT_AFTER {
             return Err(End::Gone);
+        }
+        // A look ends by itself after two of these.
+        if let Some(watched) = self.watched.as_ref().filter(|_| !self.paused) {
+            self.live().flow().look_at(watched.node());
         }
         self.send(Message::Ping(Bytes::new())).await
     }

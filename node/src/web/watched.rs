@@ -33,6 +33,10 @@ impl Watched {
         }
     }
 
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Begins after the newest row held: the rates of the next one need a row before it.
     pub(super) fn begin(&mut self, live: &Live) {
         let newest = live.flow().store().latest(&origin_of(self.node));

@@ -4,16 +4,18 @@ import { decode, FrameError } from './frames';
 describe('decode', () => {
   test('a tick carries ages and values, NaN becomes null, a node without data has no age', () => {
     const frame = bytes(
-      '01 02 0200 00000000 000000000050b540', // now_ms 5456
+      '01 02 0300 00000000 000000000050b540', // now_ms 5456
       '0700 0000 e8030000 0000003f 0000c07f', // node 7, 1000 ms, 0.5, NaN
-      '0800 0000 ffffffff 0000803f 00000000', // node 8, never, 1, 0
+      '0800 0100 e02e0000 0000803f 00000000', // node 8, a summary of 12 s ago, 1, 0
+      '0900 0000 ffffffff 0000803f 00000000', // node 9, never, 1, 0
     );
     expect(decode(frame)).toEqual({
       kind: 'tick',
       now_ms: 5456,
       nodes: [
-        { index: 7, age_ms: 1000, values: [0.5, null] },
-        { index: 8, age_ms: null, values: [1, 0] },
+        { index: 7, age_ms: 1000, by_summary: false, values: [0.5, null] },
+        { index: 8, age_ms: 12_000, by_summary: true, values: [1, 0] },
+        { index: 9, age_ms: null, by_summary: false, values: [1, 0] },
       ],
     });
   });

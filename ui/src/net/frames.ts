@@ -8,8 +8,16 @@ import type { ColumnsHeader } from '../gen/api';
 /** The newest values of every node, once a second. */
 export type Tick = { kind: 'tick'; now_ms: number; nodes: TickNode[] };
 
-/** One node's line of a tick. `age_ms` is null for a node that never sent a row. */
-export type TickNode = { index: number; age_ms: number | null; values: (number | null)[] };
+/**
+ * One node's line of a tick. `age_ms` is null for a node of which nothing ever came. With `by_summary` the rows are
+ * kept elsewhere, and the values are what the node told everybody that long ago.
+ */
+export type TickNode = {
+  index: number;
+  age_ms: number | null;
+  by_summary: boolean;
+  values: (number | null)[];
+};
 
 /** History of one node: `values[s][i]` is series `s` at `times[i]` (ms). */
 export type Columns = {
@@ -29,6 +37,7 @@ export type Frame = Tick | Columns | LiveRow;
 export class FrameError extends Error {}
 
 const NEVER = 0xffffffff;
+const SUMMARY = 1;
 
 /** The frame in `buffer`; null for a kind this page doesn't know, which is skipped. */
 export function decode(buffer: ArrayBuffer): Frame | null {
@@ -57,7 +66,12 @@ function tick(view: DataView): Tick {
     const age = view.getUint32(at + 4, true);
     const values: (number | null)[] = [];
     for (let c = 0; c < width; c += 1) values.push(present(view.getFloat32(at + 8 + 4 * c, true)));
-    nodes.push({ index: view.getUint16(at, true), age_ms: age === NEVER ? null : age, values });
+    nodes.push({
+      index: view.getUint16(at, true),
+      age_ms: age === NEVER ? null : age,
+      by_summary: view.getUint16(at + 2, true) === SUMMARY,
+      values,
+    });
   }
   return { kind: 'tick', now_ms: view.getFloat64(8, true), nodes };
 }

@@ -5,7 +5,7 @@
 // Invariant: a member is never dropped while the page lives, whatever a message leaves out.
 
 import type { Column, Node, ServerMessage } from '../gen/api';
-import type { Columns, Frame, LiveRow, Tick } from '../net/frames';
+import type { Columns, Frame, LiveRow, Tick, TickNode } from '../net/frames';
 import type { Link, Listener } from '../net/live';
 import { Live } from '../net/live';
 import { clock } from './clock.svelte';
@@ -16,6 +16,8 @@ import { in_order, is_cut_off, type Status, status, tally } from './status';
 export const WINDOW_MS = 5 * 60_000;
 /** One row a second, and some more for late ones. */
 const RING_ROWS = 400;
+/** Nobody tells two summaries within so short a time; one that is told twice trembles by less. */
+const AGAIN_MS = 500;
 /** Overview frames carry the node's index as their request: below this. */
 export const FIRST_REQUEST = 65_536;
 
@@ -26,6 +28,8 @@ export class Member {
   values = $state.raw<(number | null)[]>([]);
   /** The newest row seen, by description or by tick; null where none ever came. */
   last_ms = $state<number | null>(null);
+  /** The newest values came as a summary: its rows are kept elsewhere. */
+  by_summary = $state(false);
   /** Counts histories, so that a node page knows when a gap was filled. */
   filled = $state(0);
   ring: Ring;
@@ -40,11 +44,15 @@ export class Member {
     this.#newest(info.last_ms);
   }
 
-  tick(now_ms: number, age_ms: number | null, values: (number | null)[]): void {
+  tick(now_ms: number, { age_ms, values, by_summary }: TickNode): void {
     this.values = values;
+    this.by_summary = by_summary;
     if (age_ms === null) return;
-    this.#newest(now_ms - age_ms);
-    this.ring.push(now_ms - age_ms, values);
+    const at_ms = now_ms - age_ms;
+    // A summary comes again with each tick until the next one is here: that is no second point.
+    const is_again = by_summary && at_ms - (this.ring.times.at(-1) ?? 0) < AGAIN_MS;
+    this.#newest(at_ms);
+    if (!is_again) this.ring.push(at_ms, values);
   }
 
   fill(frame: Columns): void {
@@ -94,7 +102,8 @@ class Fleet implements Listener {
   /** What to call `member`'s state just now. */
   status(member: Member): Status {
     const { linked, cut_off } = this;
-    return status({ state: member.info.state, last_ms: member.last_ms, now_ms: clock.now, linked, cut_off });
+    const { by_summary, last_ms } = member;
+    return status({ state: member.info.state, last_ms, by_summary, now_ms: clock.now, linked, cut_off });
   }
 
   /** Position of an overview column; -1 where the server has none of that name. */
@@ -193,7 +202,7 @@ class Fleet implements Listener {
   #tick(frame: Tick): void {
     clock.sync(frame.now_ms);
     this.heard_ms = frame.now_ms;
-    for (const node of frame.nodes) this.#at(node.index)?.tick(frame.now_ms, node.age_ms, node.values);
+    for (const node of frame.nodes) this.#at(node.index)?.tick(frame.now_ms, node);
   }
 
   #at(index: number): Member | undefined {

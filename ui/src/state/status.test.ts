@@ -7,6 +7,7 @@ const NOON = Date.UTC(2026, 10, 23, 12, 0, 0);
 const seen = (change: Partial<Seen>): Seen => ({
   state: 'alive',
   last_ms: NOON - 400,
+  by_summary: false,
   now_ms: NOON,
   linked: true,
   cut_off: false,
@@ -26,6 +27,14 @@ describe('status', () => {
     expect(words({ last_ms: NOON - 5000 })).toBe('stale 5 s');
     expect(words({ state: 'self', last_ms: NOON - 65_000 })).toBe('stale 1 min 05 s');
     expect(words({ last_ms: null })).toBe('no data yet');
+  });
+
+  test('a node whose rows are kept elsewhere says how old its summary is, and is never called live', () => {
+    const age = (ms: number) => status(seen({ by_summary: true, last_ms: NOON - ms }));
+    expect(age(400).words).toMatch(/^as of .* ago$/);
+    expect(age(12_000)).toEqual({ shape: 'disc', tone: 'ok', words: 'as of 12\u202fs ago' });
+    expect(age(61_000)).toMatchObject({ shape: 'half', tone: 'warn' });
+    expect(words({ by_summary: true, state: 'down', last_ms: NOON - 10_000 })).toBe('down since 11:59:50');
   });
 
   test('a down node says since when, with the date if that was another day', () => {

@@ -19,6 +19,8 @@ export type Seen = {
   state: NodeState;
   /** The newest row held; null where none ever came. */
   last_ms: number | null;
+  /** What came last was a summary: rows are kept elsewhere, and none are expected here. */
+  by_summary: boolean;
   now_ms: number;
   /** The page's connection is up. */
   linked: boolean;
@@ -28,6 +30,9 @@ export type Seen = {
 
 /** Rows come each second; a node is called stale once the newest is older than this. */
 export const STALE_MS = 3_000;
+
+/** In a mesh of 2,000 nodes one summary in a hundred is 40 s old; older ones are no longer this moment. */
+export const OLD_SUMMARY_MS = 60_000;
 
 export function status(seen: Seen): Status {
   const { state, last_ms, now_ms } = seen;
@@ -44,9 +49,20 @@ export function status(seen: Seen): Status {
       return { shape: 'diamond', tone: 'warn', words: 'suspect' };
     default:
       if (last_ms === null) return { shape: 'half', tone: 'warn', words: 'no data yet' };
+      if (seen.by_summary) return by_summary(silent);
       if (silent > STALE_MS) return { shape: 'half', tone: 'warn', words: `stale ${age(silent)}` };
       return { shape: 'disc', tone: 'ok', words: 'live' };
   }
+}
+
+/** Summaries of a node whose rows are kept elsewhere: seconds old in a large mesh, and always said how many. */
+function by_summary(silent: number): Status {
+  const is_old = silent > OLD_SUMMARY_MS;
+  return {
+    shape: is_old ? 'half' : 'disc',
+    tone: is_old ? 'warn' : 'ok',
+    words: `as of ${age(silent)} ago`,
+  };
 }
 
 /** Left on purpose, or was removed: nobody expects it to answer. */

@@ -147,6 +147,13 @@ impl Core {
             .collect()
     }
 
+    /// The members whose rows are kept here.
+    #[must_use]
+    pub fn kept(&self) -> BTreeSet<NodeId> {
+        let members = self.members.iter().copied();
+        members.filter(|member| self.keeps(member)).collect()
+    }
+
     /// The nodes that are looked at here.
     pub(super) fn watched(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.views.watched.keys().copied()
