@@ -242,7 +242,7 @@ impl Flow {
                             covered,
                         });
                     }
-                    Answer::Covered(all) => covered = Some(all),
+                    Answer::Covered(all) if all.is_modest() => covered = Some(all),
                     Answer::Points(bytes) => match Page::decode(&bytes) {
                         Some(page) if page.answers(asked, pattern) => pages.push(page),
                         _ => return Err(self.lied(holder, Offence::Unasked)),
@@ -274,6 +274,7 @@ impl Flow {
 
 fn take(union: &mut Union, told: &mut Vec<NodeId>, heard: Heard) {
     heard.pages.iter().for_each(|page| union.add_page(page));
+    union.add_tiers(&heard.covered);
     if !told.contains(&heard.from) {
         told.push(heard.from);
     }

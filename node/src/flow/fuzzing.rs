@@ -297,7 +297,10 @@ pub(crate) fn flow_seeds(target: &str) -> Vec<Vec<u8>> {
             Answer::Seal(Bytes::from_static(b"seal")),
             Answer::Schema(Bytes::from_static(b"schema")),
             Answer::Points(page().encode().into()),
-            Answer::Covered(Covered(vec![(1_000, 2_000), (9_000, 9_000)])),
+            Answer::Covered(Covered {
+                runs: vec![(1_000, 2_000), (9_000, 9_000)],
+                tiers: vec![(10, 1_000, 9_000)],
+            }),
         ]
         .map(|answer| answer.encode().slice(4..).to_vec())
         .into(),

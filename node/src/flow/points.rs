@@ -5,17 +5,19 @@
 //! Out of several answers about one range comes one: what one holder lacks, another may have.
 //! Bounds: `PAGE` points a page; names as long as a series may have them, by `Series::new`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use outlast_store::{Kind, Origin, Pattern, Query, Series, SeriesPoints, Step};
+use outlast_store::{Kind, Origin, Pattern, Query, Series, SeriesPoints, Step, TierSpan};
 use serde::{Deserialize, Serialize};
 
 /// Steps of time in one question: an hour of raw samples.
 pub(super) const MOST_STEPS: u64 = 3_600;
 /// Bytes of one answer: half a million points.
 pub(super) const MOST_POINT_BYTES: usize = 6 * 1024 * 1024;
+/// Runs without a gap, and stretches of a tier, that one answer tells of.
+const MOST_RUNS: usize = MOST_STEPS as usize;
 /// Points in one page: 45 kB.
 const PAGE: usize = 4_096;
 /// The longest pattern.
@@ -52,9 +54,14 @@ pub(super) struct Page {
     values: Vec<Option<f64>>,
 }
 
-/// The end of an answer: in which times the holder has points of any of the series.
+/// The end of an answer: in which times the holder has points of any of the series, and out of what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Covered(pub(super) Vec<(i64, i64)>);
+pub(super) struct Covered {
+    /// First and last point of each run without a gap, in order.
+    pub(super) runs: Vec<(i64, i64)>,
+    /// Seconds of a tier, and the first and last point out of it.
+    pub(super) tiers: Vec<(u16, i64, i64)>,
+}
 
 impl PointsAsked {
     /// The same question to the store; `None` where it is none an honest peer asks.
@@ -211,7 +218,22 @@ impl Covered {
                 _ => covered.push((from_ms, to_ms)),
             }
         }
-        Self(covered)
+        covered.truncate(MOST_RUNS);
+        let tier = |span: &TierSpan| ((span.tier.ms() / 1_000) as u16, span.from_ms, span.to_ms);
+        let tiers = found
+            .iter()
+            .flat_map(|series| series.tiers.iter().map(tier));
+        let mut tiers: Vec<_> = tiers.collect::<BTreeSet<_>>().into_iter().collect();
+        tiers.truncate(MOST_RUNS);
+        Self {
+            runs: covered,
+            tiers,
+        }
+    }
+
+    /// Whether an honest holder says so much.
+    pub(super) fn is_modest(&self) -> bool {
+        self.runs.len() <= MOST_RUNS && self.tiers.len() <= MOST_RUNS
     }
 
     /// Questions for the parts of what was asked, longer than a gap has to be, that aren't covered.
@@ -229,7 +251,7 @@ impl Covered {
                 });
             }
         };
-        for (from_ms, to_ms) in &self.0 {
+        for (from_ms, to_ms) in &self.runs {
             note(at_ms, from_ms.saturating_sub(1).min(asked.to_ms));
             at_ms = at_ms.max(to_ms.saturating_add(1));
         }
@@ -242,6 +264,7 @@ impl Covered {
 #[derive(Debug, Default)]
 pub(super) struct Union {
     series: BTreeMap<(String, Vec<(String, String)>), One>,
+    tiers: BTreeSet<(i64, i64, Step)>,
 }
 
 #[derive(Debug)]
@@ -256,6 +279,14 @@ impl Union {
         self.series.is_empty()
     }
 
+    /// What a holder said its points came out of.
+    pub(super) fn add_tiers(&mut self, covered: &Covered) {
+        let tiers = covered.tiers.iter();
+        let known = tiers
+            .filter_map(|(step_s, from_ms, to_ms)| Some((*from_ms, *to_ms, step_of(*step_s)?)));
+        self.tiers.extend(known);
+    }
+
     pub(super) fn add_page(&mut self, page: &Page) {
         if let Some(series) = page.series() {
             self.add(series, page.step_ms, page.points());
@@ -268,6 +299,9 @@ impl Union {
             .iter()
             .filter_map(|(at_ms, value)| Some((*at_ms, (*value)?)));
         let points: Vec<_> = points.collect();
+        let spans = found.tiers.iter();
+        self.tiers
+            .extend(spans.map(|span| (span.from_ms, span.to_ms, span.tier)));
         self.add(found.series, found.step_ms, points.into_iter());
     }
 
@@ -290,6 +324,7 @@ impl Union {
         origin: Origin,
         range: RangeInclusive<i64>,
     ) -> Vec<SeriesPoints> {
+        let tiers = joined(&self.tiers);
         let finish = |one: One| SeriesPoints {
             origin,
             points: with_gaps(&one.points, one.step_ms, &range),
@@ -297,10 +332,26 @@ impl Union {
             step_ms: one.step_ms,
             // Told of rows held here only.
             extents: Vec::new(),
-            tiers: Vec::new(),
+            tiers: tiers.clone(),
         };
         self.series.into_values().map(finish).collect()
     }
+}
+
+/// Stretches of one tier that follow each other, as one.
+fn joined(spans: &BTreeSet<(i64, i64, Step)>) -> Vec<TierSpan> {
+    let mut joined: Vec<TierSpan> = Vec::new();
+    for (from_ms, to_ms, tier) in spans {
+        match joined.last_mut() {
+            Some(last) if last.tier == *tier => last.to_ms = last.to_ms.max(*to_ms),
+            _ => joined.push(TierSpan {
+                tier: *tier,
+                from_ms: *from_ms,
+                to_ms: *to_ms,
+            }),
+        }
+    }
+    joined
 }
 
 fn with_gaps(
@@ -399,7 +450,11 @@ mod tests {
             (9_000, Some(1.0)),
         ]);
         let covered = Covered::of(&[one, found(&[(8_000, Some(1.0)), (9_000, Some(1.0))])]);
-        assert_eq!(covered.0, [(2_000, 3_000), (8_000, 9_000)]);
+        assert_eq!(covered.runs, [(2_000, 3_000), (8_000, 9_000)]);
+        let runs = |runs| Covered {
+            runs,
+            tiers: Vec::new(),
+        };
         let gaps = |covered: Covered, from_ms, to_ms| -> Vec<_> {
             let asked = PointsAsked {
                 origin: ORIGIN,
@@ -414,7 +469,7 @@ mod tests {
         let two = [(3_001, 7_999), (9_001, 12_000)];
         assert_eq!(gaps(covered, 2_000, 12_000), two);
         assert_eq!(gaps(Covered::default(), 0, 9_000), [(0, 9_000)]);
-        assert_eq!(gaps(Covered(vec![(0, 8_600)]), 0, 9_000), []);
+        assert_eq!(gaps(runs(vec![(0, 8_600)]), 0, 9_000), []);
     }
 
     #[test]

@@ -437,7 +437,10 @@ mod tests {
             bytes().prop_map(Answer::Seal),
             bytes().prop_map(Answer::Schema),
             bytes().prop_map(Answer::Points),
-            vec(any::<(i64, i64)>(), 0..9).prop_map(|runs| Answer::Covered(Covered(runs))),
+            vec(any::<(i64, i64)>(), 0..9).prop_map(|runs| {
+                let tiers = vec![(10, 1, 2)];
+                Answer::Covered(Covered { runs, tiers })
+            }),
         ]
     }
 

@@ -13,6 +13,7 @@ use super::history::{Past, Range, out_of};
 use super::live::Live;
 use super::now_ms;
 use crate::flow::origin_of;
+use crate::when;
 
 /// How far back a holder is asked which series a node has.
 const SERIES_WITHIN_MS: i64 = 24 * 3_600_000;
@@ -51,6 +52,7 @@ pub(super) async fn learn_series(live: &Arc<Live>, node: NodeId) {
         from_ms: now_ms() - SERIES_WITHIN_MS,
         to_ms: now_ms(),
         step: Step::H1,
+        now_ms: when::believed_now_ms(),
     };
     let told = live
         .flow()
