@@ -21,6 +21,7 @@ mod statements;
 mod timers;
 mod view;
 pub(crate) mod wide;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -1,36 +1,34 @@
-//! A mesh too large for a session with everybody: whom a session is kept with, and what is believed of the rest.
+//! A mesh too large for a session with everybody: whom one is kept with.
 //!
 //! Up to `spread::FULL` members everybody is awake: dialled, asked for signs of life, renewed. Above, a member is
 //! kept for one of these reasons: the application wants it, it is one of the view's picks, a message or stream for
 //! it is under way; or it keeps us. Each side tells the other whether it keeps it (`WISH`); a session nobody keeps
 //! rests: no question, no renewal, until it expires. Everybody else sleeps and costs nothing, and a message wakes it.
-//! What sleepers are believed to be comes from those that watch them (`spread::lives`).
-//! Bounds: `MOST_AWAKE` members awake, over it a message to a sleeper is refused; `MOST_EARLY` messages wait for a session
-//! that begins, the oldest goes first; words are told to `FAN_OUT` peers. Whatever is dropped is counted.
-//! Absent: how a session is made (`datagram`), and everything up to `spread::FULL` members.
+//! Bounds: `MOST_AWAKE` members awake, over it a message to a sleeper is refused; `MOST_EARLY` messages wait for a
+//! session that begins, the oldest goes first. Whatever is dropped is counted.
+//! Absent: how a session is made (`datagram`), what is believed of sleepers (`words`), and everything up to
+//! `spread::FULL` members.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::seq::SliceRandom;
 
+use super::words::WATCHED;
 use super::{Node, NodeEvent};
 use crate::allowance::Allowance;
 use crate::id::NodeId;
 use crate::peer::Peer;
-use crate::reckoning::Offence;
-use crate::snapshot::PeerState;
 use crate::spread::FULL;
 use crate::spread::liveness::Pace;
-use crate::spread::lives::{Belief, Lives, Say, Taken, Word};
+use crate::spread::lives::{Belief, Lives, Word};
 use crate::spread::sync;
 use crate::spread::view::View;
 use crate::spread::watch::Watch;
 use crate::time::Now;
 use crate::wire::message::{self, Wish, kind};
-use crate::wire::word;
 
 /// Members awake at once: several times what view, keepers and viewers come to.
 const MOST_AWAKE: usize = 512;
@@ -51,21 +49,9 @@ const WISH_AGAIN: Duration = Duration::from_secs(30);
 const WORDS_PAUSE: Duration = Duration::from_secs(5);
 const WORDS_AT_ONCE: usize = 32;
 
-/// Peers a new word is told to; with each of them doing the same everybody hears it in a few hops.
-const FAN_OUT: usize = 8;
-
 /// A peer with a session was heard within this time, or it is no longer alive by our own ears: it is asked after
 /// `Pace::rare` and once a second from then on.
-const ALIVE: Duration = Duration::from_secs(7);
-
-/// So long after it was heard a peer is merely stale.
-const STALE: Duration = Duration::from_secs(10);
-
-/// A peer that fell silent is watched so long; by then its fate is told.
-const WATCHED: Duration = Duration::from_secs(60);
-
-/// After so long since the start members nobody speaks of are believed to live: whoever watches them would have told.
-const SETTLE: Duration = Duration::from_secs(20);
+pub(super) const ALIVE: Duration = Duration::from_secs(7);
 
 /// How often this node says that it lives when it is called silent.
 const REFUTES: (f64, f64) = (0.2, 8.0);
@@ -82,9 +68,9 @@ pub(super) struct Wide {
     wanted: BTreeSet<NodeId>,
     view: View,
     pub(super) lives: Lives,
-    watch: Watch,
-    refutes: Allowance,
-    cut_off: bool,
+    pub(super) watch: Watch,
+    pub(super) refutes: Allowance,
+    pub(super) cut_off: bool,
 }
 
 /// What holds a session with one member in a large mesh.
@@ -103,7 +89,7 @@ pub(crate) struct Bond {
     /// When a handshake of its was answered that it has not proved.
     pub(super) proving: Option<Instant>,
     /// When it was heard of that it has started again.
-    born: Option<Instant>,
+    pub(super) born: Option<Instant>,
     /// Messages that wait for the session.
     early: VecDeque<(u8, Bytes)>,
     words_at: Option<Instant>,
@@ -398,52 +384,6 @@ impl Node {
         }
     }
 
-    /// Calls silent who is, as far as can be told from here.
-    fn watch_peers(&mut self, now: Now) {
-        let silence = |id: &NodeId| {
-            let peer = self.peers.get(id)?;
-            let silence = peer.liveness.silence(now.mono)?;
-            let watched = is_watched(peer, silence, now) && !peer.liveness.has_left();
-            (watched && silence < WATCHED).then_some((*id, silence))
-        };
-        let silences: BTreeMap<NodeId, Duration> =
-            self.wide.awake.iter().filter_map(silence).collect();
-        let silent = self.wide.watch.judge(&silences, now.mono, &mut self.random);
-        for id in silent {
-            self.call_silent(id, now);
-        }
-    }
-
-    fn call_silent(&mut self, id: NodeId, now: Now) {
-        if self.wide.lives.wants_word(id, self.me)
-            && let Some(life) = self.wide.lives.life(id)
-        {
-            tracing::debug!(peer = %id.short(), "fell silent");
-            let word = word::sign(&self.identity.node, &self.mesh, id, life, Say::Silent);
-            self.wide.lives.handle_word(word);
-            self.tell(&[word], None, now);
-        }
-    }
-
-    /// Tells a few connected peers, at random, but not who brought it; and always who is meant.
-    fn tell(&mut self, words: &[Word], but: Option<NodeId>, now: Now) {
-        let connected = self.connected().filter(|id| Some(*id) != but);
-        let mut connected: Vec<NodeId> = connected.collect();
-        let (some, _others) = connected.partial_shuffle(&mut self.random, FAN_OUT);
-        let mut to: BTreeSet<NodeId> = some.iter().copied().collect();
-        let meant = words.iter().map(|word| word.about);
-        to.extend(meant.filter(|id| self.peers.get(id).is_some_and(|peer| peer.connected)));
-        for id in to {
-            self.say_words(id, words, now);
-        }
-    }
-
-    fn say_words(&mut self, to: NodeId, words: &[Word], now: Now) {
-        for word in words {
-            self.say(to, kind::WORDS, &word::encode(word), now);
-        }
-    }
-
     /// Tells whether sessions are kept, where that changed or was told long ago.
     fn tell_wishes(&mut self, now: Now) {
         let doubts = self.wide.lives.digest();
@@ -512,154 +452,9 @@ impl Node {
             self.say(id, kind::WISH, &message::encode(&wish), now);
         }
     }
-
-    /// A session with this peer is up: it hears what is said of it, so that it can refute it.
-    pub(super) fn tell_what_is_said(&mut self, id: NodeId, now: Now) {
-        if self.wide.on {
-            let said: Vec<Word> = self.wide.lives.words_about(id).copied().collect();
-            self.say_words(id, &said, now);
-        }
-    }
-
-    /// Takes words a peer brings. Only those that change something cost a signature's check.
-    pub(super) fn words(&mut self, from: NodeId, words: Vec<Word>, now: Now) {
-        if !self.wide.on {
-            return;
-        }
-        let mut news = Vec::new();
-        for word in words {
-            match self.wide.lives.weigh(&word) {
-                Taken::Known => {}
-                Taken::Refused => self.drop_one("word refused"),
-                Taken::New if self.is_granted(from, &word, now) => {
-                    self.wide.lives.handle_word(word);
-                    self.hear_of_return(&word);
-                    news.push(word);
-                }
-                Taken::Refute(life) if self.is_granted(from, &word, now) => self.refute(life, now),
-                Taken::New | Taken::Refute(_) => self.drop_one("word refused"),
-            }
-        }
-        if !news.is_empty() {
-            self.tell(&news, Some(from), now);
-        }
-    }
-
-    /// Whether a word is its speaker's, and neither it nor its bringer says too much.
-    fn is_granted(&mut self, from: NodeId, word: &Word, now: Now) -> bool {
-        if !self.grants(from, |quota| quota.brought.take(1.0, now.mono)) {
-            self.blame(from, Offence::Words, now);
-            return false;
-        }
-        if !word::is_signed(word, &self.mesh) {
-            self.blame(from, Offence::ForgedWord, now);
-            return false;
-        }
-        // What this node said before it started again comes back from the others.
-        let spoken =
-            word.by == self.me || self.grants(word.by, |quota| quota.spoken.take(1.0, now.mono));
-        if !spoken {
-            self.blame(word.by, Offence::Words, now);
-        }
-        spoken
-    }
-
-    /// Whoever said goodbye to us and lives again need not have come here first.
-    fn hear_of_return(&mut self, word: &Word) {
-        if word.say == Say::Alive
-            && let Some(peer) = self.peers.get_mut(&word.about)
-        {
-            peer.liveness.returned();
-        }
-    }
-
-    /// Its statements say how often a member has started.
-    pub(super) fn hear_of_start(&mut self, id: NodeId, incarnation: u32, now: Now) {
-        let fresh = now.mono > self.started;
-        let again = self.wide.lives.handle_start(id, incarnation, fresh);
-        if let Some(peer) = self.peers.get_mut(&id).filter(|_| again && self.wide.on) {
-            peer.liveness.returned();
-            peer.bond.born = fresh.then_some(now.mono);
-        }
-    }
-
-    /// This node is called silent, and lives.
-    fn refute(&mut self, life: u64, now: Now) {
-        if self.wide.refutes.take(1.0, now.mono) {
-            self.say_of_myself(life, Say::Alive, now);
-        }
-    }
-
-    /// Says to all connected peers that this node leaves.
-    pub(super) fn say_farewell(&mut self, now: Now) {
-        if self.wide.on
-            && let Some(life) = self.wide.lives.life(self.me)
-        {
-            self.say_of_myself(life, Say::Left, now);
-        }
-    }
-
-    fn say_of_myself(&mut self, life: u64, say: Say, now: Now) {
-        let word = word::sign(&self.identity.node, &self.mesh, self.me, life, say);
-        self.wide.lives.handle_own(&word);
-        self.tell(&[word], None, now);
-    }
-
-    /// Whether a peer is there: by our own ears where it has a session, else by what is said.
-    pub(super) fn peer_state(&self, peer: &Peer, now: Now) -> PeerState {
-        if !self.wide.on {
-            return peer.liveness.state(now.mono);
-        }
-        let belief = self.wide.lives.belief(peer.id);
-        let silence = peer.liveness.silence(now.mono);
-        let awake = self.wide.awake.contains(&peer.id)
-            && silence.is_some_and(|silence| is_watched(peer, silence, now));
-        match silence {
-            _ if peer.liveness.has_left() => PeerState::Left,
-            Some(silence) if silence <= ALIVE => PeerState::Alive,
-            Some(silence) if awake && silence <= STALE => PeerState::Stale,
-            Some(silence) if awake && silence <= WATCHED => match belief {
-                Belief::Down => PeerState::Down,
-                Belief::Left => PeerState::Left,
-                Belief::Alive | Belief::Unsaid | Belief::Suspect => PeerState::Suspect,
-            },
-            _ => self.sleeper_state(belief, now),
-        }
-    }
-
-    fn sleeper_state(&self, belief: Belief, now: Now) -> PeerState {
-        let starting = now.mono < self.started + SETTLE;
-        match belief {
-            Belief::Down => PeerState::Down,
-            Belief::Left => PeerState::Left,
-            Belief::Suspect => PeerState::Suspect,
-            Belief::Alive | Belief::Unsaid if self.wide.cut_off => PeerState::Suspect,
-            Belief::Unsaid if starting => PeerState::Suspect,
-            Belief::Alive | Belief::Unsaid => PeerState::Alive,
-        }
-    }
-
-    /// What a node has to say that hears next to nobody.
-    pub(super) fn cut_off_notice(&self, now: Now) -> Option<String> {
-        let heard = self.peers.values().filter(|peer| is_heard(peer, now));
-        (self.wide.on && self.wide.cut_off).then(|| {
-            format!(
-                "this node hears {} of {} members and seems cut off from the rest: what it shows of them is what it last knew",
-                heard.count() + 1,
-                self.peers.len() + 1
-            )
-        })
-    }
 }
 
 /// Whether there is a session with it that works.
-fn is_heard(peer: &Peer, now: Now) -> bool {
+pub(super) fn is_heard(peer: &Peer, now: Now) -> bool {
     peer.is_live() && !peer.bond.resting && peer.liveness.heard_within(ALIVE, now.mono)
-}
-
-/// Whether its silence says anything: the session is kept, and of its life since it started last.
-fn is_watched(peer: &Peer, silence: Duration, now: Now) -> bool {
-    let born = peer.bond.born;
-    let age = born.map(|at| now.mono.saturating_duration_since(at));
-    !peer.bond.resting && age.is_none_or(|age| silence < age)
 }
