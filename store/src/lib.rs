@@ -8,13 +8,14 @@
 //! | a row | the spool has synced it: at most `sync_every` later; `synced` says how far |
 //! | a sealed block | its generation was synced: at most 30 s later; until then the spool keeps its rows |
 //! | a block brought by others | the same; before that it is simply asked for again |
-//! | what retention took | before its generation is deleted |
+//! | what retention took, and the roll-up of it | before its generation is deleted |
 //!
 //! Always true: one content per identity; `held` is rebuilt from what is on disk, there is no cursor; the store starts
 //! whatever is damaged; nothing that calls `append` waits for a disk; every bound is a constant with what happens at it.
 //!
 //! The way of a row: `append` -> `state` (tail, in memory) -> `spooler` -> `tail` (spool file); at the end of its window
-//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled); back through `read`.
+//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled); back through `read` and `ask`. When there is too much:
+//! `plan` -> `evict` -> `rollup` -> `attic` (files of roll-ups), and back through `ask` too.
 
 mod answer;
 mod append;
