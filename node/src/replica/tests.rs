@@ -2,6 +2,7 @@
 
 mod converge;
 mod liars;
+mod places;
 mod restore;
 mod world;
 
