@@ -1,7 +1,7 @@
 //! A small append-only file of records: read whole at open, each addition synced.
 //!
 //! For what is written rarely and must not be lost: schemas, what retention took, evidence of conflicts.
-//! Absent: rewriting. What such a file is for bounds its size.
+//! Absent: when to write it anew; what such a file is for bounds its size.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,20 @@ impl Ledger {
             self.disk.sync_parent(&self.path)?;
         }
         self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the file anew with these records only; after a power cut it is the old or the new one.
+    pub(crate) fn rewrite<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = (u8, &'a [u8])>,
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for (kind, body) in records {
+            record::put(&mut bytes, kind, body);
+        }
+        self.disk.replace(&self.path, &bytes)?;
+        self.len = bytes.len() as u64;
         Ok(())
     }
 

@@ -13,6 +13,9 @@
 //! Always true: one content per identity; `held` is rebuilt from what is on disk, there is no cursor; the store starts
 //! whatever is damaged; nothing that calls `append` waits for a disk; every bound is a constant with what happens at it.
 //!
+//! Everything the store asks of its machine goes through `disk`: the real one, or a simulated one (`SimDisk`) that loses
+//! power, fills, stalls and rots, on told time and without threads (`step`).
+//!
 //! The way of a row: `append` -> `state` (tail, in memory) -> `spooler` -> `tail` (spool file); at the end of its window
 //! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled); back through `read` and `ask`. When there is too much:
 //! `plan` -> `evict` -> `rollup` -> `attic` (files of roll-ups), and back through `ask` too.

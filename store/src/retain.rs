@@ -27,6 +27,8 @@ pub(crate) const ROOM: u64 = 8 << 20;
 /// Free bytes from which the ballast is made again.
 const PLENTY: u64 = 64 << 20;
 const RANGE: u8 = 1;
+/// Records of what went from which the file is written anew at the next start, when half of them would do.
+const MANY: usize = 1_024;
 /// What is said of a disk with little room.
 const COPIES_FLOOR: &str =
     "rows of other nodes are not kept: less than a tenth of the disk, or 2 GiB, is free";
@@ -38,14 +40,27 @@ pub(crate) const OWN_FLOOR: &str =
 pub(crate) struct GoneRows {
     pub(crate) logs: BTreeMap<LogId, IntervalSet>,
     pub(crate) rows: BTreeMap<Reason, u64>,
+    /// The same by the first reason that was given.
+    why: BTreeMap<(LogId, Reason), IntervalSet>,
 }
 
 impl GoneRows {
     fn insert(&mut self, log: LogId, rows: RangeInclusive<Seq>, reason: Reason) {
         let set = self.logs.entry(log).or_default();
-        let before = set.len();
+        let fresh: IntervalSet = [rows.clone()].into_iter().collect();
+        let fresh = fresh.subtract(set);
         set.insert(rows);
-        *self.rows.entry(reason).or_default() += set.len() - before;
+        *self.rows.entry(reason).or_default() += fresh.len();
+        let why = self.why.entry((log, reason)).or_default();
+        fresh.ranges().for_each(|range| why.insert(range));
+    }
+
+    /// The fewest records that say all of it.
+    fn bodies(&self) -> Vec<Vec<u8>> {
+        let ranges = self.why.iter().flat_map(|((log, reason), set)| {
+            set.ranges().map(move |range| body(*log, &range, *reason))
+        });
+        ranges.collect()
     }
 }
 
@@ -97,13 +112,21 @@ pub(crate) struct GoneLedger(Ledger);
 
 impl GoneLedger {
     pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<(Self, GoneRows)> {
-        let (ledger, records) = Ledger::open(disk, dir.join("gone"))?;
+        let (mut ledger, records) = Ledger::open(disk, dir.join("gone"))?;
+        let written = records.len();
         let mut gone = GoneRows::default();
         for (_, body) in records {
             if let Some((key, value)) = body.split_at_checked(GoneKey::LEN)
                 && let (Ok(key), Ok(value)) = (GoneKey::decode(key), Gone::decode(value))
             {
                 gone.insert(key.log, key.first..=value.last, value.reason);
+            }
+        }
+        let fewest = gone.bodies();
+        if written > MANY && fewest.len() < written / 2 {
+            let anew = ledger.rewrite(fewest.iter().map(|body| (RANGE, &body[..])));
+            if let Err(e) = anew {
+                tracing::warn!(error = %e, "the file of what went stays long");
             }
         }
         Ok((Self(ledger), gone))
@@ -117,15 +140,17 @@ impl GoneLedger {
     ) -> io::Result<()> {
         let mut bodies = Vec::new();
         for (log, set) in went {
-            for range in set.ranges() {
-                let (first, last) = range.into_inner();
-                let key = GoneKey { log: *log, first };
-                let gone = Gone { last, reason };
-                bodies.push([&key.encode()[..], &gone.encode()].concat());
-            }
+            bodies.extend(set.ranges().map(|range| body(*log, &range, reason)));
         }
         self.0.append(bodies.iter().map(|body| (RANGE, &body[..])))
     }
+}
+
+fn body(log: LogId, range: &RangeInclusive<Seq>, reason: Reason) -> Vec<u8> {
+    let (first, last) = (*range.start(), *range.end());
+    let key = GoneKey { log, first };
+    let gone = Gone { last, reason };
+    [&key.encode()[..], &gone.encode()].concat()
 }
 
 /// Whether sled may write here; frees the ballast when that is what it takes.
@@ -146,5 +171,36 @@ pub(crate) fn keep_ballast(disk: &Disk, dir: &Path, limit_bytes: u64) {
     if let Err(e) = disk.allocate(&path, BALLAST_BYTES) {
         tracing::debug!(error = %e, "no ballast");
         let _ = disk.remove_file(&path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_file_of_what_went_is_written_anew_and_says_the_same() {
+        let disk = Disk::Simulated(crate::disk::simulated::SimDisk::new(1 << 24));
+        let dir = Path::new("/store");
+        disk.make_dir(dir).unwrap();
+        let (mut ledger, _) = GoneLedger::open(&disk, dir).unwrap();
+        let log = crate::given::a_log();
+        for first in 1..=2_000 {
+            let reason = if first <= 1_500 {
+                Reason::Budget
+            } else {
+                Reason::Damaged
+            };
+            let went = [(log, [first..=first + 5].into_iter().collect())].into();
+            ledger.add(&went, reason).unwrap();
+        }
+        let long = disk.read(&dir.join("gone")).unwrap().len();
+        let (_, gone) = GoneLedger::open(&disk, dir).unwrap();
+        let short = disk.read(&dir.join("gone")).unwrap().len();
+        assert!(short < long / 100, "{short} of {long}");
+        let (_, again) = GoneLedger::open(&disk, dir).unwrap();
+        assert_eq!((&again.logs, &again.rows), (&gone.logs, &gone.rows));
+        let rows = [(Reason::Budget, 1_505), (Reason::Damaged, 500)];
+        assert_eq!(again.rows, rows.into());
     }
 }
