@@ -10,8 +10,9 @@ DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.1
 T ?=
 S ?= 60
+SIM = $(CARGO) test --profile sim --package outlast-tests --test sim --
 
-.PHONY: help demo bless test test-rust test-ui test-world bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world need-bench
+.PHONY: help demo bless test test-rust test-ui test-sim test-world sim sim-long sim-results bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world need-bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,12 +26,24 @@ test-rust: need-node need-clock ## Unit, property and layout tests of every crat
 	$(CARGO) test --workspace --exclude outlast-tests
 	$(CARGO) test --package outlast-tests --lib --test layout
 
+test-sim: need-node ## A thousand simulated machines, forty small meshes where everything goes wrong
+	$(SIM) suite
+
 test-ui: need-node ## The page: formatting, frames, charts
 	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm test
 
 test-world: need-node need-clock need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1
+
+sim: need-node ## One simulated case: make sim SEED=7 NODES=20 MINUTES=30 (KIND=heavy STORY=file TELL=1)
+	$(SIM) run kind="$(KIND)" seed="$(SEED)" nodes="$(NODES)" minutes="$(MINUTES)" story="$(STORY)" tell="$(TELL)"
+
+sim-long: need-node ## Five hundred cases more, and larger ones; hours
+	$(SIM) long
+
+sim-results: need-node ## Bytes a second and time to heal at 10 to 3,000 nodes, or at NODES="10 50": tests/sim/RESULTS.md
+	$(SIM) results $(NODES)
 
 bench: need-node need-world need-bench ## Cost, bytes, times to meet and to heal, memory over time; about half an hour
 	$(CARGO) bench --package outlast-tests --bench spine

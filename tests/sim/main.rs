@@ -1,0 +1,90 @@
+//! The simulator: whole meshes of real stores and real flow cores on virtual time, and everything that can go wrong.
+//!
+//! `cargo test --profile sim --package outlast-tests --test sim -- WHAT`, or the Makefile's `sim` targets:
+//! `run` one case, `suite` what every change is tried with, `long` more of it, `flaws` whether the checks notice, `results`
+//! the table and the plot. One seed makes one world: machines, weather, faults; the same seed twice gives the same events.
+//! Simulated: the network above the tunnel, disks, clocks, power, processes. Real: `outlast::flow::core` with its replica,
+//! and `outlast_store` down to its files. Absent: WireGuard and QUIC (mesh's tests try them), threads, sockets, sled.
+
+mod time;
+
+mod case;
+mod fault;
+
+mod machine;
+mod network;
+mod world;
+
+mod mesh;
+mod mischief;
+mod pipes;
+
+mod check;
+mod truth;
+
+mod run;
+mod shrink;
+
+mod results;
+mod suite;
+
+use std::process::ExitCode;
+
+use case::{Case, Kind};
+use fault::Story;
+use run::say;
+
+const USAGE: &str = "sim run [kind=heavy] [seed=1] [nodes=20] [minutes=30] [story=FILE] [tell=1] | suite | long | flaws | results [NODES…]";
+
+fn main() -> ExitCode {
+    run::listen();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.first().map(String::as_str) {
+        Some("run") => asked(&words[1..]).map(|case| run::run_and_say(&case)),
+        Some("suite") => Ok(suite::every_change()),
+        Some("long") => Ok(suite::long()),
+        Some("flaws") => Ok(suite::flaws()),
+        Some("results") => words[1..]
+            .iter()
+            .map(|word| word.parse().map_err(|_odd| USAGE.to_owned()))
+            .collect::<Result<Vec<u32>, _>>()
+            .map(|sizes| results::make(&sizes)),
+        // What `cargo test` calls without a word.
+        None => Ok(suite::short()),
+        Some(_) => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            say(why);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The case that was asked for, as `name=value` words; an empty value is as good as none.
+fn asked(words: &[String]) -> Result<Case, String> {
+    let given = |name: &str| {
+        let word = words
+            .iter()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        word.filter(|value| !value.is_empty())
+    };
+    let number = |name: &str, usual: u64| match given(name) {
+        Some(value) => value
+            .parse()
+            .map_err(|_odd| format!("not a number: {name}={value}")),
+        None => Ok(usual),
+    };
+    let kind = given("kind").map_or(Ok(Kind::Heavy), str::parse)?;
+    let (nodes, minutes) = (number("nodes", 20)?, number("minutes", 30)?);
+    let mut case = Case::new(kind, number("seed", 1)?, nodes as u32, minutes as u32);
+    if let Some(path) = given("story") {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"))?;
+        case = case.told(text.parse::<Story>()?);
+    }
+    case.told_aloud = given("tell").is_some();
+    Ok(case)
+}

@@ -1,0 +1,401 @@
+//! The twin of the mesh above the tunnel: who has a session with whom, and small messages.
+//!
+//! A session begins with a greeting there and back, as the handshake and the first exchange of statements do, and ends at
+//! one side when that side has heard nothing for 10 s. Up to `EVERYBODY` members everybody has one with everybody; above,
+//! with whom the flow wants, with a view that changes slowly, and with whoever dials.
+//! Signs of life aren't events: each second each machine asks the network whether one would have come through. They are
+//! counted as bytes all the same.
+//! Absent: keys, addresses, relays: mesh's own tests try those over the real tunnel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng as _;
+use rand::seq::IteratorRandom as _;
+
+use crate::machine::Roster;
+use crate::network::HANDSHAKE;
+use crate::time::Moment;
+use crate::world::{Event, World};
+
+/// Up to so many members everybody has a session with everybody.
+pub(crate) const EVERYBODY: usize = 64;
+/// A peer that wasn't heard for so long is disconnected.
+const SILENCE: Duration = Duration::from_secs(10);
+/// After so long without anything else a sign of life is asked for.
+const ASK_AFTER: Duration = Duration::from_secs(2);
+const REKEY_SECS: u64 = 120;
+/// A question for a sign of life and its answer, as they go over the line.
+const SIGN: u64 = 108 + 32;
+const FIRST_REDIAL: Duration = Duration::from_millis(500);
+const LONGEST_REDIAL: Duration = Duration::from_secs(60);
+/// Members in the changing view, and how often one of them changes.
+const VIEW: usize = 8;
+const VIEW_SECS: u64 = 10;
+/// Messages that wait for a session that is just beginning.
+const WAITING: usize = 32;
+/// Above this kind the first release knows no message.
+pub(crate) const NEWEST_OLD_KIND: u8 = 67;
+
+/// One machine's sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    pub(crate) up: BTreeMap<u32, Session>,
+    dials: BTreeMap<u32, Dial>,
+    view: BTreeSet<u32>,
+    wanted: BTreeSet<u32>,
+    waiting: BTreeMap<u32, Vec<(u8, Bytes)>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) remote: u32,
+    pub(crate) remote_life: u32,
+    pub(crate) heard: Moment,
+    pub(crate) since: Moment,
+    /// The last real message, not a mere sign of life.
+    spoke: Moment,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dial {
+    at: Moment,
+    pause: Duration,
+    remote: u32,
+}
+
+/// A greeting, there or back.
+#[derive(Debug, Clone)]
+pub(crate) struct Greeting {
+    pub(crate) from: u32,
+    pub(crate) from_life: u32,
+    pub(crate) roster: Roster,
+    pub(crate) answer: bool,
+}
+
+/// A small message under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Small {
+    pub(crate) from: u32,
+    pub(crate) from_life: u32,
+    pub(crate) to_life: u32,
+    pub(crate) kind: u8,
+    pub(crate) body: Bytes,
+}
+
+impl World {
+    /// What the mesh does each second.
+    pub(crate) fn mesh_second(&mut self, m: u32) {
+        self.listen(m);
+        self.look_whom_to_know(m);
+        self.dial(m);
+    }
+
+    fn listen(&mut self, m: u32) {
+        let now = self.now;
+        let (who, life) = (
+            self.machines[m as usize].who,
+            self.machines[m as usize].life,
+        );
+        let mut sessions = std::mem::take(&mut self.machines[m as usize].sessions.up);
+        let mut lost = Vec::new();
+        for (peer, session) in &mut sessions {
+            let remote = &self.machines[session.remote as usize];
+            let there = remote.up.is_some() && !remote.frozen && remote.life == session.remote_life;
+            let knows = there
+                && remote
+                    .sessions
+                    .up
+                    .get(&who)
+                    .is_some_and(|back| back.remote == m && back.remote_life == life);
+            if knows && self.network.is_heard(now, session.remote, m) {
+                if now.since(session.spoke) > ASK_AFTER {
+                    self.network.count(m, SIGN);
+                    self.network.count(session.remote, SIGN);
+                    session.spoke = now;
+                }
+                session.heard = session.heard.max(now);
+            }
+            let age = now.since(session.since).as_secs();
+            if age > 0 && age.is_multiple_of(REKEY_SECS) && m < session.remote {
+                self.network.count(m, HANDSHAKE[0]);
+                self.network.count(session.remote, HANDSHAKE[1]);
+            }
+            if now.since(session.heard) > SILENCE {
+                lost.push((*peer, session.remote));
+            }
+        }
+        self.machines[m as usize].sessions.up = sessions;
+        for (peer, remote) in lost {
+            self.disconnect(m, peer, remote);
+        }
+    }
+
+    fn disconnect(&mut self, m: u32, peer: u32, remote: u32) {
+        let jitter = Duration::from_millis(self.rng.random_range(0..500));
+        let at = self.now + jitter;
+        let machine = &mut self.machines[m as usize];
+        machine.sessions.up.remove(&peer);
+        machine.sessions.dials.insert(
+            peer,
+            Dial {
+                at,
+                pause: FIRST_REDIAL,
+                remote,
+            },
+        );
+        let instant = self.instant(self.now);
+        if let Some(up) = &mut self.machines[m as usize].up {
+            up.core
+                .handle_disconnected(self.ids[peer as usize], instant);
+        }
+        self.drain(m);
+        self.break_pipes(m, remote);
+    }
+
+    fn look_whom_to_know(&mut self, m: u32) {
+        let second = self.now.0 / 1_000_000;
+        let machine = &mut self.machines[m as usize];
+        let who = machine.who;
+        if machine.roster.len() <= EVERYBODY {
+            if machine.sessions.wanted.len() + 1 != machine.roster.len() {
+                machine.sessions.wanted = machine
+                    .roster
+                    .iter()
+                    .copied()
+                    .filter(|peer| *peer != who)
+                    .collect();
+            }
+            return;
+        }
+        if !machine.sessions.wanted.is_empty() && !(second + u64::from(m)).is_multiple_of(VIEW_SECS)
+        {
+            return;
+        }
+        let others = machine.roster.iter().copied().filter(|peer| *peer != who);
+        if machine.sessions.view.len() < VIEW {
+            let missing = VIEW - machine.sessions.view.len();
+            machine
+                .sessions
+                .view
+                .extend(others.choose_multiple(&mut self.rng, missing));
+        } else if let Some(new) = others.choose(&mut self.rng) {
+            let old = machine.sessions.view.iter().copied().choose(&mut self.rng);
+            old.map(|old| machine.sessions.view.remove(&old));
+            machine.sessions.view.insert(new);
+        }
+        let mut wanted = machine.sessions.view.clone();
+        let named = machine
+            .up
+            .as_ref()
+            .map(|up| up.core.wanted())
+            .unwrap_or_default();
+        wanted.extend(
+            named
+                .iter()
+                .filter_map(|peer| self.numbers.get(peer))
+                .copied(),
+        );
+        wanted.remove(&who);
+        self.machines[m as usize].sessions.wanted = wanted;
+    }
+
+    fn dial(&mut self, m: u32) {
+        let now = self.now;
+        let sessions = &mut self.machines[m as usize].sessions;
+        let mut due = Vec::new();
+        let missing = sessions
+            .wanted
+            .iter()
+            .filter(|peer| !sessions.up.contains_key(peer));
+        for peer in missing {
+            let dial = sessions.dials.entry(*peer).or_insert(Dial {
+                at: now,
+                pause: FIRST_REDIAL,
+                remote: *peer,
+            });
+            if dial.at <= now {
+                due.push((*peer, dial.remote));
+            }
+        }
+        for (peer, remote) in due {
+            self.greet(m, remote, false);
+            let jitter = self.rng.random_range(0.9..1.1);
+            if let Some(dial) = self.machines[m as usize].sessions.dials.get_mut(&peer) {
+                dial.at = now + dial.pause.mul_f64(jitter);
+                dial.pause = (dial.pause * 2).min(LONGEST_REDIAL);
+                // The next try goes to where the keys first were: a copy may be gone.
+                dial.remote = peer;
+            }
+        }
+    }
+
+    fn greet(&mut self, m: u32, to: u32, answer: bool) {
+        let machine = &self.machines[m as usize];
+        let greeting = Greeting {
+            from: m,
+            from_life: machine.life,
+            roster: Rc::clone(&machine.roster),
+            answer,
+        };
+        self.network.count(m, HANDSHAKE[usize::from(answer)]);
+        let arrivals = self.network.datagram(self.now, m, to, 64);
+        for at in arrivals.into_iter().flatten() {
+            self.enter(at, to, Event::Greeting(Box::new(greeting.clone())));
+        }
+    }
+
+    /// A greeting arrives: a session begins, and both know the same members from here on.
+    pub(crate) fn handle_greeting(&mut self, m: u32, greeting: &Greeting) {
+        let from = &self.machines[greeting.from as usize];
+        let (peer, current) = (
+            from.who,
+            from.life == greeting.from_life && from.up.is_some(),
+        );
+        let machine = &self.machines[m as usize];
+        let known = machine.roster.contains(&peer) || greeting.roster.contains(&machine.who);
+        if machine.up.is_none() || !known || !current || peer == machine.who {
+            return;
+        }
+        self.learn(m, &greeting.roster);
+        let session = Session {
+            remote: greeting.from,
+            remote_life: greeting.from_life,
+            heard: self.now,
+            since: self.now,
+            spoke: self.now,
+        };
+        let machine = &mut self.machines[m as usize];
+        machine.sessions.dials.remove(&peer);
+        let same =
+            |old: &Session| (old.remote, old.remote_life) == (session.remote, session.remote_life);
+        match machine.sessions.up.get_mut(&peer) {
+            Some(old) if same(old) => old.heard = session.heard,
+            old => {
+                let replaced = old.map(|old| old.remote);
+                machine.sessions.up.insert(peer, session);
+                if let Some(remote) = replaced {
+                    self.break_pipes(m, remote);
+                }
+                self.connected(m, peer);
+            }
+        }
+        if !greeting.answer {
+            self.greet(m, greeting.from, true);
+        }
+    }
+
+    fn connected(&mut self, m: u32, peer: u32) {
+        let instant = self.instant(self.now);
+        let machine = &mut self.machines[m as usize];
+        let waiting = machine.sessions.waiting.remove(&peer).unwrap_or_default();
+        if let Some(up) = &mut machine.up {
+            up.core.handle_connected(self.ids[peer as usize], instant);
+        }
+        for (kind, body) in waiting {
+            self.send(m, peer, kind, body);
+        }
+        self.drain(m);
+    }
+
+    /// Takes over the members another knows, and tells everybody at hand what is new.
+    pub(crate) fn learn(&mut self, m: u32, roster: &Roster) {
+        let machine = &mut self.machines[m as usize];
+        if Rc::ptr_eq(&machine.roster, roster) || roster.is_subset(&machine.roster) {
+            return;
+        }
+        machine.roster = if machine.roster.is_subset(roster) {
+            Rc::clone(roster)
+        } else {
+            Rc::new(machine.roster.union(roster).copied().collect())
+        };
+        machine.sessions.wanted.clear();
+        self.tell_members(m);
+        let remotes: Vec<u32> = self.machines[m as usize]
+            .sessions
+            .up
+            .values()
+            .map(|session| session.remote)
+            .collect();
+        for remote in remotes {
+            self.greet(m, remote, true);
+        }
+    }
+
+    /// A small message goes out at once or is lost.
+    pub(crate) fn send(&mut self, m: u32, peer: u32, kind: u8, body: Bytes) {
+        let machine = &mut self.machines[m as usize];
+        let Some(session) = machine.sessions.up.get(&peer).copied() else {
+            if machine.roster.len() > EVERYBODY && machine.roster.contains(&peer) {
+                let waiting = machine.sessions.waiting.entry(peer).or_default();
+                if waiting.len() < WAITING {
+                    waiting.push((kind, body));
+                }
+                machine.sessions.wanted.insert(peer);
+            }
+            return;
+        };
+        if machine.old && kind > NEWEST_OLD_KIND {
+            return;
+        }
+        let bytes = body.len() as u64 + 4;
+        let small = Small {
+            from: m,
+            from_life: machine.life,
+            to_life: session.remote_life,
+            kind,
+            body,
+        };
+        let arrivals =
+            self.network
+                .datagram(self.now, m, session.remote, bytes.next_multiple_of(16));
+        for at in arrivals.into_iter().flatten() {
+            self.enter(at, session.remote, Event::Small(Box::new(small.clone())));
+        }
+    }
+
+    pub(crate) fn handle_small(&mut self, m: u32, small: &Small) {
+        let (now, instant) = (self.now, self.instant(self.now));
+        let peer = self.machines[small.from as usize].who;
+        let machine = &mut self.machines[m as usize];
+        let old = machine.old && small.kind > NEWEST_OLD_KIND;
+        if machine.up.is_none() || old {
+            return;
+        }
+        let session = machine.sessions.up.get_mut(&peer);
+        let session = session.filter(|session| {
+            (session.remote, session.remote_life) == (small.from, small.from_life)
+        });
+        let Some(session) = session.filter(|_| machine.life == small.to_life) else {
+            // Nobody we know by that session: begin one, from our side.
+            if now.since(self.machines[m as usize].powered) > Duration::from_secs(1) {
+                self.greet_back(m, small.from);
+            }
+            return;
+        };
+        session.heard = now;
+        session.spoke = now;
+        if let Some(up) = &mut machine.up {
+            up.core
+                .handle_message(self.ids[peer as usize], small.kind, &small.body, instant);
+        }
+        self.drain(m);
+    }
+
+    /// Once in five seconds to whoever speaks to us without a session.
+    fn greet_back(&mut self, m: u32, to: u32) {
+        let (now, peer) = (self.now, self.machines[to as usize].who);
+        let dials = &mut self.machines[m as usize].sessions.dials;
+        let dial = dials.entry(peer).or_insert(Dial {
+            at: now,
+            pause: FIRST_REDIAL,
+            remote: to,
+        });
+        if dial.at <= now {
+            dial.at = now + Duration::from_secs(5);
+            self.greet(m, to, false);
+        }
+    }
+}

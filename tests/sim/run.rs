@@ -1,0 +1,205 @@
+//! Runs cases: one, or many on as many threads as there are cores; says how each went.
+//!
+//! A panic of the code under test breaks its case, as does an `error!` event.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::Write as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::case::Case;
+use crate::check::{Broken, Figures};
+use crate::shrink::shrink;
+use crate::time::Moment;
+use crate::world::World;
+
+/// How long a broken case is shrunk.
+const SHRINKING: Duration = Duration::from_secs(120);
+
+thread_local! {
+    static ERRORS: Cell<u32> = const { Cell::new(0) };
+    static LAST_WORDS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs one case to its end.
+pub(crate) fn run(case: &Case) -> Result<Figures, Broken> {
+    ERRORS.set(0);
+    let world = || World::new(case.clone()).run();
+    let ran = panic::catch_unwind(AssertUnwindSafe(world));
+    let words = || LAST_WORDS.with_borrow(Clone::clone);
+    let broken = |what, detail| {
+        Err(Broken {
+            what,
+            at: Moment::default(),
+            detail,
+        })
+    };
+    match ran {
+        Err(_) => broken("nothing panics", words()),
+        Ok(Ok(_)) if ERRORS.get() > 0 => broken("no error is logged", words()),
+        Ok(ran) => ran,
+    }
+}
+
+/// Runs all cases, the first ones first, and says of each how it went. `false`: one broke, and its shortest story is
+/// printed.
+pub(crate) fn run_all(cases: &[Case]) -> bool {
+    let (next, good) = (AtomicUsize::new(0), Mutex::new(true));
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !run_and_say(case) {
+                *good.lock().expect("no holder of this lock panics") = false;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        for _ in 0..cores.min(cases.len()) {
+            scope.spawn(work);
+        }
+    });
+    good.into_inner().expect("no holder of this lock panics")
+}
+
+/// Runs one case and says how it went.
+pub(crate) fn run_and_say(case: &Case) -> bool {
+    let begun = Instant::now();
+    match run(case) {
+        Ok(figures) => {
+            say(format!(
+                "ok    {case}  ({:.1} s)\n      {figures}",
+                begun.elapsed().as_secs_f64()
+            ));
+            if !figures.blames.is_empty() {
+                say(format!("      accused: {:?}", figures.blames));
+            }
+            true
+        }
+        Err(broken) => {
+            say(format!(
+                "BROKE {case}\n      {broken}\n      again: make sim {}",
+                again(case)
+            ));
+            let (short, broken) = shrink(case, &broken, SHRINKING);
+            let path = keep(&short);
+            say(format!(
+                "      shortest story: {} machines, {} minutes, {broken}\n{}      again: make sim {} STORY={}",
+                short.nodes,
+                short.minutes,
+                indented(&short.story),
+                again(&short),
+                path.display()
+            ));
+            false
+        }
+    }
+}
+
+/// Runs a case twice and compares the logs of events.
+pub(crate) fn run_twice(case: &Case) -> bool {
+    let hashes: Vec<_> = (0..2)
+        .map(|_| run(case).map(|figures| figures.hash))
+        .collect();
+    let same = match (&hashes[0], &hashes[1]) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(a), Err(b)) => a.to_string() == b.to_string(),
+        _ => false,
+    };
+    if same {
+        say(format!("twice {case}: the same events"));
+    } else {
+        say(format!("BROKE {case}: two runs of it differ: {hashes:?}"));
+    }
+    same
+}
+
+fn again(case: &Case) -> String {
+    let (seed, nodes, minutes) = (case.seed, case.nodes, case.minutes);
+    format!(
+        "KIND={} SEED={seed} NODES={nodes} MINUTES={minutes}",
+        case.kind.word()
+    )
+}
+
+fn indented(story: &impl fmt::Display) -> String {
+    let lines = story.to_string();
+    lines
+        .lines()
+        .map(|line| format!("        {line}\n"))
+        .collect()
+}
+
+/// Writes a story where it can be run again.
+fn keep(case: &Case) -> PathBuf {
+    let dir = std::env::temp_dir().join("outlast-sim");
+    let path = dir.join(format!("{}-{}.story", case.kind.word(), case.seed));
+    let text = format!("# {case}\n{}", case.story);
+    // Where it can't be written it stands on the screen.
+    let _ = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, text));
+    path
+}
+
+pub(crate) fn say(line: impl fmt::Display) {
+    // A closed pipe is no reason to stop.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Makes panics quiet and errors counted, for the whole process.
+pub(crate) fn listen() {
+    panic::set_hook(Box::new(|info| {
+        LAST_WORDS.set(info.to_string());
+    }));
+    // Once: nobody else in this process listens.
+    let _ = tracing::subscriber::set_global_default(Errors);
+}
+
+/// Notices `error!` events of the thread's run.
+struct Errors;
+
+impl Subscriber for Errors {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::ERROR)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut words = Words(String::new());
+        event.record(&mut words);
+        LAST_WORDS.set(words.0);
+        ERRORS.set(ERRORS.get() + 1);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+struct Words(String);
+
+impl Visit for Words {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write as _;
+        let _ = write!(self.0, "{field}={value:?} ");
+    }
+}

@@ -1,0 +1,583 @@
+//! The world: machines, the network between them, and one calendar of everything that is due.
+//!
+//! `run` takes event after event until the end of the case, or until an invariant is broken. Every event goes into a
+//! hash, so that two runs of one case can be compared. One seed makes everything; no clock, thread or map without order is
+//! asked.
+//! Absent: the faults (`mischief`), the twin of the mesh (`mesh`, `pipes`), what must be true (`check`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use outlast::flow::core::{Core, Effect, Live, Outcome, OwnRow, StreamId, work};
+use outlast_mesh::{MemberSnapshot, NodeId, PeerState, overlay_address};
+use outlast_store::{Clock, ClockSource, LogId, Row, SimDisk, Store};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::case::{Case, Flaw};
+use crate::check::{Broken, Figures, Watch};
+use crate::machine::{self, Machine, Roster, Up, config, keys, node};
+use crate::mesh::{Greeting, Small};
+use crate::network::Network;
+use crate::pipes::{Piece, Pipe};
+use crate::time::{Calendar, Moment};
+use crate::truth::Truth;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Until a key row has come again that bad weather lost: one each ten seconds, and the asking.
+const KEY_ROW: Duration = Duration::from_secs(12);
+/// What a frozen process finds in its socket when it goes on; the rest was lost.
+const UNREAD: usize = 256;
+/// How long somebody is silent before he is believed down, and how often that is looked at.
+const DOWN_AFTER: Duration = Duration::from_secs(15);
+const LOOK_WHO_SECS: u64 = 10;
+/// Lists of members that are shared by whoever knows the same.
+const REMEMBERED: usize = 32;
+/// Where wall clocks stand at the beginning: the middle of 2026.
+const EPOCH_MS: i64 = 1_780_000_000_000;
+
+/// Something that is due at a machine.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// The sampler's second, and the mesh's.
+    Second {
+        life: u32,
+    },
+    /// The core wanted to be woken.
+    Wake {
+        life: u32,
+    },
+    /// A process starts.
+    Start,
+    Greeting(Box<Greeting>),
+    Small(Box<Small>),
+    Piece(Box<Piece>),
+    /// The line has taken what a stream wrote.
+    Written {
+        stream: StreamId,
+        life: u32,
+    },
+    /// A fault begins; the machine means nothing.
+    Begin(usize),
+    End(usize),
+    /// The invariants are looked at.
+    Look,
+}
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) case: Case,
+    pub(crate) now: Moment,
+    base: Instant,
+    pub(crate) rng: ChaCha8Rng,
+    calendar: Calendar<(u32, Event)>,
+    pub(crate) network: Network,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) pipes: BTreeMap<u64, Pipe>,
+    pub(crate) last_pipe: u64,
+    /// The number of each identity.
+    pub(crate) numbers: BTreeMap<NodeId, u32>,
+    pub(crate) ids: Vec<NodeId>,
+    /// By number of identity: the machine that had its keys first.
+    pub(crate) homes: Vec<u32>,
+    pub(crate) identities: u32,
+    pub(crate) truth: Truth,
+    pub(crate) watch: Watch,
+    /// By number of the fault: disks as they were when it began.
+    pub(crate) images: BTreeMap<usize, SimDisk>,
+    /// By number of the fault: the machine it made.
+    pub(crate) made: BTreeMap<usize, u32>,
+    pub(crate) broken: Option<Broken>,
+    hash: u64,
+    members: Vec<Known>,
+}
+
+/// Members as somebody knows them, with those believed down.
+type Known = (Roster, Rc<BTreeSet<u32>>, Rc<Vec<MemberSnapshot>>);
+
+impl World {
+    pub(crate) fn new(case: Case) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
+        let mut network = Network::new(ChaCha8Rng::seed_from_u64(rng.random()));
+        network.line = case.line();
+        let mut world = Self {
+            now: Moment::default(),
+            base: Instant::now(),
+            rng,
+            calendar: Calendar::new(),
+            network,
+            machines: Vec::new(),
+            pipes: BTreeMap::new(),
+            last_pipe: 0,
+            numbers: BTreeMap::new(),
+            ids: Vec::new(),
+            homes: Vec::new(),
+            identities: 0,
+            truth: Truth::default(),
+            watch: Watch::default(),
+            images: BTreeMap::new(),
+            made: BTreeMap::new(),
+            broken: None,
+            hash: 0xcbf2_9ce4_8422_2325,
+            members: Vec::new(),
+            case,
+        };
+        let all: Roster = Rc::new((0..world.case.nodes).collect());
+        for _ in 0..world.case.nodes {
+            let who = world.new_identity();
+            let disk = SimDisk::new(world.case.disk_bytes());
+            let m = world.add_machine(Machine::new(who, disk, Rc::clone(&all), Moment::default()));
+            let at = Moment::ms(world.rng.random_range(0..2_000));
+            world.enter(at, m, Event::Start);
+        }
+        for (number, fault) in world.case.story.0.clone().into_iter().enumerate() {
+            world.enter(fault.at, 0, Event::Begin(number));
+            world.enter(Moment(fault.at.0 + fault.lasts.0), 0, Event::End(number));
+        }
+        world.enter(Moment::secs(1), 0, Event::Look);
+        world
+    }
+
+    pub(crate) fn new_identity(&mut self) -> u32 {
+        let who = self.identities;
+        self.identities += 1;
+        self.ids.push(node(who));
+        self.numbers.insert(node(who), who);
+        who
+    }
+
+    pub(crate) fn add_machine(&mut self, machine: Machine) -> u32 {
+        if machine.who as usize >= self.homes.len() {
+            self.homes.push(self.machines.len() as u32);
+        }
+        self.machines.push(machine);
+        self.network.add_machine();
+        self.machines.len() as u32 - 1
+    }
+
+    /// Runs the case to its end, or to the first broken invariant.
+    pub(crate) fn run(mut self) -> Result<Figures, Broken> {
+        let end = Moment::secs(u64::from(self.case.minutes) * 60);
+        while let Some((at, (machine, event))) = self.calendar.next_before(end) {
+            self.now = at;
+            self.record(machine, &event);
+            self.handle(machine, event);
+            if let Some(broken) = self.broken.take() {
+                return Err(broken);
+            }
+        }
+        self.now = end;
+        self.look_at_the_end();
+        match self.broken.take() {
+            Some(broken) => Err(broken),
+            None => Ok(self.figures(self.hash, self.calendar.entered())),
+        }
+    }
+
+    pub(crate) fn enter(&mut self, at: Moment, machine: u32, event: Event) {
+        self.calendar.enter(at, (machine, event));
+    }
+
+    pub(crate) fn instant(&self, moment: Moment) -> Instant {
+        self.base + Duration::from_micros(moment.0)
+    }
+
+    fn moment(&self, instant: Instant) -> Moment {
+        let micros = instant
+            .saturating_duration_since(self.base)
+            .as_nanos()
+            .div_ceil(1_000);
+        Moment(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// One more event of the log, as four numbers.
+    fn record(&mut self, machine: u32, event: &Event) {
+        let (kind, what) = match event {
+            Event::Second { life } => (1, u64::from(*life)),
+            Event::Wake { life } => (2, u64::from(*life)),
+            Event::Start => (3, 0),
+            Event::Greeting(greeting) => (4, u64::from(greeting.from)),
+            Event::Small(small) => (
+                5,
+                small.body.iter().fold(u64::from(small.from), |sum, byte| {
+                    sum.wrapping_mul(31) ^ u64::from(*byte)
+                }),
+            ),
+            Event::Piece(piece) => (6, piece.pipe * 2 + piece.to as u64),
+            Event::Written { stream, .. } => (7, *stream),
+            Event::Begin(number) => (8, *number as u64),
+            Event::End(number) => (9, *number as u64),
+            Event::Look => (10, 0),
+        };
+        for word in [self.now.0, u64::from(machine), kind, what] {
+            self.hash = (self.hash ^ word)
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(23);
+        }
+    }
+
+    fn handle(&mut self, m: u32, event: Event) {
+        if self.machines[m as usize].frozen && self.postpone(m, &event) {
+            return;
+        }
+        match event {
+            Event::Second { life } => self.second(m, life),
+            Event::Wake { life } => self.wake(m, life),
+            Event::Start => self.start(m),
+            Event::Greeting(greeting) => self.handle_greeting(m, &greeting),
+            Event::Small(small) => self.handle_small(m, &small),
+            Event::Piece(piece) => self.handle_piece(m, *piece),
+            Event::Written { stream, life } => self.handle_written(m, stream, life),
+            Event::Begin(number) => self.begin(number),
+            Event::End(number) => self.end(number),
+            Event::Look => self.look(),
+        }
+    }
+
+    /// What a frozen process doesn't see before it goes on. `false`: it isn't its business.
+    fn postpone(&mut self, m: u32, event: &Event) -> bool {
+        let machine = &mut self.machines[m as usize];
+        match event {
+            Event::Begin(_) | Event::End(_) | Event::Look | Event::Start => return false,
+            Event::Greeting(_) | Event::Small(_) if machine.unread.len() >= UNREAD => {}
+            _ => machine.unread.push(event.clone()),
+        }
+        true
+    }
+
+    /// The process of a machine starts: its store opens, a new epoch begins.
+    pub(crate) fn start(&mut self, m: u32) {
+        let (now, instant) = (self.now, self.instant(self.now));
+        let (mut seed, jitter) = (self.rng.random(), self.rng.random());
+        if self.case.flaw == Some(Flaw::SameDice) {
+            seed = 1;
+        }
+        let (limit, more) = (self.case.limit_bytes(), self.case.more_series());
+        let machine = &mut self.machines[m as usize];
+        if machine.up.is_some() || machine.gone || machine.holds > 0 {
+            return;
+        }
+        let opened = Store::simulated(
+            machine.disk.clone(),
+            config(limit),
+            keys(machine.who),
+            instant,
+            seed,
+        );
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) => {
+                return self.breaks("the store always starts", format!("machine {m}: {error}"));
+            }
+        };
+        machine.life += 1;
+        let begun = store.begin_epoch().and_then(|log| {
+            let schema = store.define(log.origin, machine::schema(machine.who, more))?;
+            Ok((log, schema))
+        });
+        let (log, schema) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // A disk without room for its own schema: it tries again.
+                drop(store);
+                machine.life += 1;
+                self.watch.starts_refused += 1;
+                if !self.disk_is_troubled(m) {
+                    self.breaks("the store always starts", format!("machine {m}: {error}"));
+                }
+                return self.enter(now + 5 * SECOND, m, Event::Start);
+            }
+        };
+        let core = Core::new(log, jitter, instant);
+        machine.off_since = None;
+        machine.up = Some(Up {
+            store,
+            core,
+            log,
+            schema,
+            taken: 0,
+            armed: Moment::NEVER,
+        });
+        let life = machine.life;
+        if !self.truth.begin(log) {
+            return self.breaks("identities are never reused", format!("machine {m}: {log}"));
+        }
+        self.look_what_was_lost(m);
+        self.tell_members(m);
+        let phase = u64::from(m).wrapping_mul(7_919) % 1_000_000;
+        let first = Moment((now.0 / 1_000_000 + 1) * 1_000_000 + phase);
+        self.enter(first, m, Event::Second { life });
+    }
+
+    /// The process of a machine ends; what its disk does then is the caller's business.
+    pub(crate) fn stop(&mut self, m: u32) {
+        let machine = &mut self.machines[m as usize];
+        machine.note_durable();
+        if let Some(up) = machine.up.take() {
+            machine.off_since = Some(self.now);
+            machine.before = up.store.held();
+        }
+        machine.sessions = crate::mesh::Sessions::default();
+        machine.streams.clear();
+        machine.unread.clear();
+        machine.frozen = false;
+    }
+
+    fn second(&mut self, m: u32, life: u32) {
+        let (now, instant) = (self.now, self.instant(self.now));
+        let machine = &mut self.machines[m as usize];
+        let Some(up) = machine.up.as_mut().filter(|_| machine.life == life) else {
+            return;
+        };
+        up.store.step(instant);
+        let clock = Clock {
+            offset_ms: EPOCH_MS + machine.powered.as_ms() as i64 + machine.wall_off_ms,
+            uncertainty_ms: 50,
+            source: ClockSource::Ntp,
+        };
+        let boot_ms = now.since(machine.powered).as_millis() as u64;
+        let values = machine::values(machine.who, self.case.more_series(), now);
+        match up.store.append_own(boot_ms, clock, up.schema, values) {
+            Ok((row, seal)) => {
+                up.taken += 1;
+                let (next, log) = (up.taken, up.log);
+                let mut taken = row.row.clone();
+                if self.case.flaw == Some(Flaw::Alters) && next.is_multiple_of(50) {
+                    taken.boot_ms += 1;
+                }
+                let right =
+                    self.truth.took(now, &taken) && (row.row.log, row.row.seq) == (log, next);
+                let own = OwnRow { row, seal };
+                if let Some(up) = &mut self.machines[m as usize].up {
+                    up.core.handle_own(&own, instant);
+                }
+                if !right {
+                    self.breaks(
+                        "identities are never reused",
+                        format!("machine {m} took {log} {next}"),
+                    );
+                }
+            }
+            Err(error) => {
+                self.watch.refused_own += 1;
+                if !self.disk_is_troubled(m) {
+                    self.breaks("own rows are taken", format!("machine {m}: {error}"));
+                }
+            }
+        }
+        self.round_trips(m);
+        self.drain(m);
+        self.mesh_second(m);
+        self.drain(m);
+        if (now.0 / 1_000_000 + u64::from(m)).is_multiple_of(LOOK_WHO_SECS) {
+            self.look_who_is_down(m);
+        }
+        self.enter(now + SECOND, m, Event::Second { life });
+    }
+
+    fn round_trips(&mut self, m: u32) {
+        let now = self.now;
+        let machine = &mut self.machines[m as usize];
+        let Some(up) = &mut machine.up else { return };
+        for (peer, session) in &machine.sessions.up {
+            let ms = self
+                .network
+                .round_trip(now, m, session.remote)
+                .as_secs_f64()
+                * 1_000.0;
+            up.core
+                .handle_round_trip(self.ids[*peer as usize], Some(ms));
+        }
+    }
+
+    fn wake(&mut self, m: u32, life: u32) {
+        let (now, instant) = (self.now, self.instant(self.now));
+        let machine = &mut self.machines[m as usize];
+        let Some(up) = machine.up.as_mut().filter(|_| machine.life == life) else {
+            return;
+        };
+        if up.armed <= now {
+            up.armed = Moment::NEVER;
+        }
+        if up.core.poll_timeout().0 <= instant {
+            up.core.handle_timeout(instant);
+        }
+        self.drain(m);
+    }
+
+    /// The members as one machine knows them.
+    pub(crate) fn tell_members(&mut self, m: u32) {
+        let instant = self.instant(self.now);
+        let machine = &self.machines[m as usize];
+        let (roster, absent) = (Rc::clone(&machine.roster), Rc::clone(&machine.absent));
+        let members = self.snapshots(&roster, &absent);
+        if let Some(up) = &mut self.machines[m as usize].up {
+            up.core.handle_members(&members, instant);
+        }
+        self.drain(m);
+    }
+
+    /// Who is believed down: whoever is off, or behind a wall, for long enough. The mesh's own tests try how it finds out.
+    fn look_who_is_down(&mut self, m: u32) {
+        let now = self.now;
+        let machine = &self.machines[m as usize];
+        let down = machine.roster.iter().copied().filter(|who| {
+            let other = &self.machines[self.homes[*who as usize] as usize];
+            let off = other
+                .off_since
+                .is_some_and(|since| now.since(since) > DOWN_AFTER);
+            off || self
+                .network
+                .walled_since(now, self.homes[*who as usize], m)
+                .is_some_and(|since| now.since(since) > DOWN_AFTER)
+        });
+        let down: BTreeSet<u32> = down.collect();
+        if down == *machine.absent {
+            return;
+        }
+        let shared = self.members.iter().find(|(_, absent, _)| **absent == down);
+        let down = shared.map_or_else(|| Rc::new(down.clone()), |(_, absent, _)| Rc::clone(absent));
+        self.machines[m as usize].absent = down;
+        self.tell_members(m);
+    }
+
+    fn snapshots(
+        &mut self,
+        roster: &Roster,
+        absent: &Rc<BTreeSet<u32>>,
+    ) -> Rc<Vec<MemberSnapshot>> {
+        let same = |(of, down, _): &&Known| {
+            Rc::ptr_eq(of, roster) && (Rc::ptr_eq(down, absent) || down == absent)
+        };
+        if let Some((_, _, members)) = self.members.iter().find(same) {
+            return Rc::clone(members);
+        }
+        let states = roster.iter().map(|who| (*who, absent.contains(who)));
+        let members = Rc::new(
+            states
+                .map(|(who, down)| member(who, self.ids[who as usize], down))
+                .collect(),
+        );
+        if self.members.len() >= REMEMBERED {
+            self.members.remove(0);
+        }
+        self.members
+            .push((Rc::clone(roster), Rc::clone(absent), Rc::clone(&members)));
+        members
+    }
+
+    /// Carries out what a core wants, and enters when it wants to be woken.
+    pub(crate) fn drain(&mut self, m: u32) {
+        let instant = self.instant(self.now);
+        loop {
+            let Some(up) = &mut self.machines[m as usize].up else {
+                return;
+            };
+            let Some(effect) = up.core.poll_effect() else {
+                break;
+            };
+            match effect {
+                Effect::Send { to, kind, body } => {
+                    if let Some(peer) = self.numbers.get(&to).copied() {
+                        self.send(m, peer, kind, body);
+                    }
+                }
+                Effect::Store(job) => {
+                    let note = work(&up.store, up.log.origin, job);
+                    let live = match &note.outcome {
+                        Outcome::Live {
+                            row,
+                            outcome: Live::New,
+                            ..
+                        } => Some(row.clone()),
+                        _ => None,
+                    };
+                    let busy = up.core.stats().in_flight > 0;
+                    up.core.handle_note(note, instant);
+                    if let Some(live) = live {
+                        self.came_live(m, &live.row, busy);
+                    }
+                }
+                Effect::Open {
+                    stream,
+                    peer,
+                    question,
+                } => self.open_pipe(m, stream, peer, question),
+                Effect::Read(stream) => self.read_pipe(m, stream),
+                Effect::Write { stream, bytes } => self.write_pipe(m, stream, bytes),
+                Effect::Finish(stream) => self.finish_pipe(m, stream),
+                Effect::Close(stream) => self.close_pipe(m, stream),
+                Effect::Blame(culprit, offence) => self.blamed(m, culprit, offence),
+            }
+        }
+        self.arm(m);
+    }
+
+    fn arm(&mut self, m: u32) {
+        let now = self.now;
+        let Some(due) = self.machines[m as usize]
+            .up
+            .as_ref()
+            .map(|up| up.core.poll_timeout().0)
+        else {
+            return;
+        };
+        let due = self.moment(due).max(now);
+        let machine = &mut self.machines[m as usize];
+        let life = machine.life;
+        if let Some(up) = &mut machine.up
+            && due < up.armed
+        {
+            up.armed = due;
+            self.enter(due, m, Event::Wake { life });
+        }
+    }
+
+    /// A row came to a keeper as it was taken.
+    fn came_live(&mut self, m: u32, row: &Row, busy: bool) {
+        let Some(taken) = self.truth.taken_at(&row.log, row.seq) else {
+            return self.breaks(
+                "one content per identity",
+                format!("nobody took {} {}", row.log, row.seq),
+            );
+        };
+        // Neither what a frozen process finds when it goes on nor what bad weather lost or held up is late by our fault.
+        let settled = self.now.since(self.machines[m as usize].thawed) > 10 * SECOND;
+        if settled && self.now.since(self.network.rough) > KEY_ROW {
+            self.watch.came_live(self.now.since(taken), busy);
+        }
+        if self.truth.is_true(row) != Some(true) {
+            let what = format!(
+                "{} {} at machine {m} is not what was taken",
+                row.log, row.seq
+            );
+            self.breaks("one content per identity", what);
+        }
+    }
+
+    /// Remembers the first broken invariant.
+    pub(crate) fn breaks(&mut self, what: &'static str, detail: String) {
+        let at = self.now;
+        self.broken.get_or_insert(Broken { what, at, detail });
+    }
+
+    /// The log a machine writes to.
+    pub(crate) fn running(&self, m: u32) -> Option<LogId> {
+        self.machines[m as usize].up.as_ref().map(|up| up.log)
+    }
+}
+
+fn member(who: u32, id: NodeId, down: bool) -> MemberSnapshot {
+    MemberSnapshot {
+        id,
+        name: format!("m{who}"),
+        address: overlay_address(&outlast_mesh::MeshId([0; 32]), &id),
+        joined_ms: EPOCH_MS,
+        state: if down {
+            PeerState::Down
+        } else {
+            PeerState::Alive
+        },
+    }
+}
