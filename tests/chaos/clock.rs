@@ -163,7 +163,18 @@ fn a_wrong_clock_among_three_bears_the_time_of_the_two_others() {
         .node(2)
         .run_with_input(&["join", "--name", "c"], &token);
     crate::wait_whole(&world);
-    wait_for_source(world.node(1), "ntp");
+    wait_for(
+        "two clocks to compare with",
+        Duration::from_secs(30),
+        || {
+            let clock = Control::of(world.node(1)).status()["clock"].clone();
+            if clock["believed_peers"] == 2 {
+                Ok(())
+            } else {
+                Err(clock.to_string())
+            }
+        },
+    );
 
     for wrong_by in [30 * DAY, -30 * DAY] {
         world.node_mut(1).set_clock(wrong_by);

@@ -55,6 +55,10 @@ impl RowClock {
             self.doubted = None;
             return held;
         }
+        // The boot clock runs on whatever is done to the wall clock: what was known of it in this run stays known.
+        if measured.source == ClockSource::Unsynced && !same {
+            return held;
+        }
         if same && doubtful && moved > FAR_MS {
             let since = *self.doubted.get_or_insert(boot_ms);
             if boot_ms.saturating_sub(since) < DOUBT_MS {
@@ -266,6 +270,14 @@ mod tests {
         };
         assert_eq!(clock.handle_measured(peers, true, 13_000), peers);
         assert_eq!(clock.handle_measured(month, false, 14_000), month);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_stands_for_any_more_keeps_the_time_it_had() {
+        let mut clock = RowClock::default();
+        assert_eq!(clock.handle_measured(ntp(1_000), false, 0), ntp(1_000));
+        assert_eq!(clock.handle_measured(unsynced(-9), false, 0), ntp(1_000));
+        assert_eq!(clock.handle_measured(ntp(2_000), false, 0), ntp(2_000));
     }
 
     #[test]

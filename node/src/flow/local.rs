@@ -63,7 +63,8 @@ pub(super) fn sample(
         let reading = reading(&snapshot);
         let (offset_ms, belief) = system.offset();
         let mut peers = believed_peers(&snapshot, shared);
-        let doubtful = belief == Belief::Plausible && peers.len() > 1;
+        let believed_peers = peers.len();
+        let doubtful = belief == Belief::Plausible && believed_peers > 1;
         let clock =
             clock.handle_measured(measured(offset_ms, belief, &mut peers), doubtful, boot_ms);
         let ahead_ms = majority(&mut peers);
@@ -71,6 +72,7 @@ pub(super) fn sample(
         shared.set_trust(Trust {
             clock,
             belief,
+            believed_peers,
             ahead_ms,
         });
         shared.count_taken(&reading, late_ms);

@@ -26,6 +26,8 @@ pub(super) struct Trust {
     /// What rows carry.
     pub(super) clock: Clock,
     pub(super) belief: Belief,
+    /// Peers whose clock is kept and compared with ours.
+    pub(super) believed_peers: usize,
     /// How far the time of most clocks is ahead of this machine's.
     pub(super) ahead_ms: i64,
 }

@@ -49,6 +49,7 @@ impl Flow {
             "source": source(trust.clock.source),
             "vouched": trust.belief == Belief::Vouched,
             "uncertainty_ms": (uncertainty != u32::MAX).then_some(uncertainty),
+            "believed_peers": trust.believed_peers,
             "mesh_ahead_ms": trust.ahead_ms,
             "trusted_now_ms": self.trusted_now_ms(),
         })
