@@ -9,32 +9,35 @@
 //! - codec `1`: one zstd frame, level 3, that names its size; it holds the columns and is followed by
 //! - CRC32C 4 of all bytes before it.
 //!
-//! The columns: varint number of schema runs, for each the number of its rows as a varint, its hash 32 and its number of
-//! series as a varint; then a table (see `column`) of boot time less 1,000 ms per row, clock offset, uncertainty, source
-//! (`0` unsynced, `1` NTP, `2` peers), and then each series of the widest schema, missing where a row has no such series.
+//! The columns: see `sheet`.
 //!
 //! **Content hash** = BLAKE3("outlast/block/1\0" + head + columns, uncompressed). So whoever has all the rows builds the
 //! same columns and only checks the seal; and a better codec can come without a new signature.
 //! Bounds: at most `MAX_RAW_BYTES` of columns are unpacked. Foreign bytes are believed when form, checksum and signature
 //! are good *and* the rows in them would be encoded to just these columns.
-//! Absent: which rows go into a block, and when (`seal` in the engine's part).
+//! Absent: which rows go into a block, and when (`seal` in the engine's part); many blocks as one value (`pack`).
 
 pub(crate) mod column;
 mod draft;
 mod head;
+mod pack;
 mod seal;
+mod sheet;
 
-use self::column::{Columns, MAX_COLUMNS};
+pub(crate) use self::sheet::full;
+
 use crate::row::{Row, Verifier};
-use crate::sample::{Clock, ClockSource, Seq};
-use crate::series::{MAX_SERIES, SchemaHash};
+use crate::sample::{Clock, Seq};
+use crate::series::MAX_SERIES;
 use crate::varint::{FormatError, Reader};
 use std::ops::RangeInclusive;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 pub use self::draft::Draft;
 pub use self::head::Head;
+pub use self::pack::{MAX_PACK_BLOCKS, MAX_PACK_BYTES, Pack};
 pub use self::seal::Seal;
+pub use self::sheet::{Run, Sheet};
 
 /// The number of rows in a window, and the most in a block.
 pub const WINDOW: u32 = 60;
@@ -47,9 +50,6 @@ const VERSION: u8 = 1;
 const CODEC_ZSTD: u8 = 1;
 const LEVEL: i32 = 3;
 const DOMAIN: &[u8] = b"outlast/block/1\0";
-const TICK_MS: u64 = 1_000;
-/// Columns before those of the series: boot time, offset, uncertainty, source.
-const TIMES: usize = 4;
 
 /// The first and last seq of the window that `seq` falls in; the very last window is short.
 pub fn window_of(seq: Seq) -> RangeInclusive<Seq> {
@@ -63,21 +63,7 @@ pub struct Block {
     head: Head,
     content: [u8; 32],
     signature: [u8; 64],
-    runs: Vec<Run>,
-    boots: Vec<u64>,
-    clocks: Vec<Clock>,
-    columns: Columns,
-}
-
-/// Rows after one another that share a schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// How many rows.
-    pub rows: usize,
-    /// Their schema.
-    pub schema: SchemaHash,
-    /// How many values each has.
-    pub width: usize,
+    sheet: Sheet,
 }
 
 impl Block {
@@ -89,7 +75,7 @@ impl Block {
             .verify(verify)
             .or(Err(FormatError::Signature("a block")))?;
         let again = Draft::build(&block.rows())?;
-        if again.head != block.head || again.raw != block.columns.bytes() {
+        if again.head != block.head || again.raw != block.sheet.bytes() {
             return Err(FormatError::Invalid(
                 "a block is not encoded as its rows would be",
             ));
@@ -132,7 +118,7 @@ impl Block {
 
     /// The bytes as stored and sent.
     pub fn encode(&self) -> Vec<u8> {
-        let packed = zstd::bulk::compress(self.columns.bytes(), LEVEL)
+        let packed = zstd::bulk::compress(self.sheet.bytes(), LEVEL)
             .expect("memory to memory, with room for the worst case");
         let mut out = Vec::with_capacity(packed.len() + 192);
         self.head.write(&mut out);
@@ -162,42 +148,45 @@ impl Block {
         }
     }
 
+    /// Its rows as columns.
+    pub fn sheet(&self) -> &Sheet {
+        &self.sheet
+    }
+
     /// The schemas of its rows, in order.
     pub fn runs(&self) -> &[Run] {
-        &self.runs
+        self.sheet.runs()
     }
 
     /// Boot time of each row.
     pub fn boots(&self) -> &[u64] {
-        &self.boots
+        self.sheet.boots()
     }
 
     /// Clock of each row.
     pub fn clocks(&self) -> &[Clock] {
-        &self.clocks
+        self.sheet.clocks()
     }
 
     /// The values of some series, by their number, an entry for each row; all `None` where no row has that series.
     /// Only these are decoded.
     pub fn columns(&self, series: &[usize]) -> Vec<Vec<Option<i64>>> {
-        series
-            .iter()
-            .map(|&index| self.columns.column(TIMES.saturating_add(index)))
-            .collect()
+        self.sheet.columns(series)
     }
 
     /// How many values are present in all rows.
     pub fn samples(&self) -> u64 {
-        self.columns.present(TIMES..self.columns.len())
+        self.sheet.samples()
     }
 
     /// All rows, as they were before they became columns.
     pub fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::with_capacity(self.boots.len());
-        for run in &self.runs {
+        let (boots, clocks) = (self.boots(), self.clocks());
+        let mut rows = Vec::with_capacity(boots.len());
+        for run in self.runs() {
             for _ in 0..run.rows {
                 let at = rows.len();
-                let (boot_ms, clock) = (self.boots[at], self.clocks[at]);
+                let (boot_ms, clock) = (boots[at], clocks[at]);
                 let values = vec![None; run.width];
                 let seq = self.head.first.saturating_add(at as u32);
                 rows.push(Row {
@@ -210,9 +199,9 @@ impl Block {
                 });
             }
         }
-        for index in TIMES..self.columns.len() {
-            for (row, value) in rows.iter_mut().zip(self.columns.column(index)) {
-                if let Some(place) = row.values.get_mut(index - TIMES) {
+        for index in 0..self.sheet.width() {
+            for (row, value) in rows.iter_mut().zip(self.sheet.column(index)) {
+                if let Some(place) = row.values.get_mut(index) {
                     *place = value;
                 }
             }
@@ -226,45 +215,12 @@ impl Block {
         content: [u8; 32],
         signature: [u8; 64],
     ) -> Result<Self, FormatError> {
-        let rows = usize::from(head.count);
-        let mut reader = Reader::new(&raw, "columns");
-        let (runs, width) = read_runs(&mut reader, rows)?;
-        let at = raw.len() - reader.rest().len();
-        let columns = Columns::parse(raw, at, rows, MAX_COLUMNS)?;
-        if columns.len() != TIMES + width {
-            return Err(FormatError::Invalid(
-                "a block has not as many columns as its schemas",
-            ));
-        }
-        let boots = full(&columns, 0)?;
-        let boots = boots
-            .iter()
-            .zip(0..)
-            .map(|(&boot, i)| (boot as u64).wrapping_add(TICK_MS * i))
-            .collect();
-        let (offsets, uncertainties, sources) =
-            (full(&columns, 1)?, full(&columns, 2)?, full(&columns, 3)?);
-        let clocks = offsets.into_iter().zip(uncertainties).zip(sources).map(
-            |((offset_ms, uncertainty), source)| {
-                let wide = FormatError::Invalid("a clock's uncertainty or source is out of range");
-                let uncertainty_ms = u32::try_from(uncertainty).or(Err(wide))?;
-                let source = ClockSource::from_byte(u8::try_from(source).or(Err(wide))?)?;
-                Ok(Clock {
-                    offset_ms,
-                    uncertainty_ms,
-                    source,
-                })
-            },
-        );
-        let clocks = clocks.collect::<Result<_, _>>()?;
+        let sheet = Sheet::parse(raw, usize::from(head.count))?;
         Ok(Self {
             head,
             content,
             signature,
-            runs,
-            boots,
-            clocks,
-            columns,
+            sheet,
         })
     }
 }
@@ -290,11 +246,12 @@ pub(crate) fn pack(inside: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn inside(block: &Block) -> Vec<u8> {
     let mut out = Vec::new();
     block.head.write(&mut out);
-    out.extend_from_slice(block.columns.bytes());
+    out.extend_from_slice(block.sheet.bytes());
     out
 }
 
-pub(crate) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, FormatError> {
+/// One whole zstd frame that names its size, which is at most `limit`.
+pub(crate) fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, FormatError> {
     let broken = FormatError::Invalid("a zstd frame is damaged or not one whole frame");
     if find_frame_compressed_size(packed).ok() != Some(packed.len()) {
         return Err(broken);
@@ -304,11 +261,11 @@ pub(crate) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, FormatError>
         .flatten()
         .ok_or(broken)?;
     let len = usize::try_from(size).unwrap_or(usize::MAX);
-    if len > most {
+    if len > limit {
         return Err(FormatError::Limit {
             what: "columns, unpacked,",
             len,
-            limit: most,
+            limit,
         });
     }
     let raw = zstd::bulk::decompress(packed, len).or(Err(broken))?;
@@ -317,36 +274,6 @@ pub(crate) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, FormatError>
     } else {
         Err(broken)
     }
-}
-
-fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), FormatError> {
-    let count = reader.count("schema runs of a block", rows)?;
-    let (mut runs, mut left, mut widest) = (Vec::with_capacity(count), rows, 0);
-    for _ in 0..count {
-        let run = reader.count("rows of a schema run", left)?;
-        let (schema, width) = (
-            SchemaHash(reader.array()?),
-            reader.count("values of a row", MAX_SERIES)?,
-        );
-        left -= run;
-        widest = widest.max(width);
-        runs.push(Run {
-            rows: run,
-            schema,
-            width,
-        });
-    }
-    if left > 0 {
-        Err(FormatError::Invalid("a block has rows without a schema"))
-    } else {
-        Ok((runs, widest))
-    }
-}
-
-/// A column that every row must have.
-pub(crate) fn full(columns: &Columns, index: usize) -> Result<Vec<i64>, FormatError> {
-    let column: Option<Vec<i64>> = columns.column(index).into_iter().collect();
-    column.ok_or(FormatError::Invalid("a row of a block has no time"))
 }
 
 #[cfg(test)]

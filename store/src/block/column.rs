@@ -44,15 +44,24 @@ struct Column {
     body_at: u32,
 }
 
-/// Appends the table of `columns`, each with one entry for every row.
-pub(crate) fn encode(out: &mut Vec<u8>, columns: &[Vec<Option<i64>>]) {
-    let (mut firsts, mut maps, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    put_u64(out, columns.len() as u64);
-    for column in columns {
+/// A table on its way: columns are added one after the other, so that no more than one need be in memory as numbers.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    count: u64,
+    codes: Vec<u8>,
+    firsts: Vec<u8>,
+    maps: Vec<u8>,
+    bodies: Vec<u8>,
+}
+
+impl Table {
+    /// Adds a column with one entry for every row.
+    pub(super) fn add(&mut self, column: &[Option<i64>]) {
+        self.count += 1;
         let mut present = column.iter().flatten().copied();
         let Some(first) = present.next() else {
-            put_u64(out, 0);
-            continue;
+            put_u64(&mut self.codes, 0);
+            return;
         };
         let differences: Vec<i64> = present
             .scan(first, |last, v| {
@@ -65,18 +74,30 @@ pub(crate) fn encode(out: &mut Vec<u8>, columns: &[Vec<Option<i64>>]) {
         } else {
             SOME_ROWS
         };
-        put_u64(out, shape << 2 | presence);
-        put_i64(&mut firsts, first);
+        put_u64(&mut self.codes, shape << 2 | presence);
+        put_i64(&mut self.firsts, first);
         if presence == SOME_ROWS {
-            put_map(&mut maps, column);
+            put_map(&mut self.maps, column);
         }
         if shape != 0 {
-            put_differences(&mut bodies, &differences, shape);
+            put_differences(&mut self.bodies, &differences, shape);
         }
     }
-    out.extend_from_slice(&firsts);
-    out.extend_from_slice(&maps);
-    out.extend_from_slice(&bodies);
+
+    /// Appends the table.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.count);
+        for part in [&self.codes, &self.firsts, &self.maps, &self.bodies] {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// Appends the table of `columns`, each with one entry for every row.
+pub(crate) fn encode(out: &mut Vec<u8>, columns: &[Vec<Option<i64>>]) {
+    let mut table = Table::default();
+    columns.iter().for_each(|column| table.add(column));
+    table.write(out);
 }
 
 /// `0` for a constant, else twice the scale plus whether the differences have signs.

@@ -3,10 +3,9 @@
 //! `Draft::build` puts them into columns; the origin seals these, a keeper attaches the seal it was sent.
 //! Everything in it derives from the rows alone, so all who have them build the same bytes.
 
-use super::{Block, DOMAIN, Head, Seal, TICK_MS, TIMES, WINDOW, column, seal};
+use super::{Block, DOMAIN, Head, Seal, WINDOW, seal, sheet};
 use crate::row::Row;
-use crate::series::MAX_SERIES;
-use crate::varint::{FormatError, put_u64};
+use crate::varint::FormatError;
 
 /// Columns without a seal yet: the origin seals them, a keeper attaches the seal it was sent.
 #[derive(Clone, Debug)]
@@ -21,25 +20,14 @@ impl Draft {
         // One more than a block has is enough to refuse.
         let rows: Vec<&Row> = rows.into_iter().take(WINDOW as usize + 1).collect();
         let head = Head::of(&rows)?;
-        let mut raw = Vec::new();
-        let width = put_runs(&mut raw, &rows)?;
-        let mut table: Vec<Vec<Option<i64>>> = Vec::with_capacity(TIMES + width);
-        let mut add = |value: &dyn Fn(usize, &Row) -> Option<i64>| {
-            table.push(
-                rows.iter()
-                    .enumerate()
-                    .map(|(i, row)| value(i, row))
-                    .collect(),
-            );
+        let runs = sheet::runs_of(&rows)?;
+        let (boots, clocks): (Vec<_>, Vec<_>) =
+            rows.iter().map(|row| (row.boot_ms, row.clock)).unzip();
+        let column = |series: usize| {
+            let value = |row: &&Row| row.values.get(series).copied().flatten();
+            rows.iter().map(value).collect()
         };
-        add(&|i, row| Some(row.boot_ms.wrapping_sub(TICK_MS * i as u64) as i64));
-        add(&|_, row| Some(row.clock.offset_ms));
-        add(&|_, row| Some(i64::from(row.clock.uncertainty_ms)));
-        add(&|_, row| Some(i64::from(row.clock.source.to_byte())));
-        for series in 0..width {
-            add(&|_, row| row.values.get(series).copied().flatten());
-        }
-        column::encode(&mut raw, &table);
+        let raw = sheet::write(&runs, &boots, &clocks, column);
         Ok(Self { head, raw })
     }
 
@@ -77,7 +65,7 @@ impl Draft {
         Ok(self.finish(content, seal.signature))
     }
 
-    fn finish(self, content: [u8; 32], signature: [u8; 64]) -> Block {
+    pub(super) fn finish(self, content: [u8; 32], signature: [u8; 64]) -> Block {
         Block::parse(self.head, self.raw, content, signature)
             .expect("columns just written can be read")
     }
@@ -92,30 +80,4 @@ pub(super) fn content(head: &Head, raw: &[u8]) -> [u8; 32] {
         .update(raw)
         .finalize()
         .as_bytes()
-}
-
-fn put_runs(out: &mut Vec<u8>, rows: &[&Row]) -> Result<usize, FormatError> {
-    let runs: Vec<&[&Row]> = rows.chunk_by(|a, b| a.schema == b.schema).collect();
-    put_u64(out, runs.len() as u64);
-    let mut widest = 0;
-    for run in runs {
-        let width = run[0].values.len();
-        if width > MAX_SERIES {
-            return Err(FormatError::Limit {
-                what: "values of a row",
-                len: width,
-                limit: MAX_SERIES,
-            });
-        }
-        if run.iter().any(|row| row.values.len() != width) {
-            return Err(FormatError::Invalid(
-                "rows of one schema differ in how many values they have",
-            ));
-        }
-        put_u64(out, run.len() as u64);
-        out.extend_from_slice(&run[0].schema.0);
-        put_u64(out, width as u64);
-        widest = widest.max(width);
-    }
-    Ok(widest)
 }

@@ -6,7 +6,7 @@
 use super::seal::{put_run, read_run};
 use super::{VERSION, window_of};
 use crate::row::{Row, wall_ms};
-use crate::sample::{ClockSource, LogId, Seq};
+use crate::sample::{Clock, ClockSource, LogId, Seq};
 use crate::varint::{FormatError, Reader, put_i64, put_u64};
 use std::ops::RangeInclusive;
 
@@ -62,33 +62,45 @@ impl Head {
                 "rows of a block are not a run inside one window",
             ));
         }
-        let (low, high) = rows.iter().fold((u64::MAX, 0), |(l, h), r| {
-            (r.boot_ms.min(l), r.boot_ms.max(h))
-        });
-        let offsets = rows.iter().map(|row| row.clock.offset_ms);
+        let (boots, clocks): (Vec<_>, Vec<_>) =
+            rows.iter().map(|row| (row.boot_ms, row.clock)).unzip();
+        Ok(Self::of_times(first.log, first.seq, &boots, &clocks))
+    }
+
+    /// The head of a run of at most a window's rows, of which there is one at least.
+    pub(super) fn of_times(log: LogId, first: Seq, boots: &[u64], clocks: &[Clock]) -> Self {
+        let (low, high) = boots
+            .iter()
+            .fold((u64::MAX, 0), |(l, h), &boot| (boot.min(l), boot.max(h)));
+        let offsets = clocks.iter().map(|clock| clock.offset_ms);
         let (least, most) = offsets.fold((i64::MAX, i64::MIN), |(l, h), offset| {
             (offset.min(l), offset.max(h))
         });
-        let synced = rows
+        let synced = clocks
             .iter()
-            .find(|row| row.clock.source != ClockSource::Unsynced);
-        Ok(Self {
-            log: first.log,
-            first: first.seq,
-            count: rows.len() as u8,
+            .find(|clock| clock.source != ClockSource::Unsynced);
+        Self {
+            log,
+            first,
+            count: boots.len() as u8,
             boot_ms: low..=high,
             offset_ms: least..=most,
-            synced_ms: synced.map(|row| row.clock.offset_ms),
-        })
+            synced_ms: synced.map(|clock| clock.offset_ms),
+        }
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         put_run(out, &self.log, self.first, self.count);
         put_u64(out, *self.boot_ms.start());
+        self.write_rest(out, 0);
+    }
+
+    /// Everything behind the lowest boot time; the lowest offset as what it differs from `base`.
+    pub(super) fn write_rest(&self, out: &mut Vec<u8>, base: i64) {
         put_u64(out, self.boot_ms.end() - self.boot_ms.start());
         let least = *self.offset_ms.start();
-        put_i64(out, least);
+        put_i64(out, least.wrapping_sub(base));
         put_u64(out, self.offset_ms.end().wrapping_sub(least) as u64);
         out.push(u8::from(self.synced_ms.is_some()));
         if let Some(synced) = self.synced_ms {
@@ -98,11 +110,21 @@ impl Head {
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
         reader.version(VERSION)?;
-        let (log, first, count) = read_run(reader)?;
-        let overflow = FormatError::Invalid("a block's times are beyond 64 bits");
+        let run = read_run(reader)?;
         let low = reader.u64()?;
+        Self::read_rest(reader, run, low, 0)
+    }
+
+    /// The inverse of `write_rest`.
+    pub(super) fn read_rest(
+        reader: &mut Reader<'_>,
+        (log, first, count): (LogId, Seq, u8),
+        low: u64,
+        base: i64,
+    ) -> Result<Self, FormatError> {
+        let overflow = FormatError::Invalid("a block's times are beyond 64 bits");
         let high = low.checked_add(reader.u64()?).ok_or(overflow)?;
-        let least = reader.i64()?;
+        let least = base.wrapping_add(reader.i64()?);
         let most = least.checked_add_unsigned(reader.u64()?).ok_or(overflow)?;
         let synced_ms = match reader.u8()? {
             0 => None,

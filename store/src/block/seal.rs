@@ -93,12 +93,18 @@ pub(super) fn put_run(out: &mut Vec<u8>, log: &LogId, first: Seq, count: u8) {
 /// Reads what `put_run` wrote; refuses a run that is empty or leaves its window.
 pub(super) fn read_run(reader: &mut Reader<'_>) -> Result<(LogId, Seq, u8), FormatError> {
     let (log, first, count) = (LogId::read(reader)?, reader.u32_be()?, reader.u8()?);
+    inside_window(first, count)?;
+    Ok((log, first, count))
+}
+
+/// Refuses a run that is empty or leaves its window.
+pub(super) fn inside_window(first: Seq, count: u8) -> Result<(), FormatError> {
     let inside = first > 0 && count > 0 && {
         let window = window_of(first);
         u32::from(count) <= window.end() - first + 1
     };
     if inside {
-        Ok((log, first, count))
+        Ok(())
     } else {
         Err(FormatError::Invalid(
             "a run of rows is not inside one window",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::given;
+use crate::sample::ClockSource;
 use proptest::prelude::*;
 
 #[test]
@@ -139,7 +140,7 @@ fn a_frame_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() {
     for frame in [
         zstd::bulk::compress(&vec![0; MAX_RAW_BYTES + 1], 3).unwrap(),
         [
-            zstd::bulk::compress(block.columns.bytes(), 3).unwrap(),
+            zstd::bulk::compress(block.sheet.bytes(), 3).unwrap(),
             zstd::bulk::compress(&[], 3).unwrap(),
         ]
         .concat(),
@@ -178,7 +179,7 @@ fn the_largest_possible_block_is_within_the_limits() {
     let block = Draft::build(&rows)
         .unwrap()
         .seal(&given::sign(rows[0].log.origin));
-    assert!(block.columns.bytes().len() <= MAX_RAW_BYTES);
+    assert!(block.sheet.bytes().len() <= MAX_RAW_BYTES);
     let decoded = Block::decode(&block.encode(), &given::verify).unwrap();
     assert_eq!(decoded.rows(), rows);
 }

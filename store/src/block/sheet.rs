@@ -1,0 +1,230 @@
+//! Rows as columns, unpacked: what a block and a pack of blocks have in common.
+//!
+//! The bytes: varint number of schema runs, for each the number of its rows as a varint, its hash 32 and its number of
+//! series as a varint; then a table (see `column`) of boot time less 1,000 ms per row, clock offset, uncertainty, source
+//! (`0` unsynced, `1` NTP, `2` peers), and then each series of the widest schema, missing where a row has no such series.
+//!
+//! In: bytes that were unpacked, or rows' times and columns one by one. Out: times, and the columns that are asked for.
+//! Absent: whose rows these are and which (`head`), who signed them (`seal`), compression.
+
+use super::column::{Columns, MAX_COLUMNS, Table};
+use crate::row::Row;
+use crate::sample::{Clock, ClockSource};
+use crate::series::{MAX_SERIES, SchemaHash};
+use crate::varint::{FormatError, Reader, put_u64};
+use std::ops::Range;
+
+const TICK_MS: u64 = 1_000;
+/// Columns before those of the series: boot time, offset, uncertainty, source.
+pub(super) const TIMES: usize = 4;
+
+/// Rows after one another that share a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How many rows.
+    pub rows: usize,
+    /// Their schema.
+    pub schema: SchemaHash,
+    /// How many values each has.
+    pub width: usize,
+}
+
+/// Rows as columns; only the columns asked for are decoded.
+#[derive(Clone, Debug)]
+pub struct Sheet {
+    runs: Vec<Run>,
+    boots: Vec<u64>,
+    clocks: Vec<Clock>,
+    columns: Columns,
+}
+
+impl Sheet {
+    /// Reads all of `raw` as the columns of `rows` rows.
+    pub(super) fn parse(raw: Vec<u8>, rows: usize) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(&raw, "columns");
+        let (runs, width) = read_runs(&mut reader, rows)?;
+        let at = raw.len() - reader.rest().len();
+        let columns = Columns::parse(raw, at, rows, MAX_COLUMNS)?;
+        if columns.len() != TIMES + width {
+            return Err(FormatError::Invalid(
+                "a block has not as many columns as its schemas",
+            ));
+        }
+        let boots = full(&columns, 0)?;
+        let boots = boots
+            .iter()
+            .zip(0..)
+            .map(|(&boot, i)| (boot as u64).wrapping_add(TICK_MS * i))
+            .collect();
+        let clocks = read_clocks(&columns)?;
+        Ok(Self {
+            runs,
+            boots,
+            clocks,
+            columns,
+        })
+    }
+
+    /// The bytes it was read from.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.columns.bytes()
+    }
+
+    /// The schemas of its rows, in order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Boot time of each row.
+    pub fn boots(&self) -> &[u64] {
+        &self.boots
+    }
+
+    /// Clock of each row.
+    pub fn clocks(&self) -> &[Clock] {
+        &self.clocks
+    }
+
+    /// The values of some series, by their number, an entry for each row; all `None` where no row has that series.
+    pub fn columns(&self, series: &[usize]) -> Vec<Vec<Option<i64>>> {
+        series.iter().map(|&index| self.column(index)).collect()
+    }
+
+    /// The values of one series, by its number.
+    pub(super) fn column(&self, series: usize) -> Vec<Option<i64>> {
+        self.columns.column(TIMES.saturating_add(series))
+    }
+
+    /// How many series the widest schema has.
+    pub(super) fn width(&self) -> usize {
+        self.columns.len() - TIMES
+    }
+
+    /// How many values are present in all rows.
+    pub fn samples(&self) -> u64 {
+        self.columns.present(TIMES..self.columns.len())
+    }
+
+    /// The schema runs of some of its rows.
+    pub(super) fn runs_of(&self, rows: Range<usize>) -> Vec<Run> {
+        let (mut from, mut cut) = (0, Vec::new());
+        for run in &self.runs {
+            let (start, end) = (from.max(rows.start), (from + run.rows).min(rows.end));
+            from += run.rows;
+            if start < end {
+                cut.push(Run {
+                    rows: end - start,
+                    ..run.clone()
+                });
+            }
+        }
+        cut
+    }
+}
+
+/// The runs of rows after one another that share a schema, which must have one number of values.
+pub(super) fn runs_of(rows: &[&Row]) -> Result<Vec<Run>, FormatError> {
+    let runs = rows.chunk_by(|a, b| a.schema == b.schema).map(|run| {
+        let width = run[0].values.len();
+        if width > MAX_SERIES {
+            return Err(FormatError::Limit {
+                what: "values of a row",
+                len: width,
+                limit: MAX_SERIES,
+            });
+        }
+        if run.iter().any(|row| row.values.len() != width) {
+            return Err(FormatError::Invalid(
+                "rows of one schema differ in how many values they have",
+            ));
+        }
+        Ok(Run {
+            rows: run.len(),
+            schema: run[0].schema,
+            width,
+        })
+    });
+    runs.collect()
+}
+
+/// The bytes of a sheet; `column` gives the values of a series by its number.
+pub(super) fn write(
+    runs: &[Run],
+    boots: &[u64],
+    clocks: &[Clock],
+    mut column: impl FnMut(usize) -> Vec<Option<i64>>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_u64(&mut out, runs.len() as u64);
+    for run in runs {
+        put_u64(&mut out, run.rows as u64);
+        out.extend_from_slice(&run.schema.0);
+        put_u64(&mut out, run.width as u64);
+    }
+    let mut table = Table::default();
+    let even = |(boot, i): (&u64, u64)| Some(boot.wrapping_sub(TICK_MS * i) as i64);
+    table.add(&boots.iter().zip(0..).map(even).collect::<Vec<_>>());
+    let mut of_clocks = |value: fn(&Clock) -> i64| {
+        table.add(
+            &clocks
+                .iter()
+                .map(|clock| Some(value(clock)))
+                .collect::<Vec<_>>(),
+        );
+    };
+    of_clocks(|clock| clock.offset_ms);
+    of_clocks(|clock| i64::from(clock.uncertainty_ms));
+    of_clocks(|clock| i64::from(clock.source.to_byte()));
+    let width = runs.iter().map(|run| run.width).max().unwrap_or(0);
+    (0..width).for_each(|series| table.add(&column(series)));
+    table.write(&mut out);
+    out
+}
+
+fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), FormatError> {
+    let count = reader.count("schema runs of a block", rows)?;
+    let (mut runs, mut left, mut widest) = (Vec::new(), rows, 0);
+    for _ in 0..count {
+        let run = reader.count("rows of a schema run", left)?;
+        let (schema, width) = (
+            SchemaHash(reader.array()?),
+            reader.count("values of a row", MAX_SERIES)?,
+        );
+        left -= run;
+        widest = widest.max(width);
+        runs.push(Run {
+            rows: run,
+            schema,
+            width,
+        });
+    }
+    if left > 0 {
+        Err(FormatError::Invalid("a block has rows without a schema"))
+    } else {
+        Ok((runs, widest))
+    }
+}
+
+fn read_clocks(columns: &Columns) -> Result<Vec<Clock>, FormatError> {
+    let (offsets, uncertainties, sources) =
+        (full(columns, 1)?, full(columns, 2)?, full(columns, 3)?);
+    let clocks = offsets.into_iter().zip(uncertainties).zip(sources).map(
+        |((offset_ms, uncertainty), source)| {
+            let wide = FormatError::Invalid("a clock's uncertainty or source is out of range");
+            let uncertainty_ms = u32::try_from(uncertainty).or(Err(wide))?;
+            let source = ClockSource::from_byte(u8::try_from(source).or(Err(wide))?)?;
+            Ok(Clock {
+                offset_ms,
+                uncertainty_ms,
+                source,
+            })
+        },
+    );
+    clocks.collect()
+}
+
+/// A column that every row must have.
+pub(crate) fn full(columns: &Columns, index: usize) -> Result<Vec<i64>, FormatError> {
+    let column: Option<Vec<i64>> = columns.column(index).into_iter().collect();
+    column.ok_or(FormatError::Invalid("a row of a block has no time"))
+}
