@@ -35,6 +35,9 @@ use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 pub use self::draft::Draft;
 pub use self::head::Head;
+#[cfg(test)]
+pub(crate) use self::pack::put_heads;
+pub(crate) use self::pack::rows_that_fit;
 pub use self::pack::{MAX_PACK_BLOCKS, MAX_PACK_BYTES, Pack};
 pub use self::seal::Seal;
 pub use self::sheet::{Run, Sheet};

@@ -1,7 +1,8 @@
 //! One generation of sealed blocks: the only file that names sled. On a simulated disk `twin` stands for it.
 //!
 //! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
-//! come out by `get` and `scan`. Every value carries our own CRC32C, so that no answer of the engine is believed
+//! come out by `get` and `scan`; packs of blocks lie in a tree of their own, so that leaves of the one are not written
+//! again for the other, and come out by `pack_of` and `scan_packs`. Every value carries our own CRC32C, so that no answer of the engine is believed
 //! unchecked. Only one writer at a time: the owner of the `Engine`.
 //!
 //! sled as measured (fanout 4, no flusher, explicit flush): memory grows with what was written since the open, so the
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
+use crate::key::block::BlockKey;
 use twin::Twin;
 
 type Db = sled::Db<4>;
@@ -31,6 +33,13 @@ const CACHE_BYTES: usize = 256 * 1024;
 /// Blocks are compressed already; level 1 costs least for finding that out.
 const ZSTD_LEVEL: i32 = 1;
 const VALUE_VERSION: u8 = 1;
+/// The tree of packs.
+const PACKS: &str = "packs";
+/// The twin has one tree only: packs stand behind this byte there.
+const TWIN_PACKS: u8 = b'p';
+/// A block lies in the last pack that begins at or below it, unless one made at the end of a generation begins inside
+/// another: so many are looked at.
+const PACKS_TRIED: usize = 4;
 
 /// Why a generation did not do as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +60,15 @@ pub(crate) struct Ticket(pub(crate) u64);
 #[derive(Debug)]
 enum Body {
     /// None only while it is dropped.
-    Sled(Box<Option<Db>>),
+    Sled(Box<Option<Sled>>),
     Twin(Twin),
+}
+
+/// An open sled; `packs` is None where there is no such tree, or nobody has asked yet.
+#[derive(Debug)]
+struct Sled {
+    packs: Option<sled::Tree<4>>,
+    db: Db,
 }
 
 /// An open generation.
@@ -69,7 +85,10 @@ impl Engine {
     /// Opens or makes the generation at `path`.
     pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, EngineError> {
         let body = match disk {
-            Disk::Real => Body::Sled(Box::new(Some(open_sled(path)?))),
+            Disk::Real => Body::Sled(Box::new(Some(Sled {
+                packs: None,
+                db: open_sled(path)?,
+            }))),
             Disk::Simulated(disk) => Body::Twin(open_twin(disk, path)?),
         };
         Ok(Self {
@@ -82,13 +101,10 @@ impl Engine {
 
     /// Stores `bytes` under `key`; not durable before the next `sync`.
     pub(crate) fn put(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
-        let mut value = Vec::with_capacity(bytes.len() + 5);
-        value.push(VALUE_VERSION);
-        value.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
-        value.extend_from_slice(bytes);
+        let value = stamped(bytes);
         self.written += (key.len() + value.len()) as u64;
         self.run("put", |body| match body {
-            Body::Sled(db) => there(db)?.insert(key, value).map(drop),
+            Body::Sled(db) => there(db)?.db.insert(key, value).map(drop),
             Body::Twin(twin) => {
                 twin.put(key, &value);
                 Ok(())
@@ -96,11 +112,81 @@ impl Engine {
         })
     }
 
-    /// Takes a block out.
-    #[cfg(test)]
+    /// Stores a pack under the key of its first block; not durable before the next `sync`.
+    pub(crate) fn put_pack(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
+        let value = stamped(bytes);
+        self.written += (key.len() + value.len()) as u64;
+        self.run("put", |body| match body {
+            Body::Sled(db) => {
+                if let Some(packs) = there(db)?.packs(true)? {
+                    packs.insert(key, value)?;
+                }
+                Ok(())
+            }
+            Body::Twin(twin) => {
+                twin.put(&in_packs(key), &value);
+                Ok(())
+            }
+        })
+    }
+
+    /// The first pack at or below `key` that is wanted, of the few that can have it.
+    pub(crate) fn pack_of<T>(
+        &mut self,
+        key: &[u8],
+        mut wanted: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, EngineError> {
+        let mut look = |value: &[u8]| checked(value).ok().and_then(&mut wanted);
+        self.run("read", |body| match body {
+            Body::Sled(db) => {
+                let Some(packs) = there(db)?.packs(false)? else {
+                    return Ok(None);
+                };
+                for entry in packs.range(..=key).rev().take(PACKS_TRIED) {
+                    if let Some(found) = look(&entry?.1) {
+                        return Ok(Some(found));
+                    }
+                }
+                Ok(None)
+            }
+            Body::Twin(twin) => {
+                for key in twin.keys_down_from(&in_packs(key)).take(PACKS_TRIED) {
+                    let value = twin.get(key)?.filter(|_| is_of_pack(key));
+                    if let Some(found) = value.and_then(|value| look(&value)) {
+                        return Ok(Some(found));
+                    }
+                }
+                Ok(None)
+            }
+        })
+    }
+
+    /// Every key of a pack and the checked pack, in order of keys.
+    pub(crate) fn scan_packs(
+        &mut self,
+        mut each: impl FnMut(&[u8], Result<&[u8], EngineError>),
+    ) -> Result<(), EngineError> {
+        self.run("scan", |body| match body {
+            Body::Sled(db) => {
+                let packs = there(db)?.packs(false)?;
+                for entry in packs.iter().flat_map(|packs| packs.iter()) {
+                    let (key, value) = entry?;
+                    each(&key, checked(&value));
+                }
+                Ok(())
+            }
+            Body::Twin(twin) => twin.scan(|key, value| {
+                if is_of_pack(key) {
+                    each(&key[1..], checked(value));
+                }
+            }),
+        })
+    }
+
+    /// Takes a block out; whether that survives a power cut before the next `sync` is open.
     pub(crate) fn evict(&mut self, key: &[u8]) -> Result<(), EngineError> {
         self.run("evict", |body| match body {
-            Body::Sled(db) => there(db)?.remove(key).map(drop),
+            Body::Sled(db) => there(db)?.db.remove(key).map(drop),
             Body::Twin(twin) => {
                 twin.evict(key);
                 Ok(())
@@ -111,7 +197,7 @@ impl Engine {
     /// Everything put before survives a power cut when this returns.
     pub(crate) fn sync(&mut self) -> Result<Ticket, EngineError> {
         self.run("flush", |body| match body {
-            Body::Sled(db) => there(db)?.flush().map(drop),
+            Body::Sled(db) => there(db)?.db.flush().map(drop),
             Body::Twin(twin) => twin.sync(),
         })?;
         self.ticket.0 += 1;
@@ -121,7 +207,7 @@ impl Engine {
     /// The block stored under `key`, checked.
     pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.run("read", |body| match body {
-            Body::Sled(db) => Ok(there(db)?.get(key)?.map(|value| take(&value))),
+            Body::Sled(db) => Ok(there(db)?.db.get(key)?.map(|value| take(&value))),
             Body::Twin(twin) => Ok(twin.get(key)?.map(|value| take(&value))),
         })?
         .transpose()
@@ -134,13 +220,17 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.run("scan", |body| match body {
             Body::Sled(db) => {
-                for entry in there(db)?.iter() {
+                for entry in there(db)?.db.iter() {
                     let (key, value) = entry?;
                     each(&key, checked(&value));
                 }
                 Ok(())
             }
-            Body::Twin(twin) => twin.scan(|key, value| each(key, checked(value))),
+            Body::Twin(twin) => twin.scan(|key, value| {
+                if !is_of_pack(key) {
+                    each(key, checked(value));
+                }
+            }),
         })
     }
 
@@ -182,6 +272,32 @@ impl Drop for Engine {
     }
 }
 
+fn stamped(bytes: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(bytes.len() + 5);
+    value.push(VALUE_VERSION);
+    value.extend_from_slice(&crc32c::crc32c(bytes).to_le_bytes());
+    value.extend_from_slice(bytes);
+    value
+}
+
+impl Sled {
+    /// The tree of packs, kept open since dropping it flushes. None is made by looking: old generations are only read.
+    fn packs(&mut self, make: bool) -> io::Result<Option<&sled::Tree<4>>> {
+        if self.packs.is_none() && (make || self.db.contains_tree(PACKS)?) {
+            self.packs = Some(self.db.open_tree(PACKS)?);
+        }
+        Ok(self.packs.as_ref())
+    }
+}
+
+fn in_packs(key: &[u8]) -> Vec<u8> {
+    [&[TWIN_PACKS], key].concat()
+}
+
+fn is_of_pack(key: &[u8]) -> bool {
+    key.len() == BlockKey::LEN + 1
+}
+
 fn open_sled(path: &Path) -> Result<Db, EngineError> {
     let config = sled::Config::new()
         .path(path)
@@ -219,8 +335,8 @@ pub(crate) fn first_file(disk: &Disk, path: &Path) -> PathBuf {
     }
 }
 
-fn there(db: &Option<Db>) -> io::Result<&Db> {
-    db.as_ref().ok_or_else(|| io::Error::other("closed"))
+fn there(sled: &mut Option<Sled>) -> io::Result<&mut Sled> {
+    sled.as_mut().ok_or_else(|| io::Error::other("closed"))
 }
 
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
@@ -301,7 +417,9 @@ mod tests {
         assert_eq!((engine.get(b"b"), engine.health()), (Ok(None), None));
         engine
             .run("put", |body| match body {
-                Body::Sled(db) => there(db)?.insert(b"a", &[VALUE_VERSION, 0, 0, 0, 0, 7][..]),
+                Body::Sled(db) => there(db)?
+                    .db
+                    .insert(b"a", &[VALUE_VERSION, 0, 0, 0, 0, 7][..]),
                 Body::Twin(_) => unreachable!("a real disk"),
             })
             .unwrap();

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::block::MAX_RAW_BYTES;
+use crate::block::{MAX_RAW_BYTES, Pack};
 use crate::disk::Disk;
 use crate::interval::MAX_RANGES;
 use crate::key::{block::BlockKey, gone, schema};
@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("delta", delta),
     ("block", block),
     ("columns", columns),
+    ("pack", pack),
     ("seal", seal),
     ("rollup", rollup),
     ("rollup-columns", rollup_columns),
@@ -91,6 +92,27 @@ fn columns(bytes: &[u8]) -> bool {
     };
     assert_eq!(block.encode(), whole, "a block has one encoding");
     survives(&block);
+    true
+}
+
+/// A pack as the disk keeps it; its checksum is set right first.
+fn pack(bytes: &[u8]) -> bool {
+    let mut whole = bytes.to_vec();
+    whole.extend_from_slice(&crc32c::crc32c(bytes).to_be_bytes());
+    let Ok(pack) = Pack::read(&whole) else {
+        return false;
+    };
+    let heads: Vec<Head> = pack.heads().cloned().collect();
+    assert_eq!(Pack::peek(&whole).as_ref(), Ok(&heads));
+    let Ok(blocks) = pack.blocks(|_| true) else {
+        return false;
+    };
+    assert!(blocks.iter().map(Block::head).eq(&heads));
+    let samples: u64 = blocks.iter().map(Block::samples).sum();
+    assert!(
+        samples <= pack.sheet().samples(),
+        "nothing comes out that is not in"
+    );
     true
 }
 

@@ -17,7 +17,7 @@
 //! power, fills, stalls and rots, on told time and without threads (`step`).
 //!
 //! The way of a row: `append` -> `state` (tail, in memory) -> `spooler` -> `tail` (spool file); at the end of its window
-//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled); back through `read` and `ask`. When there is too much:
+//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled), with others of its log into a pack (`packer`); back through `read` and `ask`. When there is too much:
 //! `plan` -> `evict` -> `rollup` -> `attic` (files of roll-ups), and back through `ask` too.
 
 mod answer;
@@ -38,6 +38,7 @@ pub mod interval;
 pub mod key;
 mod ledger;
 mod open;
+mod packer;
 mod plan;
 pub mod query;
 mod read;

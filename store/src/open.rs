@@ -297,7 +297,7 @@ impl Store {
     }
 
     /// Waits until every sealed block is in sled and synced.
-    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+    pub fn flush(&self) -> Result<(), StoreError> {
         self.order(|orders| &mut orders.flush_asked, |orders| orders.flush_done);
         let state = self.shared.state();
         if state.pending.is_empty() {

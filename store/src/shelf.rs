@@ -19,11 +19,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::block::Head;
+use crate::block::{Head, Pack};
 use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
 use crate::open::Check;
+use crate::packer::{self, Loose};
 use crate::plan::{Class, Kept};
 use crate::sample::Origin;
 
@@ -43,6 +44,8 @@ pub(crate) struct Content {
     pub(crate) damaged: u64,
     /// What the values of each origin take.
     pub(crate) loads: Loads,
+    /// Blocks that are in no pack.
+    pub(crate) loose: Loose,
 }
 
 /// Bytes by origin.
@@ -72,6 +75,8 @@ pub(crate) struct Newest {
     pub(crate) number: u32,
     /// None with a number: closed or lost; to be opened again.
     pub(crate) engine: Option<Engine>,
+    /// Its blocks that are in no pack yet.
+    pub(crate) loose: Loose,
 }
 
 impl Shelf {
@@ -177,8 +182,13 @@ impl Shelf {
     }
 
     /// Makes an opened generation the one of its class that is written.
-    pub(crate) fn adopt(&self, class: Class, number: u32, engine: Option<Engine>) {
-        locked(&self.newest).insert(class, Newest { number, engine });
+    pub(crate) fn adopt(&self, class: Class, number: u32, engine: Engine, loose: Loose) {
+        let newest = Newest {
+            number,
+            engine: Some(engine),
+            loose,
+        };
+        locked(&self.newest).insert(class, newest);
     }
 
     /// The generations being written. A reader holds them for a read's deadline at most.
@@ -270,13 +280,7 @@ impl Shelf {
                     return Err(EngineError::Failed("it is not there any more".to_owned()));
                 }
                 let mut engine = engine.map_or_else(|| Engine::open(&disk, &path), Ok)?;
-                let mut found = Vec::with_capacity(keys.len());
-                for key in keys {
-                    found.push(match engine.get(&key.encode()) {
-                        Err(EngineError::Damaged) => None,
-                        other => other?,
-                    });
-                }
+                let found = packer::blocks(&mut engine, &keys)?;
                 Ok((engine, found))
             })?
             .map_err(|e: EngineError| e.to_string())
@@ -402,8 +406,23 @@ fn read_all(disk: &Disk, path: &Path) -> Result<(Engine, Content), EngineError> 
             *content.loads.entry(key.log.origin).or_default() += bytes;
         }
         match (head, named) {
-            (Some(head), Some(key)) if key.log == head.log && key.first == head.first => {
+            (Some(head), Some(key)) if key.is_of(&head) => {
+                packer::note(&mut content.loose, &head);
                 content.heads.push(head);
+            }
+            _ => content.damaged += 1,
+        }
+    })?;
+    engine.scan_packs(|key, pack| {
+        let bytes = pack.as_ref().map_or(0, |pack| weight(pack.len()));
+        let heads = pack.ok().and_then(|pack| Pack::peek(pack).ok());
+        let named = BlockKey::decode(key).ok();
+        if let Some(key) = &named {
+            *content.loads.entry(key.log.origin).or_default() += bytes;
+        }
+        match (heads, named) {
+            (Some(heads), Some(key)) if heads.first().is_some_and(|head| key.is_of(head)) => {
+                content.heads.extend(heads);
             }
             _ => content.damaged += 1,
         }

@@ -13,10 +13,12 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::block::Head;
 use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, first_file, relink};
 use crate::key::block::BlockKey;
 use crate::open::Shared;
+use crate::packer::{self, Loose, When};
 use crate::plan::{Class, Kept};
 use crate::retain::{OWN_FLOOR, keep_ballast, make_room};
 use crate::shelf::{IDLE, Loads, locked, weight};
@@ -82,7 +84,7 @@ fn load(shared: &Shared) {
                 shared.shelf.load_with(number, &content.loads);
                 let class = shared.class_of(number);
                 if adopted.insert(class) && !due(shared, number) {
-                    shared.shelf.adopt(class, number, Some(engine));
+                    shared.shelf.adopt(class, number, engine, content.loose);
                 }
             }
             Err(why) => shared.set_aside(number, &why),
@@ -178,21 +180,33 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
     let number = newest.number;
     let path = shared.shelf.path(number);
     let engine = newest.engine.take();
+    let mut loose = std::mem::take(&mut newest.loose);
     let work = batch.clone();
     let (disk, home) = (shared.disk.clone(), path.clone());
     let worker = &shared.shelf.worker;
     let written = worker.within("write", WRITE_DEADLINE, move || {
-        put_all(&disk, engine, &home, &work)
+        let mut engine = put_all(&disk, engine, &home, &work)?;
+        for (_, bytes) in &work {
+            if let Ok(head) = Head::peek(bytes) {
+                packer::note(&mut loose, &head);
+            }
+        }
+        packer::pack(&mut engine, &mut loose, When::Enough)?;
+        Ok::<_, EngineError>((engine, loose))
     });
     match written.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
-        Ok(engine) => {
+        Ok((engine, loose)) => {
             let full = due(shared, number);
             let heavy = engine.written >= shared.tuning.reopen_bytes;
             // Dropping an engine closes it: here after a turn, or to get its memory back.
             let seldom = matches!(class, Class::Apart(_));
-            newest.engine = Some(engine).filter(|_| !full && !heavy && !seldom);
             if full {
                 all.remove(&class);
+                drop(all);
+                pack_rest(shared, number, engine, loose);
+            } else {
+                newest.engine = Some(engine).filter(|_| !heavy && !seldom);
+                newest.loose = loose;
             }
             Ok(number)
         }
@@ -205,6 +219,25 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
                 shared.set_aside(number, &format!("{why}; {e}"));
             }
             Err(why)
+        }
+    }
+}
+
+/// Before a generation is closed for good. What fails here leaves its blocks as they are.
+fn pack_rest(shared: &Shared, number: u32, mut engine: Engine, mut loose: Loose) {
+    let worker = &shared.shelf.worker;
+    let packed = worker.within("pack", WRITE_DEADLINE, move || {
+        packer::pack(&mut engine, &mut loose, When::Closing)
+    });
+    if let Err(why) = packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
+        tracing::warn!(
+            generation = number,
+            why,
+            "generation is closed before all of it is packed"
+        );
+        let path = shared.shelf.path(number);
+        if let Err(e) = relink(&shared.disk, &path) {
+            shared.set_aside(number, &format!("{why}; {e}"));
         }
     }
 }

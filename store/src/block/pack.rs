@@ -23,9 +23,9 @@ use std::ops::Range;
 
 /// How many blocks a pack has at most.
 pub const MAX_PACK_BLOCKS: usize = 60;
-/// Rows times columns of a pack at most: at 16 B each what taking it apart needs in memory. Three blocks of the widest
-/// rows fit, and sixty of 287 series.
-const MAX_CELLS: usize = 1 << 20;
+/// Rows times columns of a pack at most: at 16 B each what taking it apart needs in memory. Half an hour of 287 series
+/// fits; of the widest rows one block alone does, so these stay as they are.
+const MAX_CELLS: usize = 1 << 19;
 /// What `MAX_CELLS` values can take unpacked: ten bytes each, a bit whether they are there, codes, and schemas.
 const MAX_RAW_BYTES: usize = MAX_CELLS * 10 + MAX_CELLS / 8 + (1 << 19);
 /// How many bytes an encoded pack can have at most.
@@ -168,7 +168,7 @@ impl Pack {
 }
 
 /// Everything before the codec.
-fn put_heads(blocks: &[Block]) -> Result<Vec<u8>, FormatError> {
+pub(crate) fn put_heads(blocks: &[Block]) -> Result<Vec<u8>, FormatError> {
     let first = blocks
         .first()
         .filter(|_| blocks.len() <= MAX_PACK_BLOCKS)

@@ -96,7 +96,7 @@ impl Sheet {
     }
 
     /// How many series the widest schema has.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.columns.len() - TIMES
     }
 

@@ -1,7 +1,7 @@
 //! The kept inputs, and what today's encoders write, run through every target.
 
 use super::*;
-use crate::block::inside;
+use crate::block::{inside, put_heads};
 use crate::rollup::{Fold, rollups};
 use crate::{Draft, Kind, Step};
 
@@ -35,6 +35,10 @@ fn released_encodings_are_written_as_ever() {
     let block = block_of(&rows);
     pin("block-inside", &inside(&block));
     pin("block-content", &block.seal().content);
+    pin(
+        "pack-heads",
+        &put_heads(std::slice::from_ref(&block)).unwrap(),
+    );
     pin("seal", &block.seal().encode());
     pin("seal-message", &block.seal().message());
     let ranges: IntervalSet = [1..=60, 62..=62, 70..=4_000].into_iter().collect();
@@ -100,6 +104,14 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "columns" => [&rows[..], &rows[3..9], &rows[..1]]
             .map(|run| inside(&block_of(run)))
             .into(),
+        "pack" => {
+            let encoded = [&rows[..], &rows[..1]].map(|run| {
+                let mut bytes = Pack::encode(&[block_of(run)]).unwrap();
+                bytes.truncate(bytes.len() - 4);
+                bytes
+            });
+            encoded.into()
+        }
         "seal" => vec![block_of(&rows).seal().encode()],
         "rollup" => [Step::S10, Step::M1, Step::H1].map(rollup_of).into(),
         "rollup-columns" => [Step::S10, Step::M1, Step::H1]

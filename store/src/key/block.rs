@@ -1,8 +1,10 @@
-//! Tree `block`: the sealed rows of all logs.
+//! The sealed rows of all logs: single blocks in sled's default tree, many as one in its tree `packs`.
 //!
-//! Key: log 52, first seq 4. Value: an encoded `Block`, whose own CRC32C is its checksum.
+//! Key: log 52, first seq 4. Value: an encoded `Block`, or under the key of its first block an encoded `Pack`; each has a
+//! CRC32C of its own.
 
 use super::{LOG_AND_SEQ, log_and_seq, read_log_and_seq};
+use crate::block::Head;
 use crate::sample::{LogId, Seq};
 use crate::varint::FormatError;
 
@@ -22,6 +24,11 @@ impl BlockKey {
     /// The bytes of the key.
     pub fn encode(&self) -> [u8; Self::LEN] {
         log_and_seq(&self.log, self.first)
+    }
+
+    /// Whether it names the block that has this head.
+    pub(crate) fn is_of(&self, head: &Head) -> bool {
+        (self.log, self.first) == (head.log, head.first)
     }
 
     /// The inverse of `encode`.

@@ -33,7 +33,7 @@ impl Rig {
             ..config(Path::new("/store"))
         };
         let tuning = Tuning {
-            generation_bytes: self.limit_bytes / 8,
+            generation_bytes: self.limit_bytes / 16,
             flush_every: Duration::from_secs(30),
             segment_bytes: 16 << 10,
             ..tuning()

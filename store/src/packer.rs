@@ -1,0 +1,199 @@
+//! Which blocks of the generation being written become packs, and how one comes out again.
+//!
+//! Once `ENOUGH` blocks of a log lie there one after another, the oldest of them become a pack; when the generation is
+//! closed, whatever is left. The pack is written and synced before the first of its blocks goes, so a power cut leaves both
+//! at worst: a block is looked for by itself first, then in the packs.
+//! How many go into one: two packs lie in a leaf of sled, and a leaf fills a slot of a slab; so many that two just fit into
+//! the next smaller slot, since what they don't fill is lost.
+//! Bounds: `RUNS` packs a call, the rest next time; a pack's own bounds (`block::pack`). What cannot be packed stays as it
+//! is and is not tried again.
+//! Absent: how a pack is encoded (`block::pack`), deadlines (`shelf`).
+
+use std::collections::BTreeMap;
+
+use crate::block::{Block, Head, Pack, rows_that_fit};
+use crate::engine::{Engine, EngineError};
+use crate::key::block::BlockKey;
+use crate::sample::{LogId, Seq};
+
+/// Blocks of a log that wait to be packed, half an hour: more would save 0.2 % and make every read unpack more.
+const ENOUGH: usize = 30;
+/// Packs made in one call, so that a generation of an older release is packed within some minutes and no deadline.
+const RUNS: usize = 64;
+/// What sled's slots hold.
+const SLOTS: [usize; 22] = [
+    8_192, 10_240, 12_288, 14_336, 16_384, 20_480, 24_576, 28_672, 32_768, 40_960, 49_152, 57_344,
+    65_536, 98_304, 131_072, 163_840, 196_608, 262_144, 393_216, 524_288, 786_432, 1_048_576,
+];
+/// What sled adds to each of the two packs in a leaf: keys, lengths, a frame.
+const LEAF: usize = 400;
+
+/// Blocks in no pack: the number of rows by log and first seq.
+pub(crate) type Loose = BTreeMap<LogId, BTreeMap<Seq, u8>>;
+
+/// What calls for packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Enough blocks are there.
+    Enough,
+    /// The generation is closed: two are enough.
+    Closing,
+}
+
+/// Remembers a block that was put by itself.
+pub(crate) fn note(loose: &mut Loose, head: &Head) {
+    let log = loose.entry(head.log).or_default();
+    log.insert(head.first, head.count);
+}
+
+/// Packs what there is enough of.
+pub(crate) fn pack(engine: &mut Engine, loose: &mut Loose, when: When) -> Result<(), EngineError> {
+    let mut packed = Vec::new();
+    for _ in 0..RUNS {
+        let Some(run) = next_run(loose, when) else {
+            break;
+        };
+        let blocks = read_run(engine, &run)?;
+        let made = best(&blocks, when);
+        let count = made.as_ref().map_or(1, |(count, _)| *count);
+        for key in &run[..count] {
+            forget(loose, key);
+        }
+        if let Some((_, bytes)) = made {
+            engine.put_pack(&run[0].encode(), &bytes)?;
+            packed.extend_from_slice(&run[..count]);
+        }
+    }
+    if packed.is_empty() {
+        return Ok(());
+    }
+    engine.sync()?;
+    for key in packed {
+        engine.evict(&key.encode())?;
+    }
+    // The next batch brings a sync; behind the last one nothing would.
+    if when == When::Closing {
+        engine.sync()?;
+    }
+    Ok(())
+}
+
+/// The encoded blocks under `keys`, in that order, from wherever they lie; None: not there or damaged.
+pub(crate) fn blocks(
+    engine: &mut Engine,
+    keys: &[BlockKey],
+) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
+    let mut unpacked: BTreeMap<BlockKey, Vec<u8>> = BTreeMap::new();
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let alone = match engine.get(&key.encode()) {
+            Err(EngineError::Damaged) => None,
+            other => other?,
+        };
+        if alone.is_none() && !unpacked.contains_key(key) {
+            unpacked = unpack(engine, key, keys)?;
+        }
+        found.push(alone.or_else(|| unpacked.get(key).cloned()));
+    }
+    Ok(found)
+}
+
+/// Of the pack that has the block under `key`, all blocks that are asked for.
+fn unpack(
+    engine: &mut Engine,
+    key: &BlockKey,
+    asked: &[BlockKey],
+) -> Result<BTreeMap<BlockKey, Vec<u8>>, EngineError> {
+    let pack = engine.pack_of(&key.encode(), |bytes| {
+        let heads = Pack::peek(bytes).ok()?;
+        let has = heads.iter().any(|head| key.is_of(head));
+        has.then(|| Pack::read(bytes).ok()).flatten()
+    })?;
+    let wanted = |head: &Head| asked.iter().any(|key| key.is_of(head));
+    let blocks = pack.and_then(|pack| pack.blocks(wanted).ok());
+    let named = |block: Block| {
+        let Head { log, first, .. } = *block.head();
+        (BlockKey { log, first }, block.encode())
+    };
+    Ok(blocks.into_iter().flatten().map(named).collect())
+}
+
+/// The first blocks after one another that are enough, `ENOUGH` at most.
+fn next_run(loose: &Loose, when: When) -> Option<Vec<BlockKey>> {
+    let least = if when == When::Closing { 2 } else { ENOUGH };
+    for (log, blocks) in loose {
+        let (mut run, mut next) = (Vec::new(), None);
+        for (&first, &count) in blocks {
+            if next != Some(first) {
+                if run.len() >= least {
+                    break;
+                }
+                run.clear();
+            }
+            run.push(BlockKey { log: *log, first });
+            next = first.checked_add(Seq::from(count));
+            if run.len() == ENOUGH {
+                break;
+            }
+        }
+        if run.len() >= least {
+            return Some(run);
+        }
+    }
+    None
+}
+
+fn forget(loose: &mut Loose, key: &BlockKey) {
+    if let Some(log) = loose.get_mut(&key.log) {
+        log.remove(&key.first);
+        if log.is_empty() {
+            loose.remove(&key.log);
+        }
+    }
+}
+
+/// Blocks of a run from its first on, as far as they can be read and fit into a pack.
+fn read_run(engine: &mut Engine, run: &[BlockKey]) -> Result<Vec<Block>, EngineError> {
+    let (mut blocks, mut rows, mut width) = (Vec::new(), 0, 0);
+    for key in run {
+        let bytes = match engine.get(&key.encode()) {
+            Err(EngineError::Damaged) => None,
+            other => other?,
+        };
+        let Some(block) = bytes.and_then(|bytes| Block::read(&bytes).ok()) else {
+            break;
+        };
+        rows += block.boots().len();
+        width = width.max(block.sheet().width());
+        if rows > rows_that_fit(width) {
+            break;
+        }
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+/// How many of the blocks make the best pack, and that pack. None: they make none.
+fn best(blocks: &[Block], when: When) -> Option<(usize, Vec<u8>)> {
+    if blocks.len() < 2 {
+        return None;
+    }
+    let whole = Pack::encode(blocks).ok()?;
+    let mut rooms = SLOTS.iter().map(|slot| slot / 2 - LEAF);
+    let room = rooms.rfind(|room| *room <= whole.len());
+    let (Some(room), When::Enough) = (room, when) else {
+        return Some((blocks.len(), whole));
+    };
+    let mut count = blocks.len() * room / whole.len();
+    while count >= 2 {
+        let bytes = Pack::encode(&blocks[..count]).ok()?;
+        if bytes.len() <= room {
+            return Some((count, bytes));
+        }
+        count -= 1;
+    }
+    Some((blocks.len(), whole))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Blocks that become packs in an engine over sled and over a simulated disk, and come out as they went in.
+
+use std::path::PathBuf;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::*;
+use crate::block::Draft;
+use crate::disk::Disk;
+use crate::disk::simulated::SimDisk;
+use crate::given;
+use crate::row::Row;
+
+#[test]
+fn half_an_hour_of_blocks_becomes_a_pack_and_every_block_comes_back_as_it_was() {
+    for (disk, _kept, path) in places() {
+        let blocks = minutes(0..45);
+        let (mut engine, mut loose) = filled(&disk, &path, &blocks);
+        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        let left: usize = loose.values().map(BTreeMap::len).sum();
+        assert!((15..30).contains(&left), "{left} left of 45");
+        assert_eq!(engine.get(&blocks[0].0.encode()), Ok(None), "it is packed");
+        check(&mut engine, &blocks);
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        assert!(loose.is_empty());
+        check(&mut engine, &blocks);
+        engine.sync().unwrap();
+        drop(engine);
+        let mut engine = Engine::open(&disk, &path).unwrap();
+        check(&mut engine, &blocks);
+        let (mut alone, mut packed) = (0, Vec::new());
+        engine.scan(|_, _| alone += 1).unwrap();
+        engine
+            .scan_packs(|key, pack| {
+                let heads = Pack::peek(pack.unwrap()).unwrap();
+                assert!(BlockKey::decode(key).unwrap().is_of(&heads[0]));
+                packed.extend(heads.iter().map(|head| head.first));
+            })
+            .unwrap();
+        let firsts: Vec<Seq> = blocks.iter().map(|(key, _)| key.first).collect();
+        assert_eq!((alone, packed), (0, firsts));
+    }
+}
+
+#[test]
+fn a_power_cut_after_packing_leaves_every_block() {
+    for seed in 0..16 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let sim = SimDisk::new(1 << 30);
+        let (disk, path) = (Disk::Simulated(sim.clone()), PathBuf::from("/gen-000001"));
+        disk.make_dir(&path).unwrap();
+        let blocks = minutes(0..30);
+        let (mut engine, mut loose) = filled(&disk, &path, &blocks);
+        disk.sync_parent(&path).unwrap();
+        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        drop(engine);
+        sim.power_cut(&mut rng);
+        let mut engine = Engine::open(&disk, &path).unwrap();
+        check(&mut engine, &blocks);
+        let mut loose = Loose::new();
+        engine
+            .scan(|_, block| note(&mut loose, &Head::peek(block.unwrap()).unwrap()))
+            .unwrap();
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        check(&mut engine, &blocks);
+    }
+}
+
+#[test]
+fn a_pack_ends_where_a_block_is_missing_and_what_comes_later_is_found_too() {
+    for (disk, _kept, path) in places() {
+        let (mut blocks, late) = (minutes(0..20), minutes(9..11));
+        blocks.drain(9..11);
+        let (mut engine, mut loose) = filled(&disk, &path, &blocks);
+        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        assert_eq!(loose.values().map(BTreeMap::len).sum::<usize>(), 18);
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        check(&mut engine, &blocks);
+        let nobody = BlockKey {
+            first: 9 * 60 + 1,
+            ..blocks[0].0
+        };
+        assert_eq!(super::blocks(&mut engine, &[nobody]), Ok(vec![None]));
+        put(&mut engine, &mut loose, &late);
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        check(&mut engine, &[blocks, late].concat());
+    }
+}
+
+#[test]
+fn a_block_by_itself_wins_over_the_one_in_a_pack() {
+    for (disk, _kept, path) in places() {
+        let blocks = minutes(0..30);
+        let (mut engine, mut loose) = filled(&disk, &path, &blocks);
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        let other = block(7, -1);
+        put(&mut engine, &mut loose, std::slice::from_ref(&other));
+        let mut expected = blocks;
+        expected[7] = other;
+        check(&mut engine, &expected);
+    }
+}
+
+#[test]
+fn a_damaged_block_ends_a_run_and_stops_nothing() {
+    for (disk, _kept, path) in places() {
+        let mut blocks = minutes(0..40);
+        blocks[3].1 = b"no block".to_vec();
+        let (mut engine, mut loose) = filled(&disk, &path, &blocks);
+        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        assert!(loose.is_empty());
+        check(&mut engine, &blocks);
+    }
+}
+
+/// A disk and a place on it, and what must live as long.
+fn places() -> [(Disk, Option<tempfile::TempDir>, PathBuf); 2] {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("gen-000001");
+    let simulated = Disk::Simulated(SimDisk::new(1 << 30));
+    [
+        (Disk::Real, Some(dir), path),
+        (simulated, None, PathBuf::from("/gen-000001")),
+    ]
+}
+
+fn filled(disk: &Disk, path: &std::path::Path, blocks: &[(BlockKey, Vec<u8>)]) -> (Engine, Loose) {
+    let (mut engine, mut loose) = (Engine::open(disk, path).unwrap(), Loose::new());
+    put(&mut engine, &mut loose, blocks);
+    (engine, loose)
+}
+
+fn put(engine: &mut Engine, loose: &mut Loose, blocks: &[(BlockKey, Vec<u8>)]) {
+    for (key, bytes) in blocks {
+        engine.put(&key.encode(), bytes).unwrap();
+        loose.entry(key.log).or_default().insert(key.first, 60);
+    }
+    engine.sync().unwrap();
+}
+
+fn check(engine: &mut Engine, blocks: &[(BlockKey, Vec<u8>)]) {
+    let keys: Vec<BlockKey> = blocks.iter().map(|(key, _)| *key).collect();
+    let found = super::blocks(engine, &keys).unwrap();
+    for ((key, bytes), found) in blocks.iter().zip(found) {
+        assert_eq!(found.as_ref(), Some(bytes), "block {}", key.first);
+    }
+}
+
+fn minutes(windows: std::ops::Range<u32>) -> Vec<(BlockKey, Vec<u8>)> {
+    windows.map(|window| block(window, 1)).collect()
+}
+
+fn block(window: u32, sign: i64) -> (BlockKey, Vec<u8>) {
+    let schema = given::a_schema(&["a", "b", "c"]);
+    let rows: Vec<Row> = (window * 60 + 1..=window * 60 + 60)
+        .map(|seq| {
+            let noise = i64::from(seq.wrapping_mul(2_654_435_761) >> 8) * sign;
+            given::a_row(seq, &schema, &[Some(i64::from(seq) * 3), None, Some(noise)])
+        })
+        .collect();
+    let key = BlockKey {
+        log: rows[0].log,
+        first: rows[0].seq,
+    };
+    let block = Draft::build(&rows)
+        .unwrap()
+        .seal(&given::sign(key.log.origin));
+    (key, block.encode())
+}
