@@ -1,39 +1,69 @@
-//! Bytes a sample on disk: 45 recorded minutes of real rows fed to a store at speed, then the
-//! whole directory counted, indexes and slack included.
+//! Bytes a sample on disk: 45 recorded minutes of real rows fed to a store, as they are and looped
+//! to a day, then the whole directory counted, indexes and slack included; and what that day costs:
+//! bytes written (blocks are flushed each minute, as in life; the spool at speed, so that its page a
+//! second isn't in it), memory, and questions.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
-use outlast_store::{Clock, ClockSource, Keys, Origin, SchemaDelta, Store, StoreConfig};
+use outlast_store::{
+    Clock, ClockSource, Keys, Origin, Query, SchemaDelta, Step, Store, StoreConfig,
+};
 use outlast_tests::recording::{self, Tick};
 
 /// The wall time the recording is played at; any will do.
 pub(crate) const PLAYED_AT_MS: i64 = 1_700_000_000_000;
 
-pub(crate) fn measure() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/rows-45min.zst");
-    let ticks = recording::load(&file).expect("read the recorded rows");
-    let dir = tempfile::tempdir().expect("a scratch directory");
-    let (store, _origin) = open(dir.path(), 7);
+/// Rows of a day.
+const DAY: usize = 86_400;
 
-    let began = Instant::now();
-    let samples = play(&store, &ticks);
+pub(crate) fn measure() {
+    let ticks = recorded();
+    for rows in [ticks.len(), DAY] {
+        loaded(&ticks, rows);
+    }
+}
+
+/// The recorded rows.
+pub(crate) fn recorded() -> Vec<Tick> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/rows-45min.zst");
+    recording::load(&file).expect("read the recorded rows")
+}
+
+/// Plays so many rows into a store, and prints what they take and cost.
+fn loaded(ticks: &[Tick], rows: usize) {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (store, origin) = open(dir.path(), 7);
+
+    let (began, wrote) = (Instant::now(), written_bytes());
+    let samples = play(&store, ticks, rows);
     let took = began.elapsed().as_secs_f64();
+    println!(
+        "\ndisk: {rows} rows{}, {samples} samples, in {took:.1} s",
+        if rows > ticks.len() {
+            " (the recording looped)"
+        } else {
+            ""
+        }
+    );
+    ask(&store, origin, rows);
+    let resident = outlast_tests::Usage::of(std::process::id()).resident_bytes / 1_048_576.0;
     store.close().expect("close the store");
+    let written = written_bytes() - wrote;
 
     let parts = on_disk(dir.path());
     let counted = |(name, _): &&(String, u64)| name != "ballast";
     let bytes: u64 = parts.iter().filter(counted).map(|(_, bytes)| bytes).sum();
-    let series = ticks.last().map_or(0, |tick| tick.values.len());
-    println!(
-        "\ndisk: {} rows of {series} series, {samples} samples, in {took:.1} s",
-        ticks.len()
-    );
     println!(
         "{:.3} B/sample, {bytes} B in all; the ballast, a constant, isn't counted",
         bytes as f64 / samples as f64,
+    );
+    println!(
+        "{:.2} B/sample written, {:.1} times what is kept; {resident:.1} MiB resident at the end",
+        written as f64 / samples as f64,
+        written as f64 / bytes as f64,
     );
     for (name, bytes) in parts {
         println!("  {bytes:>9} B  {name}");
@@ -66,28 +96,75 @@ pub(crate) fn open(dir: &Path, seed: u8) -> (Store, Origin) {
     (store, origin)
 }
 
-/// Appends every tick as this node's own row and returns how many samples those were.
-fn play(store: &Store, ticks: &[Tick]) -> usize {
+/// Asks what people ask, and prints how long the answers took.
+fn ask(store: &Store, origin: Origin, rows: usize) {
+    let end = PLAYED_AT_MS + i64::from(u32::try_from(rows).expect("a day of rows")) * 1_000;
+    let timed = |what: &str, series: &str, from_ms: i64, to_ms: i64| {
+        let query = Query {
+            origins: Some([origin].into()),
+            series: series.to_owned(),
+            from_ms,
+            to_ms,
+            step: Step::Raw,
+            now_ms: None,
+        };
+        let began = Instant::now();
+        let answer = store.query(&query).expect("an answer");
+        let points: usize = answer.iter().map(|line| line.points.len()).sum();
+        let took = began.elapsed().as_secs_f64();
+        println!(
+            "  {what}: {} series, {points} points in {:.0} ms, {:.1} million a second",
+            answer.len(),
+            took * 1e3,
+            points as f64 / took / 1e6
+        );
+    };
+    timed("one series, all of it", "node_load1", PLAYED_AT_MS, end);
+    let middle = PLAYED_AT_MS + (end - PLAYED_AT_MS) / 2;
+    timed("all series, a minute", "*", middle, middle + 60_000);
+    timed("all series, the last minute", "*", end - 60_000, end);
+}
+
+/// What this process has had written to disks.
+fn written_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("what this process wrote");
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.parse().ok()).expect("a number")
+}
+
+/// Appends ticks as this node's own rows, a second apart, and returns how many samples those were.
+fn play(store: &Store, ticks: &[Tick], rows: usize) -> usize {
     let log = store.begin_epoch().expect("begin an epoch");
     let clock = Clock {
         offset_ms: PLAYED_AT_MS,
         uncertainty_ms: 1,
         source: ClockSource::Ntp,
     };
-    let (mut schema, mut samples) = (None, 0);
-    for tick in ticks {
-        if !tick.appended.is_empty() {
+    let (mut schema, mut samples, mut series) = (None, 0, Vec::new());
+    for (number, tick) in ticks.iter().cycle().take(rows).enumerate() {
+        if number < ticks.len() && !tick.appended.is_empty() {
             let delta = SchemaDelta {
                 parent: schema,
                 appended: tick.appended.clone(),
             };
+            series.extend(tick.appended.clone());
             schema = Some(store.define(log.origin, delta).expect("define the schema"));
         }
-        samples += tick.values.iter().flatten().count();
+        // Looped, the first rows lack what was numbered later.
+        let mut values = tick.values.clone();
+        values.resize(series.len(), None);
+        samples += values.iter().flatten().count();
         let schema = schema.expect("the first tick numbers its series");
+        // As jittered as it was.
+        let jitter = tick.boot_ms % 1_000;
         store
-            .append_own(tick.boot_ms, clock, schema, tick.values.clone())
+            .append_own(number as u64 * 1_000 + jitter, clock, schema, values)
             .expect("append a row");
+        if number % 60 == 59 {
+            store.flush().expect("what is sealed reaches the disk");
+        }
     }
     samples
 }
