@@ -7,7 +7,8 @@
 //! 4. The peer's `flow/core/` puts the parts together and gives the row to its own store; `flow/remote.rs` drives it.
 //! 5. `replica/` compares what each side holds and says what to ask; `flow/core/asks.rs` asks, `flow/core/serve.rs` answers from the store.
 //! 6. The store's `query.rs` reads ranges, gaps as gaps.
-//! 7. `web/live.rs` answers the page over one `WebSocket`; `ui/` draws it.
+//! 7. `web/live.rs` answers the page over one `WebSocket`; `ui/` draws it. Of nodes whose rows are kept elsewhere it shows
+//!    summaries (`summary/`), live rows while somebody looks, and what holders tell (`flow/ask.rs`).
 //! 8. `control.rs` answers the command line over one socket; `command/` prints it.
 //! 9. `daemon.rs` starts all of this in order, and stops it within five seconds.
 //! 10. `cli.rs` says what can be typed; `config.rs` what can be set.

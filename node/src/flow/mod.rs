@@ -79,7 +79,7 @@ pub struct FlowConfig {
     pub pace: Pace,
 }
 
-/// A row that has just been stored.
+/// A row that has just come: stored, or only shown.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The row.
