@@ -9,6 +9,7 @@ mod moved;
 mod narrow;
 mod stack;
 mod strangers;
+mod wiped;
 
 use std::time::Duration;
 
