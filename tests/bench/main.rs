@@ -3,8 +3,9 @@
 //! `make bench` runs all but the long ones, each printing a table: `disk` (bytes a sample), `cost`
 //! (CPU and memory of a node beside node_exporter in the same minute), `wire` and `rest` (bytes
 //! between peers, with rows and without), `sessions` (from a start to the first session and row,
-//! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `flood` (what a stranger
-//! sends and a node survives), `feed` (a day of rows at speed) and `pair` (memory over minutes).
+//! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `replay` (a day that a peer
+//! missed), `flood` (what a stranger sends and a node survives), `feed` (a day of rows at speed) and
+//! `pair` (memory over minutes).
 //! `make bench-long` runs `cut-long` (10 min) and `pair-long` (an hour). Names as arguments choose.
 //! Absent: pass and fail. Figures are read by people; tests don't depend on them.
 
@@ -19,6 +20,7 @@ mod figures;
 mod flood;
 mod meshes;
 mod pair;
+mod replay;
 mod rest;
 mod roam;
 mod sessions;
@@ -32,7 +34,7 @@ const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
 static COUNTED: allocator::Counted = allocator::Counted;
 
 /// What a run without names measures.
-const USUAL: [(&str, fn()); 10] = [
+const USUAL: [(&str, fn()); 11] = [
     ("disk", disk::measure),
     ("cost", cost::measure),
     ("wire", wire::measure),
@@ -40,6 +42,7 @@ const USUAL: [(&str, fn()); 10] = [
     ("sessions", sessions::measure),
     ("roam", roam::measure),
     ("cut", cut::minute),
+    ("replay", replay::measure),
     ("flood", flood::measure),
     ("feed", feed::measure),
     ("pair", pair::minutes),
