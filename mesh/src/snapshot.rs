@@ -50,6 +50,16 @@ pub struct MemberSnapshot {
     pub joined_ms: i64,
     /// Whether it is heard; this node itself is alive.
     pub state: PeerState,
+    /// The site it stands at, if one is named for it.
+    pub site: Option<String>,
+    /// Whether each byte to it costs money: it gets summaries and sealed blocks only.
+    pub metered: bool,
+    /// Whether it may be off without anything being wrong: nobody counts on it.
+    pub may_be_off: bool,
+    /// The dead machine whose history it carries on.
+    pub replaces: Option<NodeId>,
+    /// Who carries on its history; it is retired.
+    pub replaced_by: Option<NodeId>,
 }
 
 /// One peer and the way to it.
@@ -97,7 +107,7 @@ pub enum PeerState {
     Down,
     /// It said goodbye.
     Left,
-    /// Removed in peace by an administrator.
+    /// Removed in peace by an administrator, or replaced by another machine.
     Retired,
     /// Evicted by an administrator.
     Evicted,

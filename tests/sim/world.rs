@@ -579,5 +579,10 @@ fn member(who: u32, id: NodeId, down: bool) -> MemberSnapshot {
         } else {
             PeerState::Alive
         },
+        site: None,
+        metered: false,
+        may_be_off: false,
+        replaces: None,
+        replaced_by: None,
     }
 }

@@ -46,6 +46,9 @@ fn released_encodings_are_written_as_ever() {
     pin("statement-invite", &encoded(&family.invite));
     pin("statement-join", &encoded(&family.join));
     pin("statement-witness", &encoded(&family.witness));
+    let [policy, replace] = crate::trust::policy::settled(&family);
+    pin("statement-policy", &encoded(&policy));
+    pin("statement-replace", &encoded(&replace));
     pin("statement-node-info", &encoded(&family.infos[0]));
     let held = family.statements();
     pin("mesh-id", &family.mesh.0);

@@ -9,6 +9,7 @@ use crate::peer::Peer;
 use crate::reckoning::Offence;
 use crate::snapshot::{MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot};
 use crate::time::Now;
+use crate::trust::Setting;
 
 impl Node {
     /// The mesh at this moment.
@@ -16,6 +17,13 @@ impl Node {
         let mut notices = self.clock_notices(now);
         notices.extend(self.cut_off_notice(now));
         notices.extend(self.notices.values().cloned());
+        let me = self.state.members.get(&self.me);
+        if let Some(successor) = me.and_then(|member| member.replaced_by) {
+            notices.push(format!(
+                "this node was replaced by {}: it keeps nothing for others any more",
+                self.name_of(successor)
+            ));
+        }
         if !self.state.unsupported.is_empty() {
             notices.push(
                 "the mesh uses statements this version does not know: upgrade this node".into(),
@@ -67,23 +75,33 @@ impl Node {
     fn member(&self, id: NodeId, now: Now) -> Option<MemberSnapshot> {
         let member = self.state.members.get(&id)?;
         let state = match self.peers.get(&id) {
+            _ if member.replaced_by.is_some() => PeerState::Retired,
             Some(peer) => self.peer_state(peer, now),
             None => PeerState::Alive,
         };
+        let settings = &self.state.settings;
         Some(MemberSnapshot {
             id,
             name: member.name.clone(),
             address: member.address,
             joined_ms: i64::try_from(member.joined_ms).unwrap_or(i64::MAX),
             state,
+            site: settings.site(&id).map(str::to_owned),
+            metered: settings.is_on(&id, Setting::Metered),
+            may_be_off: settings.is_on(&id, Setting::MayBeOff),
+            replaces: member.replaces,
+            replaced_by: member.replaced_by,
         })
     }
 
     fn peer(&self, peer: &Peer, now: Now) -> PeerSnapshot {
-        let state = self.peer_state(peer, now);
-        let reachable = matches!(state, PeerState::Alive | PeerState::Stale);
+        let heard = self.peer_state(peer, now);
+        let reachable = matches!(heard, PeerState::Alive | PeerState::Stale);
         let has_way = reachable && (peer.is_live() || !self.wide.on);
         let endpoint = peer.endpoint.filter(|_| has_way);
+        let member = self.state.members.get(&peer.id);
+        let retired = member.is_some_and(|member| member.replaced_by.is_some());
+        let state = if retired { PeerState::Retired } else { heard };
         PeerSnapshot {
             id: peer.id,
             name: self.name_of(peer.id),

@@ -5,7 +5,7 @@
 //! member by then, an invite admits its first `uses` nodes. The order is total and looks back only,
 //! so there is no circle to resolve.
 //! Invariant: a pure function of the set.
-//! Absent: admins besides the first, eviction, renaming, policies.
+//! Absent: admins besides the first, eviction, renaming.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,7 @@ use std::{
 use super::{
     log::{Authored, Entry, digest},
     payload::{CRITICAL, Genesis, Invite, Join, MAX_NAME, Payload, Place},
+    settings::Settings,
     state::{Conflict, Frozen, InviteState, Member, State, Use},
 };
 use crate::{
@@ -81,6 +82,7 @@ pub(super) fn fold(mesh: MeshId, authors: &BTreeMap<[u8; 32], Authored>) -> Fold
     let mut fold = Fold::new(mesh, authors);
     if let Some(genesis) = fold.genesis() {
         fold.found(genesis);
+        fold.read_settings();
         fold.read_invites();
         fold.admit();
         fold.read_notes();
@@ -129,6 +131,7 @@ impl<'a> Fold<'a> {
                 name: String::new(),
                 genesis: None,
                 members: BTreeMap::new(),
+                settings: Settings::default(),
                 invites: BTreeMap::new(),
                 conflicts: Vec::new(),
                 frozen: BTreeMap::new(),
@@ -162,17 +165,42 @@ impl<'a> Fold<'a> {
         self.state.genesis = Some(genesis);
     }
 
+    /// What admins said, by time: of two that say the same thing the later counts.
+    fn said_by_admins(&self) -> Vec<&'a Arc<Entry>> {
+        let admin = self.state.genesis.as_ref().map(|genesis| genesis.admin);
+        let mut said: Vec<_> = admin
+            .iter()
+            .flat_map(|admin| self.effective(admin))
+            .collect();
+        said.sort_by_key(|entry| (entry.hlc(), entry.id));
+        said
+    }
+
+    fn read_settings(&mut self) {
+        for entry in self.said_by_admins() {
+            if let Payload::Policy(policy) = &entry.payload {
+                self.state.settings.take(policy);
+            }
+        }
+    }
+
     fn read_invites(&mut self) {
-        let Some(admin) = self.state.genesis.as_ref().map(|genesis| genesis.admin) else {
-            return;
-        };
-        for entry in self.effective(&admin) {
+        let said = self.said_by_admins();
+        for entry in &said {
             if let Payload::Invite(invite) = &entry.payload {
                 let state = InviteState {
                     invite: invite.clone(),
                     used: Vec::new(),
+                    replaces: None,
                 };
                 self.state.invites.insert(entry.id, state);
+            }
+        }
+        for entry in said {
+            if let Payload::Replace(replace) = &entry.payload
+                && let Some(invite) = self.state.invites.get_mut(&replace.invite)
+            {
+                invite.replaces = Some(replace.node);
             }
         }
     }
@@ -234,8 +262,13 @@ impl<'a> Fold<'a> {
             return;
         }
         if invite.used.len() < usize::from(invite.invite.uses) {
+            let replaced = invite.replaces.filter(|_old| invite.used.is_empty());
             invite.used.push(Use { by: node, at_ms });
-            return self.welcome(node, &join.name, at_ms, Some(sponsor));
+            if let Some(old) = replaced {
+                self.make_way(old, &join.name);
+            }
+            self.welcome(node, &join.name, at_ms, Some(sponsor));
+            return self.hand_over(replaced, node);
         }
         self.state.conflicts.push(Conflict {
             invite: join.invite,
@@ -245,6 +278,31 @@ impl<'a> Fold<'a> {
             at_ms,
             admitted: invite.used.iter().map(|r#use| r#use.by).collect(),
         });
+    }
+
+    /// The name of a replaced member is free for its successor; it goes on under one with letters of its id.
+    fn make_way(&mut self, old: NodeId, wish: &str) {
+        if let Some(member) = self.state.members.get_mut(&old)
+            && member.name == wish
+            && member.replaced_by.is_none()
+        {
+            member.name = unique_name(&self.names, wish, &old);
+            self.names.insert(member.name.clone());
+            self.names.remove(wish);
+        }
+    }
+
+    /// Links a member to its successor; only one can be.
+    fn hand_over(&mut self, replaced: Option<NodeId>, to: NodeId) {
+        let old = replaced.and_then(|old| self.state.members.get_mut(&old));
+        let Some(old) = old.filter(|old| old.replaced_by.is_none()) else {
+            return;
+        };
+        old.replaced_by = Some(to);
+        let id = old.id;
+        if let Some(successor) = self.state.members.get_mut(&to) {
+            successor.replaces = Some(id);
+        }
     }
 
     fn welcome(&mut self, id: NodeId, wish: &str, joined_ms: u64, sponsor: Option<NodeId>) {
@@ -261,6 +319,8 @@ impl<'a> Fold<'a> {
                 address,
                 sponsor,
                 info: None,
+                replaces: None,
+                replaced_by: None,
             },
         );
     }
@@ -399,5 +459,7 @@ fn root(counted: &BTreeMap<[u8; 32], Counted>) -> [u8; 32] {
     hash(&[&heads])
 }
 
+#[cfg(test)]
+mod settled;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,8 @@
 use super::family::{Family, START, admin, node};
 use super::log::{MAX_LOG, Statements};
 use super::payload::{
-    CRITICAL, Invite, Join, LogHeader, MAX_ENDPOINTS, MAX_NAME, MAX_VERSION, Payload, Witness,
-    kind, log_body, read,
+    CRITICAL, Invite, Join, LogHeader, MAX_ENDPOINTS, MAX_NAME, MAX_VALUE, MAX_VERSION, Payload,
+    Witness, kind, log_body, read,
 };
 use super::record::{MAX_BODY, Statement};
 use super::token::{MAX_ADDRS, MAX_BOOTSTRAPS, Token, sealed};
@@ -62,7 +62,11 @@ fn bounded(payload: &Payload) {
             assert!(info.endpoints.len() <= MAX_ENDPOINTS && info.version.len() <= MAX_VERSION);
             assert!(info.version.is_ascii());
         }
-        Payload::Witness(_) | Payload::Unknown => {}
+        Payload::Policy(policy) => {
+            assert!(policy.key.len() <= MAX_VALUE);
+            assert!(policy.value.iter().all(|value| value.len() <= MAX_VALUE));
+        }
+        Payload::Witness(_) | Payload::Replace(_) | Payload::Unknown => {}
     }
 }
 
@@ -136,6 +140,12 @@ fn say(family: &Family, said: &[Statement], step: &[u8]) -> Statement {
         }
         4 => (CRITICAL | more, log_body(header, &more)),
         5 => (before.kind, before.body.clone()),
+        6 => {
+            let invite = before.id(&family.mesh);
+            let node = node(more % 4).id();
+            let replace = super::Replace { invite, node };
+            (kind::REPLACE, log_body(header, &replace))
+        }
         _ => (more % CRITICAL, log_body(header, &[more, place])),
     };
     match who % 4 {

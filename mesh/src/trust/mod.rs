@@ -1,8 +1,9 @@
 //! Who belongs to the mesh, and why: signed statements, kept as a set, folded to one state.
 //!
 //! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and
-//! digests; `fold` makes of the set the `state` it means; `invite` and `join` make and check the
-//! statements that let a node in, `token` is their text on the way.
+//! digests; `fold` makes of the set the `state` it means, `settings` being the part that admins choose; `invite` and
+//! `join` make and check the statements that let a node in, `token` is their text on the way; `policy` makes those that
+//! set something.
 //! Invariant: equal sets give equal state, whatever order, repetition or partition brought them
 //! together.
 //! Absent: the wire, files and clocks. `now` is passed in.
@@ -13,6 +14,8 @@ mod payload;
 
 mod log;
 
+mod settings;
+
 mod state;
 
 mod fold;
@@ -20,6 +23,8 @@ mod fold;
 mod invite;
 
 mod join;
+
+pub(crate) mod policy;
 
 mod token;
 
@@ -38,8 +43,10 @@ pub use join::{JoinRefusal, author_join, witness};
 pub use log::{AuthorHead, MAX_LOG, MAX_LOG_BYTES, MAX_WAITING, Statements};
 pub use payload::{
     CRITICAL, Endpoint, EndpointKind, Genesis, Invite, Join, LogHeader, MAX_ENDPOINTS, MAX_NAME,
-    MAX_VERSION, NodeInfo, Witness, is_name, kind,
+    MAX_VALUE, MAX_VERSION, NodeInfo, Policy, Replace, Witness, is_name, kind,
 };
+pub use policy::{PolicyError, issue_policy, issue_replace};
 pub use record::{MAX_BODY, OVERHEAD, Refusal, Statement};
+pub use settings::{Setting, SettingError, Settings};
 pub use state::{Conflict, Frozen, InviteState, Member, State, Use};
 pub use token::{Bootstrap, MAX_ADDRS, MAX_BOOTSTRAPS, Token, TokenError};

@@ -20,6 +20,8 @@ pub const CRITICAL: u8 = 128;
 pub const MAX_NAME: usize = 63;
 /// Endpoints a node may publish: more than any machine has networks worth trying.
 pub const MAX_ENDPOINTS: usize = 16;
+/// Bytes of a setting's key and of its value at most.
+pub const MAX_VALUE: usize = 128;
 /// Letters of a software version at most.
 pub const MAX_VERSION: usize = 64;
 
@@ -41,8 +43,10 @@ pub mod kind {
     pub const REVOKE: u8 = 7;
     /// Renames a member. Kept, passed on, not yet read.
     pub const RENAME: u8 = 8;
-    /// Sets something for the mesh. Kept, passed on, not yet read.
+    /// Sets something for the mesh or one member.
     pub const POLICY: u8 = 9;
+    /// Gives a dead member's place to whoever comes in by an invite.
+    pub const REPLACE: u8 = 10;
     /// Where a node is and what it speaks.
     pub const NODE_INFO: u8 = 16;
 }
@@ -69,6 +73,10 @@ pub(super) enum Payload {
     Join(Join),
     /// Kind 5.
     Witness(Witness),
+    /// Kind 9.
+    Policy(Policy),
+    /// Kind 10.
+    Replace(Replace),
     /// Kind 16.
     NodeInfo(NodeInfo),
     /// Any other kind.
@@ -135,6 +143,28 @@ pub struct Join {
 pub struct Witness {
     /// Which Join.
     pub join: StatementId,
+}
+
+/// Sets something. Signed by an admin; the latest on a key counts. What a version can't read of it is kept and passed on
+/// like a kind it doesn't know, so that versions agree on what is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// For which member; `None` for all.
+    pub node: Option<NodeId>,
+    /// What, at most [`MAX_VALUE`] bytes of `a-z` and `-`.
+    pub key: String,
+    /// To what, at most [`MAX_VALUE`] bytes; `None` takes it back.
+    pub value: Option<String>,
+}
+
+/// Gives the place of a member whose machine is gone to the first node that comes in by an invite: its name, its history,
+/// its retirement. Signed by an admin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replace {
+    /// By which invite.
+    pub invite: StatementId,
+    /// Whose place.
+    pub node: NodeId,
 }
 
 /// How a node is reached and what it speaks. The highest `(incarnation, seq)` replaces all others.
@@ -217,6 +247,11 @@ pub(super) fn read(statement: &Statement) -> Result<(Place, Payload), Refusal> {
         kind::INVITE => Payload::Invite(whole(statement.kind, rest)?),
         kind::JOIN => Payload::Join(whole(statement.kind, rest)?),
         kind::WITNESS => Payload::Witness(whole(statement.kind, rest)?),
+        kind::POLICY => whole(statement.kind, rest)
+            .ok()
+            .filter(Policy::is_bounded)
+            .map_or(Payload::Unknown, Payload::Policy),
+        kind::REPLACE => whole(statement.kind, rest).map_or(Payload::Unknown, Payload::Replace),
         _ => Payload::Unknown,
     };
     if (header.seq == 0) != (statement.kind == kind::JOIN) {
@@ -301,6 +336,17 @@ impl NodeInfo {
     pub fn sign(&self, node: &NodeKey, mesh: &MeshId) -> Statement {
         let body = postcard::to_stdvec(self).expect("writing plain data to memory cannot fail");
         Statement::sign(kind::NODE_INFO, mesh, node, body)
+    }
+}
+
+impl Policy {
+    fn is_bounded(&self) -> bool {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        let value = self.value.as_deref().unwrap_or_default();
+        (1..=MAX_VALUE).contains(&self.key.len())
+            && self.key.bytes().all(letter)
+            && value.len() <= MAX_VALUE
+            && !value.chars().any(char::is_control)
     }
 }
 

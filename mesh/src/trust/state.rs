@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use super::payload::{Genesis, Invite, NodeInfo};
+use super::settings::Settings;
 use crate::id::{MeshId, NodeId, StatementId};
 
 /// What a set of statements means.
@@ -19,6 +20,8 @@ pub struct State {
     pub genesis: Option<Genesis>,
     /// Who belongs to it.
     pub members: BTreeMap<NodeId, Member>,
+    /// What admins settled for the mesh and for single members.
+    pub settings: Settings,
     /// Every invite an admin signed.
     pub invites: BTreeMap<StatementId, InviteState>,
     /// Tokens used more often than they allow, by time.
@@ -46,6 +49,10 @@ pub struct Member {
     pub sponsor: Option<NodeId>,
     /// What it last said about itself.
     pub info: Option<NodeInfo>,
+    /// The member whose history it carries on.
+    pub replaces: Option<NodeId>,
+    /// Who carries on its history: it is retired, and never anybody's keeper again.
+    pub replaced_by: Option<NodeId>,
 }
 
 /// An invite and what became of it.
@@ -55,6 +62,8 @@ pub struct InviteState {
     pub invite: Invite,
     /// Who it admitted, by time.
     pub used: Vec<Use>,
+    /// The member whose place its first user takes.
+    pub replaces: Option<NodeId>,
 }
 
 /// One use of an invite.

@@ -5,7 +5,8 @@
 //! are named. Machines that may be off keep nothing for others, metered ones only where there are
 //! not enough others. A keeper that is silent keeps its place for 15 to 30 min, each origin by a
 //! time of its own, so that nothing is copied for a reboot and not everything at once for a dead
-//! machine; one that comes back takes its place again at once.
+//! machine; one that comes back takes its place again at once. A replaced member's rows are kept by
+//! its successor in its stead.
 //! Invariant: any two nodes that see the same members present agree without a word.
 //! Cost: a hash per member when it is first seen, then an integer mix per pair; whether somebody
 //! keeps an origin is decided after a few dozen looks, whatever the size of the mesh.
@@ -39,6 +40,8 @@ pub struct Member {
     pub gone: bool,
     /// Whether nobody hears it at this moment.
     pub absent: bool,
+    /// Who carries on its history; keeps its rows as it would itself.
+    pub successor: Option<Origin>,
 }
 
 impl Member {
@@ -52,6 +55,7 @@ impl Member {
             may_be_off: false,
             gone: false,
             absent: false,
+            successor: None,
         }
     }
 }
@@ -73,6 +77,7 @@ struct Seat {
     may_be_off: bool,
     gone: bool,
     absent: Option<Instant>,
+    successor: Option<Origin>,
 }
 
 /// A member's part in the weights, drawn from its id once.
@@ -102,6 +107,7 @@ impl Roster {
                 may_be_off: member.may_be_off,
                 gone: member.gone,
                 absent: member.absent.then_some(since),
+                successor: member.successor,
             };
             changed |= old.is_none_or(|old| old.differs(&seat, now));
             seats.insert(member.origin, seat);
@@ -181,7 +187,8 @@ impl Roster {
             best.pop();
             best.push(away);
         }
-        best.into_iter().map(|(_, seat)| seat.origin).collect()
+        let best = best.into_iter().map(|(_, seat)| seat.origin);
+        best.chain(self.heir(origin)).collect()
     }
 
     /// Whether `member` keeps the rows of `origin`: the same as asking `keepers_of`, after a few
@@ -191,7 +198,7 @@ impl Roster {
         let Some(seat) = self.seats.get(member).filter(|seat| !seat.gone) else {
             return false;
         };
-        if origin == member || self.keeping <= EVERYBODY {
+        if origin == member || self.keeping <= EVERYBODY || self.heir(origin) == Some(*member) {
             return true;
         }
         let keys = self.keys_of(origin);
@@ -251,6 +258,20 @@ impl Roster {
             .min()
     }
 
+    /// Who carries on the history of a replaced member: the last of those who took its place one after another.
+    fn heir(&self, origin: &Origin) -> Option<Origin> {
+        let mut heir = self.seats.get(origin)?.successor?;
+        // Each successor was admitted after whom it replaces, so the chain ends; a liar's may be no longer than this.
+        for _ in 0..self.seats.len() {
+            match self.seats.get(&heir)?.successor {
+                Some(next) => heir = next,
+                None => break,
+            }
+        }
+        let seat = self.seats.get(&heir).filter(|seat| !seat.gone);
+        seat.map(|seat| seat.origin)
+    }
+
     fn eligible(&self, origin: &Origin, keys: Keys, now: Instant) -> impl Iterator<Item = &Seat> {
         let patience = patience(keys);
         self.seats.values().filter(move |seat| {
@@ -281,6 +302,7 @@ impl Seat {
         let long = |since: Instant| now.saturating_duration_since(since) >= LEAST_ABSENCE;
         let returned = self.absent.is_some_and(long) && next.absent.is_none();
         returned
+            || self.successor != next.successor
             || (self.site, self.metered, self.may_be_off, self.gone)
                 != (next.site, next.metered, next.may_be_off, next.gone)
     }

@@ -203,6 +203,11 @@ mod tests {
             address: Ipv6Addr::LOCALHOST,
             joined_ms: 0,
             state,
+            site: None,
+            metered: false,
+            may_be_off: false,
+            replaces: None,
+            replaced_by: None,
         };
         let peer = |number: u8, state| PeerSnapshot {
             id: NodeId([number; 32]),

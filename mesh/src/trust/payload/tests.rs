@@ -133,6 +133,21 @@ proptest! {
     }
 
     #[test]
+    fn policies_and_replacements_survive_their_encoding(
+        node: Option<[u8; 32]>,
+        key in "[a-z-]{1,128}",
+        value in prop::option::of("[ -~]{0,128}"),
+        replaced: ([u8; 32], [u8; 32]),
+    ) {
+        let policy = Policy { node: node.map(NodeId), key, value };
+        let (_place, payload) = read(&logged(kind::POLICY, 1, &policy)).unwrap();
+        prop_assert_eq!(payload, Payload::Policy(policy));
+        let replace = Replace { invite: StatementId(replaced.0), node: NodeId(replaced.1) };
+        let (_place, payload) = read(&logged(kind::REPLACE, 1, &replace)).unwrap();
+        prop_assert_eq!(payload, Payload::Replace(replace));
+    }
+
+    #[test]
     fn any_body_is_read_without_a_panic(
         kind: u8,
         body in prop::collection::vec(any::<u8>(), 0..300),
@@ -144,13 +159,30 @@ proptest! {
 
 #[test]
 fn unknown_kinds_have_a_place_though_no_meaning() {
-    let policy = logged(kind::POLICY, 1, &"whatever");
+    let rename = logged(kind::RENAME, 1, &"whatever");
     let header = LogHeader {
         seq: 1,
         prev: [0; 32],
         hlc: 5,
     };
-    assert_eq!(read(&policy), Ok((Place::Log(header), Payload::Unknown)));
+    assert_eq!(read(&rename), Ok((Place::Log(header), Payload::Unknown)));
+    // Versions that know these kinds and those that don't must agree on what is held.
+    for kind in [kind::POLICY, kind::REPLACE] {
+        let unreadable = logged(kind, 1, &"whatever");
+        assert_eq!(
+            read(&unreadable),
+            Ok((Place::Log(header), Payload::Unknown))
+        );
+    }
+    let odd = Policy {
+        node: None,
+        key: "Site".to_owned(),
+        value: None,
+    };
+    assert_eq!(
+        read(&logged(kind::POLICY, 1, &odd)),
+        Ok((Place::Log(header), Payload::Unknown))
+    );
     let critical = logged(CRITICAL + 3, 1, &"whatever");
     assert_eq!(read(&critical), Ok((Place::Log(header), Payload::Unknown)));
     let body = postcard::to_stdvec(&(3_u32, 4_u32, "whatever")).unwrap();

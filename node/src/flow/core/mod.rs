@@ -394,6 +394,10 @@ fn keeping(member: &MemberSnapshot) -> Member {
     Member {
         gone: matches!(member.state, PeerState::Retired | PeerState::Evicted),
         absent: matches!(member.state, PeerState::Down | PeerState::Left),
+        site: member.site.clone(),
+        metered: member.metered,
+        may_be_off: member.may_be_off,
+        successor: member.replaced_by.map(origin_of),
         ..Member::new(origin_of(member.id))
     }
 }

@@ -93,8 +93,10 @@ impl Views {
     }
 }
 
-fn standing(_member: &MemberSnapshot) -> Standing {
-    Standing { metered: false }
+fn standing(member: &MemberSnapshot) -> Standing {
+    Standing {
+        metered: member.metered,
+    }
 }
 
 impl Core {

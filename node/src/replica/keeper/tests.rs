@@ -250,3 +250,26 @@ fn a_stranger_keeps_nothing() {
         assert!(!roster.keeps(&name(1), &name(99), now));
     }
 }
+
+#[test]
+fn a_successor_keeps_what_a_replaced_member_kept_of_its_own() {
+    let now = Instant::now();
+    let mut members = plain(40);
+    let replace = |members: &mut Vec<Member>, old: usize, by: usize| {
+        (members[old].gone, members[old].successor) = (true, Some(name(by)));
+    };
+    replace(&mut members, 1, 2);
+    let roster_of = |members: &[Member]| roster(members, now);
+    let first = roster_of(&members);
+    assert!(first.keeps(&name(1), &name(2), now));
+    assert!(first.keepers_of(&name(1), now).contains(&name(2)));
+    assert!(!first.keeps(&name(1), &name(1), now), "it is retired");
+    replace(&mut members, 2, 3);
+    let second = roster_of(&members);
+    assert!(second.keeps(&name(1), &name(3), now) && second.keeps(&name(2), &name(3), now));
+    assert!(!second.keepers_of(&name(1), now).contains(&name(2)));
+    // A circle can't come of honest statements, and holds nobody up.
+    members[3].successor = Some(name(1));
+    members[3].gone = true;
+    assert_eq!(roster_of(&members).keepers_of(&name(1), now).len(), KEEPERS);
+}

@@ -355,6 +355,11 @@ fn snapshot(index: usize) -> MemberSnapshot {
         address: Ipv6Addr::LOCALHOST,
         joined_ms: 0,
         state: PeerState::Alive,
+        site: None,
+        metered: false,
+        may_be_off: false,
+        replaces: None,
+        replaced_by: None,
     }
 }
 

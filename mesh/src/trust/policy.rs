@@ -1,0 +1,130 @@
+//! An admin settles something: a setting, or whose place a new machine takes.
+//!
+//! In: the admin's key, what is held, what is wanted. Out: a signed statement; the caller inserts, stores and spreads it.
+//! Absent: what it means (`fold`, `settings`).
+
+use super::{
+    log::Statements,
+    payload::{Policy, Replace, kind, log_body},
+    record::Statement,
+    settings::{Setting, SettingError},
+};
+use crate::{
+    id::{MeshId, NodeId, StatementId},
+    tunnel::keys::AdminKey,
+};
+
+/// Why something is not settled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// The key is none of the mesh's admins.
+    #[error("this admin key is not one of mesh {0:.8}")]
+    NotAdmin(MeshId),
+    /// What it signs has no effect any more.
+    #[error(
+        "the admin key has signed two different statements as its number {seq}: it is in use in two places, and \
+         nothing it signs counts any more"
+    )]
+    Frozen {
+        /// The first place with two statements.
+        seq: u32,
+    },
+    /// It would mean nothing.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Another machine has its place already.
+    #[error("{name} was replaced already, by {by}")]
+    Replaced {
+        /// Whose place.
+        name: String,
+        /// Who has it.
+        by: String,
+    },
+}
+
+/// Signs a setting for one member, or for all; without a value it is taken back.
+pub fn issue_policy(
+    admin: &AdminKey,
+    statements: &Statements,
+    node: Option<NodeId>,
+    setting: Setting,
+    value: Option<&str>,
+    now_ms: u64,
+) -> Result<Statement, PolicyError> {
+    check_admin(admin, statements)?;
+    if let Some(value) = value {
+        setting.check(value)?;
+    }
+    let policy = Policy {
+        node,
+        key: setting.as_str().to_owned(),
+        value: value.map(str::to_owned),
+    };
+    Ok(sign(admin, statements, kind::POLICY, &policy, now_ms))
+}
+
+/// Signs that whoever comes in by an invite takes the place of a member.
+pub fn issue_replace(
+    admin: &AdminKey,
+    statements: &Statements,
+    invite: StatementId,
+    node: NodeId,
+    now_ms: u64,
+) -> Result<Statement, PolicyError> {
+    check_admin(admin, statements)?;
+    let state = statements.state();
+    let name = |id: NodeId| {
+        let member = state.members.get(&id);
+        member.map_or_else(|| id.to_string(), |member| member.name.clone())
+    };
+    if let Some(by) = state.members.get(&node).and_then(|old| old.replaced_by) {
+        return Err(PolicyError::Replaced {
+            name: name(node),
+            by: name(by),
+        });
+    }
+    let replace = Replace { invite, node };
+    Ok(sign(admin, statements, kind::REPLACE, &replace, now_ms))
+}
+
+/// What an admin of fixed keys settles: for pinned encodings and fuzzers.
+#[cfg(test)]
+pub(crate) fn settled(family: &super::family::Family) -> [Statement; 2] {
+    use super::family::{START, admin, node};
+    let (admin, held) = (admin(), family.statements());
+    let invite = family.invite.id(&family.mesh);
+    let node = node(2).id();
+    let policy = issue_policy(
+        &admin,
+        &held,
+        Some(node),
+        Setting::Site,
+        Some("attic"),
+        START,
+    );
+    let replace = issue_replace(&admin, &held, invite, node, START);
+    [policy, replace].map(|one| one.expect("its own admin settles it"))
+}
+
+fn check_admin(admin: &AdminKey, statements: &Statements) -> Result<(), PolicyError> {
+    let state = statements.state();
+    let genesis = state.genesis.as_ref();
+    if genesis.is_none_or(|genesis| genesis.admin != admin.public()) {
+        return Err(PolicyError::NotAdmin(statements.mesh()));
+    }
+    match state.frozen.get(&admin.public()) {
+        Some(frozen) => Err(PolicyError::Frozen { seq: frozen.seq }),
+        None => Ok(()),
+    }
+}
+
+fn sign(
+    admin: &AdminKey,
+    statements: &Statements,
+    kind: u8,
+    payload: &impl serde::Serialize,
+    now_ms: u64,
+) -> Statement {
+    let header = statements.next_header(&admin.public(), now_ms);
+    Statement::sign(kind, &statements.mesh(), admin, log_body(header, payload))
+}
