@@ -30,7 +30,9 @@ fn a_node_shows_others_whose_rows_it_does_not_keep() {
     wait_for("its summary, seconds old", WITHIN, || {
         let age_ms = age_ms(viewer, subject);
         let is_fresh = age_ms.is_some_and(|age_ms| age_ms < 5_000);
-        is_fresh.then_some(()).ok_or(format!("{age_ms:?} ms"))
+        is_fresh
+            .then_some(())
+            .ok_or_else(|| format!("{age_ms:?} ms"))
     });
 
     // Somebody looks: live rows come, and none of them is kept.
@@ -85,7 +87,7 @@ fn a_node_shows_others_whose_rows_it_does_not_keep() {
         let is_true = age_ms >= silent_ms - 500 && silent_ms > 4_000;
         is_true
             .then_some(())
-            .ok_or(format!("{age_ms} ms after {silent_ms} ms"))
+            .ok_or_else(|| format!("{age_ms} ms after {silent_ms} ms"))
     });
 }
 
