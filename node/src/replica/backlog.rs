@@ -47,11 +47,19 @@ impl Fresh {
 
 impl Replica {
     /// Samples each member that keeps what we hold lacks of it, as far as known: a peer that hasn't
-    /// been heard since the start counts as holding nothing.
+    /// been heard since the start counts as holding nothing. Who is neither connected nor wanted is
+    /// left out: another keeper of a node that is here, which in a large mesh says nothing to us and
+    /// is that node's to look after.
     #[must_use]
     pub fn backlog(&self, now: Instant) -> BTreeMap<Origin, u64> {
+        let wanted = self.wanted();
+        let here = |peer: &Origin| {
+            let peer = self.peers.get(peer);
+            peer.is_some_and(|peer| peer.connected.is_some())
+        };
         let partners = self.partners().into_iter();
         partners
+            .filter(|peer| wanted.contains(peer) || here(peer))
             .map(|peer| (peer, self.backlog_of(&peer, now)))
             .collect()
     }

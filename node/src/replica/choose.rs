@@ -48,6 +48,11 @@ impl Replica {
     }
 
     pub(super) fn next_rows(&mut self, now: Instant) -> Option<Request> {
+        if self.suspects.is_empty() {
+            self.settle_waits(now);
+            self.look_again = None;
+            return None;
+        }
         if !self
             .peers
             .iter()

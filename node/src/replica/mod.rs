@@ -167,6 +167,10 @@ impl Replica {
             entry.connected = None;
             entry.settle.clear();
             entry.differing.clear();
+            // In a large mesh everybody comes by some time.
+            if entry.is_nobody() {
+                self.peers.remove(&peer);
+            }
         }
         let freed = self.asks.drop_peer(&peer, now);
         self.suspects.extend(freed);

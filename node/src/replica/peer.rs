@@ -270,6 +270,15 @@ impl Peer {
         self.refused_runs = self.refused_runs + runs.ranges().len() - before;
     }
 
+    /// Whether nothing is known of it: it never told of rows, and was never caught at anything.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.logs.is_empty()
+            && self.compared.is_empty()
+            && self.mentioned.is_empty()
+            && self.refused_runs == 0
+            && self.hollow + self.contradicted == 0
+    }
+
     /// Whether it can be asked at all.
     pub(super) fn is_of_use(&self) -> bool {
         self.connected.is_some() && self.refused_runs <= MAX_REFUSED

@@ -175,3 +175,21 @@ fn rows_count_as_delivered_once_every_keeper_that_counts_has_them() {
         BTreeMap::from([(log_of(0), [1..=80].into_iter().collect())])
     );
 }
+
+#[test]
+fn those_who_come_and_go_and_share_nothing_leave_nothing_behind() {
+    let start = Instant::now();
+    let mut replica = replica_of(200, Held::new(), start);
+    for number in 0..200 {
+        replica.handle_disconnected(name(number), start);
+    }
+    assert_eq!(replica.peers.len(), 0);
+    replica.handle_connected(name(1), start);
+    replica.handle_digest(
+        name(1),
+        says(log_of(1), [1..=9].into_iter().collect()),
+        start,
+    );
+    replica.handle_disconnected(name(1), start);
+    assert_eq!(replica.peers.len(), 1, "it told of rows");
+}
