@@ -508,6 +508,8 @@ impl World {
                 Effect::Write { stream, bytes } => self.write_pipe(m, stream, bytes),
                 Effect::Finish(stream) => self.finish_pipe(m, stream),
                 Effect::Close(stream) => self.close_pipe(m, stream),
+                // The twin asks the core each second.
+                Effect::Want(_) => {}
                 Effect::Blame(culprit, offence) => self.blamed(m, culprit, offence),
             }
         }

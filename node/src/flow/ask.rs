@@ -43,7 +43,7 @@ pub(super) const MOST_ASKING: usize = 4;
 pub struct Whereabouts {
     /// Whether they are kept here.
     pub kept: bool,
-    /// Who else is to have them, the node itself first, as far as they are connected.
+    /// Who else is to have them, as far as they can be asked: who is connected first, of those the node itself.
     pub holders: Vec<NodeId>,
 }
 

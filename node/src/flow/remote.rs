@@ -110,7 +110,7 @@ impl Remote {
                 // Whoever asked may have gone.
                 let _ = reply.send(Whereabouts {
                     kept: self.core.keeps(&node),
-                    holders: self.core.holders(&node, Instant::now()),
+                    holders: self.core.handle_search(&node, Instant::now()),
                 });
             }
         }
@@ -137,7 +137,6 @@ impl Remote {
     fn name_members(&mut self) {
         let snapshot = self.mesh.snapshot();
         self.core.handle_members(&snapshot.members, Instant::now());
-        self.mesh.want(self.core.wanted());
     }
 
     fn handle_stream(
@@ -228,6 +227,7 @@ impl Remote {
                         task.abort();
                     }
                 }
+                Effect::Want(peers) => self.mesh.want(peers),
                 Effect::Blame(culprit, what) => self.shared.blame(culprit, what),
             }
         }

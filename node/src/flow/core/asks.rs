@@ -45,6 +45,13 @@ pub(super) struct Asking {
     what: What,
 }
 
+impl Asking {
+    /// Whom it goes to.
+    pub(super) fn peer(&self) -> NodeId {
+        self.peer
+    }
+}
+
 #[derive(Debug)]
 enum What {
     Request(Box<Requested>),

@@ -92,6 +92,8 @@ pub enum Effect {
     Finish(StreamId),
     /// Drop the stream as it is, and forget it.
     Close(StreamId),
+    /// Keep sessions with these, as far as not everybody has one with everybody (`Core::wanted`).
+    Want(BTreeSet<NodeId>),
     /// A member did what no honest one does. It is counted in `stats` already.
     Blame(NodeId, Offence),
 }
@@ -106,6 +108,12 @@ pub struct Core {
     /// Rows this node hands on, by origin.
     handing: BTreeMap<Origin, LiveRows>,
     members: BTreeSet<NodeId>,
+    /// The members as they were named last.
+    named: Vec<MemberSnapshot>,
+    /// Members a session can be begun with at any time.
+    within_reach: BTreeSet<NodeId>,
+    /// What `Effect::Want` said last.
+    wanted: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
     /// The budgets of members that are away.
     spent: BTreeMap<NodeId, Budget>,
@@ -144,6 +152,9 @@ impl Core {
             views: Views::new(running, seed, now),
             handing: BTreeMap::new(),
             members: BTreeSet::new(),
+            named: Vec::new(),
+            within_reach: BTreeSet::new(),
+            wanted: BTreeSet::new(),
             peers: BTreeMap::new(),
             spent: BTreeMap::new(),
             pace: Pace::Polite,
@@ -175,6 +186,11 @@ impl Core {
 
     /// Everybody who is or was a member, this node included.
     pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
+        if self.named == members {
+            return;
+        }
+        members.clone_into(&mut self.named);
+        self.within_reach = within_reach(members);
         self.members = members.iter().map(|member| member.id).collect();
         self.views.handle_members(members);
         self.spent.retain(|peer, _| self.members.contains(peer));
@@ -183,6 +199,7 @@ impl Core {
             .retain(|origin, _| self.members.contains(&node_of(*origin)));
         let members: Vec<_> = members.iter().map(keeping).collect();
         self.replica.handle_members(&members, now);
+        self.want();
         self.settle(now);
     }
 
@@ -302,12 +319,23 @@ impl Core {
     }
 
     /// The members this node needs a warm session with: who keeps its rows, whose rows it keeps, and
-    /// whoever else is to get some of them from it or it from them, and
-    /// who is looked at.
+    /// whoever else is to get some of them from it or it from them, who is looked at, and who is asked.
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<NodeId> {
         let wanted = self.replica.wanted().into_iter().map(node_of);
-        wanted.chain(self.watched()).collect()
+        let asked = self.asks.values().map(Asking::peer);
+        let all = wanted.chain(self.watched()).chain(self.sought());
+        all.chain(asked).collect()
+    }
+
+    /// Says whom a session is wanted with when that isn't what was said last: at once when the members or what is looked
+    /// at change, each second otherwise.
+    fn want(&mut self) {
+        let wanted = self.wanted();
+        if wanted != self.wanted {
+            self.wanted.clone_from(&wanted);
+            self.effects.push_back(Effect::Want(wanted));
+        }
     }
 
     fn send(&mut self, to: NodeId, kind: u8, body: Bytes) {
@@ -386,6 +414,19 @@ impl Core {
     fn refused(&mut self, log: LogId, seq: Seq) {
         self.replica.handle_refused(None, log, seq, seq);
     }
+}
+
+/// With up to `spread::FULL` members who isn't connected can't be reached. Above that a session begins when it is
+/// needed, with everybody who isn't known to be away.
+fn within_reach(members: &[MemberSnapshot]) -> BTreeSet<NodeId> {
+    let there =
+        |member: &&MemberSnapshot| !matches!(member.state, PeerState::Retired | PeerState::Evicted);
+    let there = || members.iter().filter(there);
+    if there().count() <= outlast_mesh::spread::FULL {
+        return BTreeSet::new();
+    }
+    let here = there().filter(|member| !matches!(member.state, PeerState::Down | PeerState::Left));
+    here.map(|member| member.id).collect()
 }
 
 /// A member as the keeping of rows sees it. One that is merely not heard from here may be heard by

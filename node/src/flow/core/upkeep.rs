@@ -174,6 +174,7 @@ impl Core {
             self.compare_contents(now);
         }
         self.ticks += 1;
+        self.want();
         if self.jobs.other > 0 && self.jobs.answered.is_none() {
             self.jobs.answered = Some(now);
         }

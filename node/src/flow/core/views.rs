@@ -3,8 +3,8 @@
 //! Summaries go to everybody (`summary`). Who looks at a node whose rows it doesn't keep subscribes at it, again each
 //! `RENEW`; for `HOLDS` after the last time it gets live rows as a keeper does. Such rows are shown and not kept: they
 //! never reach the replica or the store, and what is lost of them isn't repaired.
-//! Bounds: `MOST_VIEWERS` subscribers besides keepers, one more is refused and counted; `MOST_WATCHED` nodes looked at,
-//! the one looked at longest ago goes first; a peer's subscriptions cost its budget.
+//! Bounds: `MOST_VIEWERS` subscribers besides keepers, one more is refused and counted; `MOST_WATCHED` nodes looked at
+//! and as many about to be asked, the one of longest ago goes first; a peer's subscriptions cost its budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(super) struct Views {
     summaries: Summaries,
     viewers: BTreeMap<NodeId, Instant>,
     watched: BTreeMap<NodeId, Watched>,
+    /// Who may be asked for the history of a node that somebody looks for, and until when.
+    sought: BTreeMap<NodeId, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,7 @@ impl Views {
             summaries: Summaries::new(node_of(running.origin), EVERYBODY, rng, now),
             viewers: BTreeMap::new(),
             watched: BTreeMap::new(),
+            sought: BTreeMap::new(),
         }
     }
 
@@ -128,6 +131,7 @@ impl Core {
                 watched.remove(&oldest);
             }
         }
+        self.want();
         self.show_on(now);
         self.reckon_due(now);
     }
@@ -137,16 +141,37 @@ impl Core {
         self.views.summaries.all(now).collect()
     }
 
-    /// Who may have the rows of a node, besides this one and as far as they are connected: the node itself first, then
-    /// its keepers in rendezvous order.
+    /// Who may have the rows of a node, besides this one and as far as they can be asked: whoever is connected first, of
+    /// those the node itself, then its keepers in rendezvous order. They are about to be asked: for `HOLDS` a session is
+    /// wanted with each.
+    pub fn handle_search(&mut self, node: &NodeId, now: Instant) -> Vec<NodeId> {
+        let holders = self.holders(node, now);
+        let sought = &mut self.views.sought;
+        for holder in &holders {
+            sought.insert(*holder, now + HOLDS);
+            if sought.len() > MOST_WATCHED {
+                let oldest = sought.iter().min_by_key(|(_, until)| **until);
+                if let Some(oldest) = oldest.map(|(node, _)| *node) {
+                    sought.remove(&oldest);
+                }
+            }
+        }
+        self.want();
+        holders
+    }
+
+    /// The same, of somebody who only wants to know.
     #[must_use]
     pub fn holders(&self, node: &NodeId, now: Instant) -> Vec<NodeId> {
         let me = self.running.origin;
         let keepers = self.replica.holders(&origin_of(*node), now).into_iter();
         let keepers = keepers.filter(|keeper| *keeper != me && *keeper != origin_of(*node));
         let all = std::iter::once(*node).chain(keepers.map(node_of));
-        all.filter(|holder| self.peers.contains_key(holder))
-            .collect()
+        let (here, others): (Vec<_>, Vec<_>) =
+            all.partition(|holder| self.peers.contains_key(holder));
+        let others = others.into_iter();
+        let reached = others.filter(|holder| self.within_reach.contains(holder));
+        here.into_iter().chain(reached).collect()
     }
 
     /// The members whose rows are kept here.
@@ -159,6 +184,11 @@ impl Core {
     /// The nodes that are looked at here.
     pub(super) fn watched(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.views.watched.keys().copied()
+    }
+
+    /// Who is about to be asked for the history of a node.
+    pub(super) fn sought(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.views.sought.keys().copied()
     }
 
     /// Those who look at this node from elsewhere and aren't its keepers.
@@ -235,6 +265,7 @@ impl Core {
     pub(super) fn show_on(&mut self, now: Instant) {
         self.views.viewers.retain(|_, until| *until > now);
         self.views.watched.retain(|_, watched| watched.until > now);
+        self.views.sought.retain(|_, until| *until > now);
         while let Some((to, body)) = self.views.summaries.poll_message(now) {
             self.send(to, SUMMARIES, body);
         }

@@ -1,6 +1,7 @@
 //! Whole exchanges between cores, on virtual time.
 
 mod sites;
+mod wide;
 mod world;
 
 use std::time::Duration;

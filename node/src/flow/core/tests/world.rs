@@ -1,6 +1,6 @@
 //! Cores over simulated stores on virtual time, with streams as plain queues: nothing is lost unless a test says so.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -57,6 +57,14 @@ pub(super) struct World {
     pub(super) log: Vec<String>,
     /// Small messages: from, to and kind.
     pub(super) sent: Vec<(usize, usize, u8)>,
+    /// Messages and bytes of each kind of small message; what goes over streams is under zero.
+    pub(super) traffic: BTreeMap<u8, (u64, u64)>,
+    /// The last `Effect::Want` of each.
+    pub(super) wanted: Vec<BTreeSet<NodeId>>,
+    /// Whether effects are kept in `log` and `sent`.
+    pub(super) recorded: bool,
+    /// No step of `pass` is shorter.
+    pub(super) least_step: Duration,
 }
 
 pub(super) fn id(index: usize) -> NodeId {
@@ -66,6 +74,15 @@ pub(super) fn id(index: usize) -> NodeId {
 impl World {
     /// So many nodes, each with its own number of series, connected.
     pub(super) fn new(seed: u64, widths: &[usize]) -> Self {
+        let mut world = Self::apart(seed, widths);
+        for index in 0..widths.len() {
+            world.connect(index);
+        }
+        world
+    }
+
+    /// The same, and nobody has met.
+    pub(super) fn apart(seed: u64, widths: &[usize]) -> Self {
         let now = Instant::now();
         let members = widths.iter().enumerate();
         let members = members.map(|(index, width)| member(index, *width, seed, now));
@@ -78,13 +95,14 @@ impl World {
             blames: Vec::new(),
             log: Vec::new(),
             sent: Vec::new(),
+            traffic: BTreeMap::new(),
+            wanted: vec![BTreeSet::new(); widths.len()],
+            recorded: true,
+            least_step: Duration::from_millis(1),
         };
         let all: Vec<_> = (0..widths.len()).map(snapshot).collect();
         for index in 0..widths.len() {
             world.members[index].core.handle_members(&all, now);
-        }
-        for index in 0..widths.len() {
-            world.connect(index);
         }
         world
     }
@@ -99,6 +117,20 @@ impl World {
             self.members[index]
                 .core
                 .handle_connected(id(other), self.now);
+        }
+        self.drain();
+    }
+
+    /// Two of them have a session, or none.
+    pub(super) fn session(&mut self, one: usize, other: usize, on: bool) {
+        for (at, peer) in [(one, other), (other, one)] {
+            self.members[at].reachable = true;
+            let core = &mut self.members[at].core;
+            if on {
+                core.handle_connected(id(peer), self.now);
+            } else {
+                core.handle_disconnected(id(peer), self.now);
+            }
         }
         self.drain();
     }
@@ -140,10 +172,7 @@ impl World {
                 .members
                 .iter()
                 .map(|member| member.core.poll_timeout().0);
-            let next = due
-                .min()
-                .unwrap_or(until)
-                .max(self.now + Duration::from_millis(1));
+            let next = due.min().unwrap_or(until).max(self.now + self.least_step);
             self.now = next.min(self.now + Duration::from_millis(250)).min(until);
             for index in 0..self.members.len() {
                 let member = &mut self.members[index];
@@ -193,7 +222,9 @@ impl World {
     /// Until nothing more happens at this moment.
     fn drain(&mut self) {
         while let Some((index, effect)) = self.next_effect() {
-            self.log.push(format!("{index} {effect:?}"));
+            if self.recorded {
+                self.log.push(format!("{index} {effect:?}"));
+            }
             self.carry_out(index, effect);
         }
     }
@@ -222,7 +253,10 @@ impl World {
         match effect {
             Effect::Send { to, kind, body } => {
                 let to = at(to);
-                self.sent.push((index, to, kind));
+                self.count(kind, &body);
+                if self.recorded {
+                    self.sent.push((index, to, kind));
+                }
                 if self.members[to].reachable && self.members[index].reachable {
                     self.members[to]
                         .core
@@ -242,12 +276,16 @@ impl World {
                 stream,
                 peer,
                 question,
-            } => self.open(index, stream, at(peer), question),
+            } => {
+                self.count(0, &question);
+                self.open(index, stream, at(peer), question);
+            }
             Effect::Read(stream) => {
                 self.ends.entry((index, stream)).or_default().reads = true;
                 self.bring(index, stream);
             }
             Effect::Write { stream, bytes } => {
+                self.count(0, &bytes);
                 if let Some(far) = self.ends.get(&(index, stream)).and_then(|end| end.far) {
                     self.ends.entry(far).or_default().come.push_back(bytes);
                     self.members[index].core.handle_written(stream, now);
@@ -255,11 +293,17 @@ impl World {
                 }
             }
             Effect::Finish(stream) | Effect::Close(stream) => self.end(index, stream),
+            Effect::Want(peers) => self.wanted[index] = peers,
             Effect::Blame(who, what) => self.blames.push((index, who, what)),
         }
     }
 
-    fn open(&mut self, index: usize, stream: StreamId, to: usize, question: Bytes) {
+    fn count(&mut self, kind: u8, bytes: &Bytes) {
+        let traffic = self.traffic.entry(kind).or_default();
+        *traffic = (traffic.0 + 1, traffic.1 + bytes.len() as u64);
+    }
+
+    pub(super) fn open(&mut self, index: usize, stream: StreamId, to: usize, question: Bytes) {
         let there = self.members[to].reachable && self.members[index].reachable;
         let theirs = if there {
             self.members[to].core.handle_stream(id(index), self.now)
@@ -305,7 +349,7 @@ impl World {
     }
 }
 
-fn at(node: NodeId) -> usize {
+pub(super) fn at(node: NodeId) -> usize {
     usize::from(node.0[0]) - 1
 }
 
@@ -348,7 +392,7 @@ pub(super) fn member(index: usize, width: usize, seed: u64, now: Instant) -> Mem
     }
 }
 
-fn snapshot(index: usize) -> MemberSnapshot {
+pub(super) fn snapshot(index: usize) -> MemberSnapshot {
     MemberSnapshot {
         id: id(index),
         name: format!("n{index}"),
