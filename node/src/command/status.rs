@@ -146,7 +146,13 @@ fn peers(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     let mut peers: Vec<&Value> = peers.iter().collect();
     peers.sort_by_key(|peer| peer["name"].as_str());
     let mut rows = vec![Cell::headings(heading)];
-    rows.extend(peers.into_iter().map(peer_row));
+    let summaries = status["summaries"].as_array();
+    let summary_of = |peer: &Value| {
+        let mut all = summaries.into_iter().flatten();
+        all.find(|summary| summary["id"] == peer["id"])
+    };
+    let row = |peer: &Value| peer_row(peer, summary_of(peer));
+    rows.extend(peers.into_iter().map(row));
     out.line("")?;
     out.table(&rows)
 }
@@ -186,7 +192,7 @@ fn refused(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     Ok(())
 }
 
-fn peer_row(peer: &Value) -> Vec<Cell> {
+fn peer_row(peer: &Value, summary: Option<&Value>) -> Vec<Cell> {
     let path = match peer["via"].as_str() {
         Some(via) => format!("relay through {}", visible(via)),
         None => shown(&peer["path"]),
@@ -194,15 +200,6 @@ fn peer_row(peer: &Value) -> Vec<Cell> {
     let rtt = peer["rtt_ms"]
         .as_f64()
         .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-    let heard = peer["last_heard_ms"].as_i64().map_or_else(
-        || "never".to_owned(),
-        |at| {
-            format!(
-                "{} ago",
-                text::duration(u64::try_from(when::now_ms() - at).unwrap_or(0))
-            )
-        },
-    );
     let backlog = match peer["backlog_samples"].as_u64().unwrap_or(0) {
         0 => "nothing".to_owned(),
         samples => format!("{} samples", text::count(samples)),
@@ -212,7 +209,7 @@ fn peer_row(peer: &Value) -> Vec<Cell> {
         Cell::state(peer["state"].as_str().unwrap_or("-")),
         path.into(),
         rtt.into(),
-        heard.into(),
+        heard(peer, summary, when::now_ms()).into(),
         backlog.into(),
         text::size(peer["tx_bytes"].as_u64().unwrap_or(0)).into(),
         text::size(peer["rx_bytes"].as_u64().unwrap_or(0)).into(),
@@ -220,6 +217,39 @@ fn peer_row(peer: &Value) -> Vec<Cell> {
     ]
 }
 
+/// When a peer was last heard; where its rows are kept elsewhere, also how old what it says of itself is.
+fn heard(peer: &Value, summary: Option<&Value>, now_ms: i64) -> String {
+    let heard = peer["last_heard_ms"].as_i64().map_or_else(
+        || "never".to_owned(),
+        |at| {
+            let ago = u64::try_from(now_ms - at).unwrap_or(0);
+            format!("{} ago", text::duration(ago))
+        },
+    );
+    let elsewhere = summary.filter(|summary| summary["kept"] == false);
+    match elsewhere.and_then(|summary| summary["age_ms"].as_u64()) {
+        Some(age) => format!("{heard}, summary {} old", text::duration(age)),
+        None => heard,
+    }
+}
+
 fn shown(value: &Value) -> String {
     visible(value.as_str().unwrap_or("-")).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_node_that_is_kept_elsewhere_the_age_of_its_summary_shows() {
+        let peer = json!({ "last_heard_ms": 1_000 });
+        let summary = |kept| json!({ "age_ms": 2_300, "kept": kept });
+        let heard = |summary: Option<&Value>| heard(&peer, summary, 61_000);
+        assert_eq!(heard(Some(&summary(false))), "60 s ago, summary 2 s old");
+        assert_eq!(heard(Some(&summary(true))), "60 s ago");
+        assert_eq!(heard(None), "60 s ago");
+    }
 }
