@@ -7,6 +7,7 @@
 //! Absent: comparing a late row with its sealed block. The seal is its origin's last word on those rows, and a block with
 //! another content is noticed when it comes (`seal`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -261,11 +262,20 @@ impl Store {
         Err(StoreError::NoRoom)
     }
 
-    /// Says which rows of a log every keeper of it has: those go before the others.
-    pub fn delivered(&self, log: &LogId, rows: IntervalSet) {
-        if let Some(log) = self.shared.state().logs.get_mut(log) {
-            log.delivered = rows;
+    /// Says which rows of each log every keeper of it has: those go before the others. Of a log that isn't named, as after
+    /// its keepers changed, nobody knows that of any.
+    pub fn delivered(&self, mut rows: BTreeMap<LogId, IntervalSet>) {
+        for (log, state) in &mut self.shared.state().logs {
+            state.delivered = rows.remove(log).unwrap_or_default();
         }
+    }
+
+    /// What was said last of one log.
+    #[must_use]
+    pub fn delivered_of(&self, log: &LogId) -> IntervalSet {
+        let state = self.shared.state();
+        let log = state.logs.get(log);
+        log.map(|log| log.delivered.clone()).unwrap_or_default()
     }
 
     fn check_width(&self, schema: &SchemaHash, values: usize) -> Result<(), StoreError> {

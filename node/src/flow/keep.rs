@@ -321,9 +321,7 @@ pub fn work(store: &Store, me: Origin, job: Job) -> Note {
             deltas,
         } => define(store, ask, origin, hash, deltas),
         Job::Holdings(delivered) => {
-            for (log, rows) in delivered {
-                store.delivered(&log, rows);
-            }
+            store.delivered(delivered);
             // `ready` first: sets read after it are complete.
             let ready = store.ready();
             let (held, gone) = (store.held(), store.gone());

@@ -298,7 +298,7 @@ fn own_rows_that_every_keeper_has_go_before_those_they_lack_and_copies_before_bo
         if seq > 6_000 {
             delivered.insert(6_000..=seq);
             if seq % 60 == 0 {
-                store.delivered(&log, delivered.clone());
+                store.delivered(BTreeMap::from([(log, delivered.clone())]));
             }
         }
         if seq % 30 == 0 {

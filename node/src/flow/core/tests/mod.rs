@@ -232,6 +232,22 @@ fn of_two_signed_contents_the_lower_is_everywhere_in_the_end_and_the_origin_name
     }
 }
 
+#[test]
+fn the_store_hears_which_rows_all_keepers_have_and_that_a_new_one_has_none() {
+    let mut world = World::new(12, &[5, 5, 5]);
+    world.live(40);
+    let log = world.members[0].log;
+    let told = world.members[0].store.delivered_of(&log);
+    assert!(told.covers(1..=10), "{told:?}");
+
+    let members: Vec<_> = (0..4).map(world::snapshot).collect();
+    let now = world.now;
+    world.members[0].core.handle_members(&members, now);
+    world.live(15);
+    let told = world.members[0].store.delivered_of(&log);
+    assert!(told.is_empty(), "{told:?}");
+}
+
 /// Node 1, which is not there to speak for itself, claims to have two hundred rows; node 0 asks on this stream.
 fn claim_rows(world: &mut World, log: LogId) -> StreamId {
     let now = world.now;
