@@ -97,6 +97,6 @@ need-world:
 	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools chromium prometheus-node-exporter \
 		systemctl:systemd nsenter:util-linux setpriv:util-linux useradd:passwd dpkg-deb:dpkg objdump:binutils
 
-# What is measured is measured beside stock WireGuard, and captured to see what it consists of.
+# What is measured is measured beside stock WireGuard, Prometheus and VictoriaMetrics, and captured to see what it consists of.
 need-bench:
-	@tests/install wireguard-go tcpdump
+	@tests/install wireguard-go tcpdump promtool:prometheus victoria-metrics

@@ -1,6 +1,7 @@
 //! What the promise costs, measured on this machine beside what people run today.
 //!
-//! `make bench` runs all but the long ones, each printing a table: `disk` (bytes a sample), `cost`
+//! `make bench` runs all but the long ones, each printing a table: `disk` (bytes a sample, beside
+//! Prometheus and VictoriaMetrics), `speed` (samples a second, questions), `cost`
 //! (CPU and memory of a node beside node_exporter in the same minute), `wire` and `rest` (bytes
 //! between peers, with rows and without), `sessions` (from a start to the first session and row,
 //! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `replay` (a day that a peer
@@ -12,6 +13,7 @@
 #![expect(clippy::print_stdout, reason = "figures are what this prints")]
 
 mod allocator;
+mod compare;
 mod cost;
 mod cut;
 mod disk;
@@ -24,6 +26,7 @@ mod replay;
 mod rest;
 mod roam;
 mod sessions;
+mod speed;
 mod wire;
 mod wireguard;
 
@@ -34,8 +37,9 @@ const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
 static COUNTED: allocator::Counted = allocator::Counted;
 
 /// What a run without names measures.
-const USUAL: [(&str, fn()); 11] = [
+const USUAL: [(&str, fn()); 12] = [
     ("disk", disk::measure),
+    ("speed", speed::measure),
     ("cost", cost::measure),
     ("wire", wire::measure),
     ("rest", rest::measure),
