@@ -38,6 +38,8 @@ pub(crate) enum Flaw {
     EpochPerStep,
     /// The store has eight times the bytes it was promised.
     Gluttony,
+    /// Live rows wait behind seconds of what streams brought to the line.
+    BulkFirst,
 }
 
 #[derive(Debug, Clone)]

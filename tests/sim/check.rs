@@ -20,7 +20,8 @@ use crate::world::{Event, World};
 /// After the last fault every keeper has everything within this: a redial at its slowest, a rest at its longest, and what
 /// there is to carry.
 pub(crate) const CONVERGED_WITHIN: Duration = Duration::from_secs(240);
-/// Live rows, in fair weather: 99 of 100 are there within this, also while a backlog runs.
+/// Live rows (`World::note_delay` says which are): 99 of 100 are there within this, also while a backlog runs at either
+/// side.
 const LIVE_P99: Duration = Duration::from_secs(2);
 /// A bound holds to within one generation; the smallest is 1 MiB.
 const GENERATION: u64 = 8 << 20;

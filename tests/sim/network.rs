@@ -15,6 +15,8 @@ use crate::time::Moment;
 
 const LONGEST_QUEUE: Duration = Duration::from_millis(300);
 const STANDING: Duration = Duration::from_millis(60);
+/// What a flawed line holds of streams before a live datagram gets its turn.
+const BLOATED: Duration = Duration::from_secs(3);
 /// How often a stream tries again what was lost.
 const RESEND: Duration = Duration::from_millis(500);
 const SITES: u32 = 3;
@@ -47,6 +49,8 @@ pub(crate) struct Network {
     pub(crate) rough: Moment,
     /// Bytes a second of each machine's line, outward.
     pub(crate) line: u64,
+    /// Live datagrams wait behind a long queue of what streams brought: a flaw.
+    pub(crate) bulk_first: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,7 @@ impl Network {
             lines: Vec::new(),
             rough: Moment::default(),
             line: 1_250_000,
+            bulk_first: false,
         }
     }
 
@@ -209,9 +214,14 @@ impl Network {
         let rate = self.line;
         let line = &mut self.lines[from as usize];
         let begin = now.max(line.free);
-        if begin.since(now) > LONGEST_QUEUE {
+        if begin.since(now) > LONGEST_QUEUE && !self.bulk_first {
             return None;
         }
+        let begin = if self.bulk_first && line.bulk_free > now {
+            begin.max(line.bulk_free + BLOATED)
+        } else {
+            begin
+        };
         line.sent_bytes += bytes;
         line.free = begin + lasting(bytes, rate);
         Some(line.free + standing)

@@ -79,6 +79,10 @@ pub(crate) fn flaws() -> bool {
             "disks keep within their bytes",
             cramped(120, "", Flaw::Gluttony),
         ),
+        (
+            "live rows are there within two seconds",
+            cramped(11, "300s +200s wipe 1", Flaw::BulkFirst),
+        ),
     ];
     let mut good = true;
     for (invariant, case) in table {

@@ -25,8 +25,8 @@ use crate::time::{Calendar, Moment};
 use crate::truth::Truth;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Until a key row has come again that bad weather lost: one each ten seconds, and the asking.
-const KEY_ROW: Duration = Duration::from_secs(12);
+/// A live row that takes longer is told of, where somebody listens.
+const LATE: Duration = Duration::from_millis(1_500);
 /// What a frozen process finds in its socket when it goes on; the rest was lost.
 const UNREAD: usize = 256;
 /// How long somebody is silent before he is believed down, and how often that is looked at.
@@ -101,6 +101,7 @@ impl World {
         let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
         let mut network = Network::new(ChaCha8Rng::seed_from_u64(rng.random()));
         network.line = case.line();
+        network.bulk_first = case.flaw == Some(Flaw::BulkFirst);
         let mut world = Self {
             now: Moment::default(),
             base: Instant::now(),
@@ -544,17 +545,43 @@ impl World {
                 format!("nobody took {} {}", row.log, row.seq),
             );
         };
-        // Neither what a frozen process finds when it goes on nor what bad weather lost or held up is late by our fault.
-        let settled = self.now.since(self.machines[m as usize].thawed) > 10 * SECOND;
-        if settled && self.now.since(self.network.rough) > KEY_ROW {
-            self.watch.came_live(self.now.since(taken), busy);
-        }
+        self.note_delay(m, row, taken, busy);
         if self.truth.is_true(row) != Some(true) {
             let what = format!(
                 "{} {} at machine {m} is not what was taken",
                 row.log, row.seq
             );
             self.breaks("one content per identity", what);
+        }
+    }
+
+    /// Notes how long a live row took. Live is a row that was taken in fair weather, while its origin and the keeper had a
+    /// session and the keeper's process ran: what was taken before was lost or never sent to it, comes later by a key
+    /// row or a repair, and is judged by whether keepers hold the same. A row that waits here, at either side, is late.
+    fn note_delay(&mut self, m: u32, row: &Row, taken: Moment, asks: bool) {
+        let machine = &self.machines[m as usize];
+        let origin = self.numbers.get(&NodeId(row.log.origin.0));
+        let session = origin.and_then(|origin| machine.sessions.up.get(origin));
+        let Some(session) = session else { return };
+        let back = &self.machines[session.remote as usize].sessions;
+        let Some(theirs) = back.up.get(&machine.who) else {
+            return;
+        };
+        let from = [
+            self.network.rough,
+            machine.thawed,
+            session.since,
+            theirs.since,
+        ];
+        if from.into_iter().any(|from| taken <= from) {
+            return;
+        }
+        let delay = self.now.since(taken);
+        let busy = asks || self.network.bulk_free(session.remote) > taken;
+        self.watch.came_live(delay, busy);
+        if delay > LATE {
+            let (log, seq, ms) = (row.log, row.seq, delay.as_millis());
+            self.tell(&format!("machine {m} gets {log} {seq} after {ms} ms"));
         }
     }
 
