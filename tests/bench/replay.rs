@@ -2,10 +2,12 @@
 //!
 //! Node a is given a day of rows before it starts: 45 recorded minutes looped to 24 h, stamped with the day that has just
 //! passed, through the store's own API. Then it starts beside b, which has none of them, and both go on sampling. Timed
-//! from a's first row that is live at b until b lacks nothing of a's; bytes are those of a's interface in that time, Ethernet
-//! headers included, less what it sends and gets at rest. Once with the budgets as they are, once without any.
+//! from a's first row that is live at b until b lacks nothing of a's; bytes are those of b's interface from a's start on, Ethernet
+//! headers included, less what it sends and gets at rest. With the budgets as they are and without any; over a veth, which carries all
+//! there is, and over an uplink of 8 Mbit/s with a queue of 100 ms.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use outlast_mesh::{NodeKey, verify};
@@ -13,7 +15,7 @@ use outlast_store::{
     Clock, ClockSource, Keys, Origin, SchemaDelta, Store, StoreConfig, StoreError,
 };
 use outlast_tests::recording::{self, Tick};
-use outlast_tests::{Control, Rows, Traffic, World, now_ms};
+use outlast_tests::{Control, Node, Rows, Traffic, World, now_ms};
 use serde_json::json;
 
 use crate::OUTLAST;
@@ -31,21 +33,46 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(crate) fn measure() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/rows-45min.zst");
     let ticks = recording::load(&file).expect("read the recorded rows");
-    for (name, tag, settings) in [
-        ("with the budgets as they are", "ra", ""),
-        ("without a budget", "rb", "[repair]\nunlimited = true\n"),
+    let unlimited = "[repair]\nunlimited = true\n";
+    for (name, tag, settings, uplink) in [
+        ("with the budgets as they are", "ra", "", None),
+        ("without a budget", "rb", unlimited, None),
+        ("with the budgets, over 8 Mbit/s", "rc", "", Some("8mbit")),
+        (
+            "without a budget, over 8 Mbit/s",
+            "rd",
+            unlimited,
+            Some("8mbit"),
+        ),
     ] {
         let Some(world) = World::in_namespaces(OUTLAST, tag) else {
             println!("\nreplay: not measured, namespaces take root");
             return;
         };
-        replay(world, name, settings, &ticks);
+        replay(world, name, settings, uplink, &ticks);
     }
 }
 
-fn replay(mut world: World, name: &str, settings: &str, ticks: &[Tick]) {
+/// Lets a node send no faster than `rate`, over a queue of 100 ms that drops what is more.
+fn narrow(node: &Node, rate: &str) {
+    let namespace = node.namespace().expect("a node in a namespace");
+    let status = Command::new("ip")
+        .args(["netns", "exec", namespace])
+        .args(["tc", "qdisc", "add", "dev", "eth0", "root", "tbf"])
+        .args(["rate", rate, "burst", "16kb", "latency", "100ms"])
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "tc refuses {rate}"
+    );
+}
+
+fn replay(mut world: World, name: &str, settings: &str, uplink: Option<&str>, ticks: &[Tick]) {
     world.found(&["a", "b"]);
     world.node(0).wait_alive(&["b"], Duration::from_secs(30));
+    if let Some(rate) = uplink {
+        narrow(world.node(0), rate);
+    }
     std::thread::sleep(Duration::from_secs(5));
     let (at_rest, calm) = rest(&world);
     assert_eq!(world.node_mut(0).stop(), Some(0));
