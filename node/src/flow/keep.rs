@@ -447,9 +447,11 @@ fn repair(store: &Store, ask: StreamId, piece: Piece, from: NodeId) -> (Outcome,
     (outcome, charge)
 }
 
-/// The schema of an origin's newest row, from which the one that is missing most likely grew.
+/// The schema of an origin's newest row, from which the one that is missing most likely grew. A damaged disk may have
+/// lost it while its rows are still here: naming it then would have the peer leave it out.
 fn known_schema(store: &Store, origin: &Origin) -> Option<SchemaHash> {
-    store.latest(origin).map(|row| row.row.schema)
+    let newest = store.latest(origin).map(|row| row.row.schema);
+    newest.filter(|hash| store.schema(hash).is_some())
 }
 
 fn two_contents(origin: Origin) -> Charge {
