@@ -1,3 +1,5 @@
+//! Roll-ups of rows: what of the rows they keep, their bytes, and what no decoder accepts.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
