@@ -11,8 +11,10 @@
 //! a board without an RTC may boot with last week's time. An unbelieved clock takes the median offset of the peers that
 //! are believed; the rows before that follow, for the store moves what was unsynced by the first fix.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use outlast_mesh::NodeId;
 use outlast_store::{Clock, ClockSource};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -172,11 +174,40 @@ pub(crate) fn time_service(run: &Path) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
+/// What peers' clocks read, held against boot time: a clock of ours that is set between two measurements would else seem
+/// to move all of theirs.
+#[derive(Debug, Default)]
+pub(super) struct PeerClocks {
+    /// As measured, and how far our clock was beyond boot time when that was first seen.
+    seen: BTreeMap<NodeId, (i64, i64)>,
+}
+
+impl PeerClocks {
+    /// How far each peer's clock is ahead of ours, which reads `offset_ms` beyond boot time.
+    pub(super) fn ahead(
+        &mut self,
+        offset_ms: i64,
+        measured: impl Iterator<Item = (NodeId, i64)>,
+    ) -> Vec<i64> {
+        let mut seen = BTreeMap::new();
+        for (peer, ahead_ms) in measured {
+            let known = self.seen.get(&peer).filter(|(same, _)| *same == ahead_ms);
+            seen.insert(peer, known.copied().unwrap_or((ahead_ms, offset_ms)));
+        }
+        self.seen = seen;
+        let ahead = |(ahead_ms, ours_ms): &(i64, i64)| {
+            ahead_ms.saturating_add(ours_ms.saturating_sub(offset_ms))
+        };
+        self.seen.values().map(ahead).collect()
+    }
+}
+
 /// This machine's clocks, read by the sampler alone.
 #[derive(Debug)]
 pub(super) struct SystemClock {
     run: PathBuf,
-    looked: Option<(u64, Belief)>,
+    /// When, what the offset was, what was found.
+    looked: Option<(u64, i64, Belief)>,
 }
 
 impl SystemClock {
@@ -201,11 +232,21 @@ impl SystemClock {
         let wall = now_ms();
         let boot = i64::midpoint(before, read_ms(ClockId::Boottime));
         let at = u64::try_from(before).unwrap_or(0);
+        let offset_ms = wall - boot;
         let belief = match self.looked {
-            Some((looked, belief)) if at < looked + Self::LOOK_EVERY_MS => belief,
-            _ => self.looked.insert((at, belief(&self.run, wall))).1,
+            // A clock that was set since is another clock.
+            Some((looked, then_ms, belief))
+                if at < looked + Self::LOOK_EVERY_MS && then_ms.abs_diff(offset_ms) <= FAR_MS =>
+            {
+                belief
+            }
+            _ => {
+                let found = belief(&self.run, wall);
+                self.looked = Some((at, offset_ms, found));
+                found
+            }
         };
-        (wall - boot, belief)
+        (offset_ms, belief)
     }
 }
 
@@ -232,6 +273,19 @@ mod tests {
             uncertainty_ms: u32::MAX,
             source: ClockSource::Unsynced,
         }
+    }
+
+    #[test]
+    fn a_clock_of_ours_that_is_set_does_not_move_those_of_peers() {
+        let mut peers = PeerClocks::default();
+        let peer = |ahead_ms| std::iter::once((NodeId([1; 32]), ahead_ms));
+        assert_eq!(peers.ahead(1_000, peer(50_000)), [50_000]);
+        // Set right, 49 s ahead: the last measurement says 1 s now.
+        assert_eq!(peers.ahead(50_000, peer(50_000)), [1_000]);
+        assert_eq!(peers.ahead(50_000, peer(1_001)), [1_001], "measured anew");
+        assert_eq!(peers.ahead(50_010, std::iter::empty()), [0; 0]);
+        assert_eq!(peers.ahead(50_010, peer(1_001)), [1_001], "gone and back");
+        assert_eq!(peers.ahead(i64::MIN, peer(i64::MAX)), [i64::MAX]);
     }
 
     #[test]

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use outlast_mesh::{Mesh, Snapshot};
+use outlast_mesh::{Mesh, NodeId, Snapshot};
 use outlast_store::{
     Clock, Origin, SchemaDelta, SchemaHash, Seal, Series, SignedRow, Store, StoreError,
 };
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::clock::{Belief, RowClock, SystemClock, majority, measured, trusted_ahead};
+use super::clock::{Belief, PeerClocks, RowClock, SystemClock, majority, measured, trusted_ahead};
 use super::gauge::OwnGauges;
 use super::shared::Trust;
 use super::{Arrival, Shared};
@@ -57,12 +57,13 @@ pub(super) fn sample(
 ) {
     let mut system = SystemClock::new();
     let mut clock = RowClock::default();
+    let mut peer_clocks = PeerClocks::default();
     while let Some(late_ms) = next_second(stop) {
         let boot_ms = SystemClock::boot_ms();
         let snapshot = mesh.snapshot();
         let reading = reading(&snapshot);
         let (offset_ms, belief) = system.offset();
-        let mut peers = believed_peers(&snapshot, shared);
+        let mut peers = peer_clocks.ahead(offset_ms, believed_peers(&snapshot, shared));
         let believed_peers = peers.len();
         let doubtful = belief == Belief::Plausible && believed_peers > 1;
         let clock =
@@ -104,12 +105,11 @@ fn next_second(stop: &Receiver<()>) -> Option<u64> {
     }
 }
 
-fn believed_peers(snapshot: &Snapshot, shared: &Shared) -> Vec<i64> {
+fn believed_peers(snapshot: &Snapshot, shared: &Shared) -> impl Iterator<Item = (NodeId, i64)> {
     let peers = snapshot.peers.iter();
     peers
         .filter(|peer| shared.is_synced(&peer.id))
-        .filter_map(|peer| peer.clock_offset_ms)
-        .collect()
+        .filter_map(|peer| Some((peer.id, peer.clock_offset_ms?)))
 }
 
 /// Runs until `sample` has ended and its last reading is stored.
