@@ -42,10 +42,7 @@ impl Ledger {
         &mut self,
         records: impl IntoIterator<Item = (u8, &'a [u8])>,
     ) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for (kind, body) in records {
-            record::put(&mut bytes, kind, body);
-        }
+        let bytes = encoded(records);
         if bytes.is_empty() {
             return Ok(());
         }
@@ -67,10 +64,7 @@ impl Ledger {
         &mut self,
         records: impl IntoIterator<Item = (u8, &'a [u8])>,
     ) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for (kind, body) in records {
-            record::put(&mut bytes, kind, body);
-        }
+        let bytes = encoded(records);
         self.disk.replace(&self.path, &bytes)?;
         self.len = bytes.len() as u64;
         Ok(())
@@ -84,4 +78,13 @@ impl Ledger {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The bytes of records, one after another.
+fn encoded<'a>(records: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, body) in records {
+        record::put(&mut bytes, kind, body);
+    }
+    bytes
 }
