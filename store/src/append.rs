@@ -95,7 +95,7 @@ impl Store {
         Ok(epoch)
     }
 
-    /// Adds a schema to those of an origin; it is on disk when this returns. Twice is nothing.
+    /// Adds a schema to those of an origin, in memory: it is on disk before any row that needs it. Twice is nothing.
     pub fn define(&self, origin: Origin, delta: SchemaDelta) -> Result<SchemaHash, StoreError> {
         let own = self.shared.keys.is_own(&origin);
         locked(&self.shared.schemas).define(origin, &delta, own, self.shared.now())
@@ -103,7 +103,20 @@ impl Store {
 
     /// The series a schema stands for. None: not known here.
     pub fn schema(&self, hash: &SchemaHash) -> Option<Arc<Schema>> {
-        locked(&self.shared.schemas).resolve(hash)
+        let mut schemas = locked(&self.shared.schemas);
+        schemas.touch(hash, self.shared.now());
+        schemas.resolve(hash)
+    }
+
+    /// The schema an origin used last, as far as memory knows: from it one that is not known here most likely grew.
+    pub fn newest_schema(&self, origin: &Origin) -> Option<SchemaHash> {
+        let newest = self.shared.state().latest.get(origin).cloned();
+        let schemas = locked(&self.shared.schemas);
+        // A damaged disk may have lost it while its rows are still here.
+        newest
+            .map(|row| row.row.schema)
+            .filter(|hash| schemas.width(hash).is_some())
+            .or_else(|| schemas.newest_of(origin))
     }
 
     /// A schema as it travels. None: not known here.
@@ -280,7 +293,7 @@ impl Store {
 
     fn check_width(&self, schema: &SchemaHash, values: usize) -> Result<(), StoreError> {
         let width = locked(&self.shared.schemas)
-            .width(schema)
+            .touch(schema, self.shared.now())
             .ok_or(StoreError::UnknownSchema(*schema))?;
         if values > width {
             return Err(StoreError::Malformed {

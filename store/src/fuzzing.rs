@@ -340,7 +340,7 @@ fn files(bytes: &[u8]) -> bool {
         Spool::open(&Disk::Real, &spool, 1 << 20).expect("damage is no error");
     assert_eq!(recovered.rows.first(), Some(&row));
     assert!(recovered.rows.len() + recovered.damaged as usize <= bytes.len() + 1);
-    let (_schemas, useless) = Schemas::open(&Disk::Real, dir).expect("damage is no error");
+    let (_schemas, _file, useless) = Schemas::open(&Disk::Real, dir).expect("damage is no error");
     let (_gone, ranges) = GoneLedger::open(&Disk::Real, dir).expect("damage is no error");
     recovered.rows.len() > 1 || !ranges.logs.is_empty() || useless > 0
 }

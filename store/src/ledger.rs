@@ -4,7 +4,7 @@
 //! Absent: when to write it anew; what such a file is for bounds its size.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::disk::Disk;
 use crate::record::{self, Records};
@@ -73,10 +73,6 @@ impl Ledger {
     /// The file's length in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 }
 

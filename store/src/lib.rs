@@ -4,7 +4,8 @@
 //!
 //! | what | is durable when |
 //! |---|---|
-//! | an epoch's id, a schema | the call that made it has returned (an id also begins on a disk that refuses it) |
+//! | an epoch's id | the call that made it has returned (it also begins on a disk that refuses it) |
+//! | a schema | before the first row or block that needs it |
 //! | a row | the spool has synced it: at most `sync_every` later; `synced` says how far |
 //! | a sealed block | its generation was synced: at most 30 s later; until then the spool keeps its rows |
 //! | a block brought by others | the same; before that it is simply asked for again |
@@ -37,6 +38,7 @@ mod given;
 pub mod interval;
 pub mod key;
 mod ledger;
+mod needed;
 mod open;
 mod packer;
 mod plan;

@@ -20,10 +20,11 @@ use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
 use crate::error::{OpenError, StoreError};
 use crate::ledger::Ledger;
+use crate::needed::Surveys;
 use crate::retain::{GoneLedger, GoneRows, make_room};
 use crate::row::SignedRow;
 use crate::sample::{Origin, StoreId};
-use crate::schemas::Schemas;
+use crate::schemas::{SchemaFile, Schemas};
 use crate::shelf::{Shelf, locked};
 use crate::spooler::{self, Spooler};
 use crate::state::State;
@@ -153,6 +154,8 @@ pub(crate) struct Shared {
     pub(crate) id: StoreId,
     pub(crate) state: Mutex<State>,
     pub(crate) schemas: Mutex<Schemas>,
+    pub(crate) schema_file: Mutex<SchemaFile>,
+    pub(crate) surveys: Mutex<Surveys>,
     pub(crate) own: Mutex<Option<Own>>,
     pub(crate) gone: Mutex<GoneLedger>,
     pub(crate) shelf: Shelf,
@@ -362,7 +365,8 @@ fn recover_all(
     }
     check_format(&disk, &dir)?;
     let id = store_id(&disk, &dir)?;
-    let (schemas, bad_schemas) = Schemas::open(&disk, &dir).map_err(at("read schemas", &dir))?;
+    let (schemas, schema_file, bad_schemas) =
+        Schemas::open(&disk, &dir).map_err(at("read schemas", &dir))?;
     let (gone_ledger, gone) = GoneLedger::open(&disk, &dir).map_err(at("read gone", &dir))?;
     let (evidence, kept) =
         Ledger::open(&disk, dir.join("evidence")).map_err(at("read evidence", &dir))?;
@@ -388,6 +392,8 @@ fn recover_all(
         id,
         state: Mutex::new(state),
         schemas: Mutex::new(schemas),
+        schema_file: Mutex::new(schema_file),
+        surveys: Mutex::default(),
         own: Mutex::default(),
         gone: Mutex::new(gone_ledger),
         orders: Mutex::default(),

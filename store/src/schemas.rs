@@ -1,12 +1,13 @@
 //! The schemas this node knows, of all origins.
 //!
-//! A delta is synced to `schemas` before `define` returns; a row is only taken when its schema is known. Kept encoded in
-//! memory; the last few asked for are kept resolved.
+//! A row is only taken when its schema is known. Taking one in touches memory alone, so that no live row waits for the disk
+//! behind it; whoever makes rows durable writes first what `write` has (`Shared::write_schemas`), so that no row is on disk
+//! without its schema. Kept encoded in memory; the last few asked for are kept resolved.
 //! Bounds: a schema's own (`series`), 8 MiB of deltas per origin, and of this node's own at most 64 new ones an hour; what
-//! exceeds them is refused and named.
-//! Absent: asking others for a schema.
+//! exceeds them is refused and named. While the disk takes nothing 8 MiB wait for it, others' beyond that are refused.
+//! Absent: asking others for a schema; which ones are needed no longer (`needed`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,12 +17,16 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::key::schema::{SchemaKey, decode_value, encode_value};
 use crate::ledger::Ledger;
+use crate::open::Shared;
 use crate::sample::Origin;
 use crate::series::{MAX_SCHEMA_CHANGES_PER_HOUR, Schema, SchemaDelta, SchemaHash};
+use crate::shelf::locked;
 
 const DELTA: u8 = 1;
 /// All deltas of one origin; the whole of a schema has its own bound of 512 KiB.
 const ORIGIN_BYTES: usize = 8 << 20;
+/// Deltas that wait for the disk.
+const UNWRITTEN_BYTES: usize = 8 << 20;
 const RESOLVED: usize = 16;
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -31,32 +36,65 @@ struct Known {
     value: Box<[u8]>,
     /// Series of the whole schema.
     width: usize,
+    /// When it was taken in, or a row came with it; `None`: not since the start.
+    used: Option<Instant>,
 }
 
-/// Every known delta, and where they are stored.
-#[derive(Debug)]
+/// Every known delta.
+#[derive(Debug, Default)]
 pub(crate) struct Schemas {
-    ledger: Ledger,
     known: BTreeMap<SchemaHash, Known>,
     resolved: VecDeque<Arc<Schema>>,
     changes: VecDeque<Instant>,
+    /// Those the file lacks, in the order they came.
+    unwritten: VecDeque<SchemaHash>,
+    unwritten_bytes: usize,
+}
+
+/// Where they are stored.
+#[derive(Debug)]
+pub(crate) struct SchemaFile(Ledger);
+
+impl Shared {
+    /// Writes and syncs the schemas that the file lacks: before any row or block that may need them.
+    pub(crate) fn write_schemas(&self) -> io::Result<()> {
+        let mut file = locked(&self.schema_file);
+        let bodies = locked(&self.schemas).unwritten();
+        file.0
+            .append(bodies.iter().map(|body| (DELTA, &body[..])))?;
+        locked(&self.schemas).written(bodies.len());
+        Ok(())
+    }
+
+    /// Forgets these schemas and writes the file anew without them; says how many bytes that saved. After a failure they are
+    /// forgotten until the next start.
+    pub(crate) fn drop_schemas(&self, unneeded: &BTreeSet<SchemaHash>) -> io::Result<u64> {
+        self.write_schemas()?;
+        let mut file = locked(&self.schema_file);
+        let (bodies, waiting) = {
+            let mut schemas = locked(&self.schemas);
+            schemas.forget(unneeded);
+            // What came since waits for the next write.
+            (schemas.bodies(), schemas.unwritten.len())
+        };
+        let before = file.0.len();
+        file.0
+            .rewrite(bodies.iter().map(|body| (DELTA, &body[..])))?;
+        locked(&self.schemas).written(waiting);
+        Ok(before.saturating_sub(file.0.len()))
+    }
 }
 
 impl Schemas {
     /// Reads the file; says how many records were of no use.
-    pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<(Self, u64)> {
+    pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<(Self, SchemaFile, u64)> {
         let (ledger, records) = Ledger::open(disk, dir.join("schemas"))?;
-        let mut schemas = Self {
-            ledger,
-            known: BTreeMap::new(),
-            resolved: VecDeque::new(),
-            changes: VecDeque::new(),
-        };
+        let mut schemas = Self::default();
         let mut damaged = 0;
         for (_, body) in records {
             damaged += u64::from(schemas.recall(&body).is_none());
         }
-        Ok((schemas, damaged))
+        Ok((schemas, SchemaFile(ledger), damaged))
     }
 
     fn recall(&mut self, body: &[u8]) -> Option<()> {
@@ -67,15 +105,16 @@ impl Schemas {
             Some(parent) => self.width(parent)?,
             None => 0,
         };
-        self.remember(key, value, before + delta.appended.len());
+        self.remember(key, value, before + delta.appended.len(), None);
         Some(())
     }
 
-    fn remember(&mut self, key: SchemaKey, value: &[u8], width: usize) {
+    fn remember(&mut self, key: SchemaKey, value: &[u8], width: usize, used: Option<Instant>) {
         let known = Known {
             origin: key.origin,
             value: value.into(),
             width,
+            used,
         };
         self.known.insert(key.hash, known);
     }
@@ -92,7 +131,7 @@ impl Schemas {
             origin,
             hash: delta.hash(),
         };
-        if self.known.contains_key(&key.hash) {
+        if self.touch(&key.hash, now).is_some() {
             return Ok(key.hash);
         }
         let parent = match &delta.parent {
@@ -109,15 +148,9 @@ impl Schemas {
             })?;
         let value = encode_value(delta);
         self.within_bounds(origin, value.len(), own, now)?;
-        let body = [&key.encode()[..], &value].concat();
-        self.ledger
-            .append([(DELTA, &body[..])])
-            .map_err(|source| StoreError::Io {
-                what: "write schema",
-                path: self.ledger.path().to_owned(),
-                source,
-            })?;
-        self.remember(key, &value, schema.series.len());
+        self.unwritten.push_back(key.hash);
+        self.unwritten_bytes += value.len();
+        self.remember(key, &value, schema.series.len(), Some(now));
         self.cache(Arc::new(schema));
         Ok(key.hash)
     }
@@ -138,7 +171,15 @@ impl Schemas {
             });
         }
         if !own {
-            return Ok(());
+            let held = self.unwritten_bytes;
+            return if held + more > UNWRITTEN_BYTES {
+                Err(StoreError::Busy {
+                    held: held as u64,
+                    limit: UNWRITTEN_BYTES as u64,
+                })
+            } else {
+                Ok(())
+            };
         }
         self.changes
             .retain(|at| now.saturating_duration_since(*at) < HOUR);
@@ -156,6 +197,90 @@ impl Schemas {
     /// How many series the schema has. None: not known here.
     pub(crate) fn width(&self, hash: &SchemaHash) -> Option<usize> {
         self.known.get(hash).map(|known| known.width)
+    }
+
+    /// The same for a row that is about to be held: its schema stays for a while though nothing on disk needs it yet.
+    pub(crate) fn touch(&mut self, hash: &SchemaHash, now: Instant) -> Option<usize> {
+        let known = self.known.get_mut(hash)?;
+        known.used = Some(now);
+        Some(known.width)
+    }
+
+    /// The schema of an origin that a row came with last, or that was made last.
+    pub(crate) fn newest_of(&self, origin: &Origin) -> Option<SchemaHash> {
+        let known = self.known.iter();
+        let theirs = known.filter(|(_, known)| known.origin == *origin);
+        let newest = theirs.max_by_key(|(_, known)| (known.used, known.width));
+        newest.map(|(hash, _)| *hash)
+    }
+
+    /// The bytes of each origin's deltas.
+    pub(crate) fn weights(&self) -> BTreeMap<Origin, usize> {
+        let mut weights = BTreeMap::new();
+        for known in self.known.values() {
+            *weights.entry(known.origin).or_default() += known.value.len();
+        }
+        weights
+    }
+
+    pub(crate) fn bytes_of(&self, hashes: &BTreeSet<SchemaHash>) -> usize {
+        let known = hashes.iter().filter_map(|hash| self.known.get(hash));
+        known.map(|known| known.value.len()).sum()
+    }
+
+    /// Those of an origin that nothing needs: no row has come with them since `since`, and neither they nor one that grew
+    /// from them is `needed`.
+    pub(crate) fn unneeded(
+        &self,
+        origin: &Origin,
+        needed: &BTreeSet<SchemaHash>,
+        since: Option<Instant>,
+    ) -> BTreeSet<SchemaHash> {
+        let theirs = |(hash, known): (&SchemaHash, &Known)| {
+            (known.origin == *origin).then_some((*hash, known.used))
+        };
+        let theirs: BTreeMap<_, _> = self.known.iter().filter_map(theirs).collect();
+        let mut unneeded: BTreeSet<SchemaHash> = theirs.keys().copied().collect();
+        for (hash, used) in theirs {
+            let lately = used.is_some_and(|used| since.is_none_or(|since| used >= since));
+            let mut next = (lately || needed.contains(&hash)).then_some(hash);
+            // Its parents, as far as they are not kept already.
+            while let Some(hash) = next.filter(|hash| unneeded.remove(hash)) {
+                next = self.delta(&hash).and_then(|delta| delta.parent);
+            }
+        }
+        unneeded
+    }
+
+    fn forget(&mut self, hashes: &BTreeSet<SchemaHash>) {
+        self.known.retain(|hash, _| !hashes.contains(hash));
+        self.resolved
+            .retain(|schema| !hashes.contains(&schema.hash));
+        self.unwritten.retain(|hash| !hashes.contains(hash));
+    }
+
+    /// Every record, a schema after the one it grew from.
+    fn bodies(&self) -> Vec<Vec<u8>> {
+        let mut known: Vec<_> = self.known.iter().collect();
+        known.sort_by_key(|(_, known)| known.width);
+        known
+            .into_iter()
+            .map(|(hash, known)| known.body(*hash))
+            .collect()
+    }
+
+    fn unwritten(&self) -> Vec<Vec<u8>> {
+        let unwritten = self.unwritten.iter();
+        let known = unwritten.filter_map(|hash| Some(self.known.get(hash)?.body(*hash)));
+        known.collect()
+    }
+
+    /// The oldest `count` of those that waited are in the file.
+    fn written(&mut self, count: usize) {
+        self.unwritten.drain(..count);
+        let left = self.unwritten.iter();
+        let left = left.filter_map(|hash| self.known.get(hash));
+        self.unwritten_bytes = left.map(|known| known.value.len()).sum();
     }
 
     pub(crate) fn delta(&self, hash: &SchemaHash) -> Option<SchemaDelta> {
@@ -192,5 +317,15 @@ impl Schemas {
     fn cache(&mut self, schema: Arc<Schema>) {
         self.resolved.push_front(schema);
         self.resolved.truncate(RESOLVED);
+    }
+}
+
+impl Known {
+    fn body(&self, hash: SchemaHash) -> Vec<u8> {
+        let key = SchemaKey {
+            origin: self.origin,
+            hash,
+        };
+        [&key.encode()[..], &self.value].concat()
     }
 }

@@ -108,11 +108,12 @@ impl Store {
         for (boot_ms, clock) in block.boots().iter().zip(block.clocks()) {
             check_time(*boot_ms, clock.offset_ms)?;
         }
-        let schemas = locked(&self.shared.schemas);
+        let mut schemas = locked(&self.shared.schemas);
+        let now = self.shared.now();
         if let Some(run) = block
             .runs()
             .iter()
-            .find(|run| schemas.width(&run.schema).is_none())
+            .find(|run| schemas.touch(&run.schema, now).is_none())
         {
             return Err(StoreError::UnknownSchema(run.schema));
         }

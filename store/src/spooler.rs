@@ -1,6 +1,6 @@
 //! The thread that makes the tail durable: once every `sync_every`, one write and one fdatasync.
 //!
-//! It takes what was queued, writes it, and says how far this node's own epoch would survive a power cut. When the disk
+//! It takes what was queued, writes it, schemas first, and says how far this node's own epoch would survive a power cut. When the disk
 //! refuses, the rows stay queued (bounded, see `state`), the ballast is freed, and the next beat tries a new segment.
 //! It also deletes what no longer needs the spool, and keeps the evidence of conflicts: 1 MiB of it, the rest is only
 //! counted.
@@ -85,9 +85,9 @@ impl Spooler {
             has_room = state.room.own;
         }
         let written = if rest.is_empty() {
-            Ok(())
+            shared.write_schemas()
         } else if has_room {
-            spool.write(rest)
+            shared.write_schemas().and_then(|()| spool.write(rest))
         } else {
             Err(io::Error::other(OWN_FLOOR))
         };

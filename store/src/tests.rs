@@ -18,6 +18,7 @@ mod crash;
 mod faults;
 mod liar;
 mod retention;
+mod schemas;
 mod simulated;
 mod world;
 

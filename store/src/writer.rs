@@ -59,6 +59,7 @@ pub(crate) fn turn(shared: &Shared) -> bool {
     flush(shared);
     shared.look_for_room();
     shared.evict();
+    shared.look_for_schemas();
     !shared.shelf.close_idle(shared.now())
 }
 
@@ -135,7 +136,9 @@ fn flush(shared: &Shared) {
     }
     let mut trouble = None;
     for (class, batch) in classes {
-        match put(shared, class, &batch) {
+        let schemas = shared.write_schemas();
+        let schemas = schemas.map_err(|e| format!("write schemas: {e}"));
+        match schemas.and_then(|()| put(shared, class, &batch)) {
             Ok(number) => shared.state().committed(&batch, number),
             Err(why) => trouble = Some(why),
         }

@@ -244,6 +244,8 @@ impl Promised {
                 (1..=*last).all(|seq| rows.get(&seq) == Some(&values(seq))),
                 "{what}: {log:?}"
             );
+            let schema = store.schema(&delta().hash());
+            assert!(schema.is_some(), "{what}: rows without their schema");
         }
         let peer = row(PEER, 1, 0).row.log;
         let held = store.held().remove(&peer).unwrap_or_default();

@@ -68,6 +68,10 @@ fn whenever_the_power_fails_what_was_synced_is_there_and_no_identity_is_used_twi
             let store = rig.open();
             for (log, seq) in &promised.synced {
                 assert!(store.holds(log, 1..=*seq), "seed {seed}: {log:?} to {seq}");
+                assert!(
+                    store.schema(&delta().hash()).is_some(),
+                    "seed {seed}: a row without its schema"
+                );
             }
             let tally = store.tally();
             for (log, seq) in &promised.synced {
