@@ -1,17 +1,20 @@
 //! Going over the range of a query: slice by slice, each from the finest rows still held.
 //!
-//! What is in memory at once is a slice of the answer and 32 blocks, however long the range is. Slices begin where the next
+//! What is in memory at once is a slice of the answer and one pack, however long the range is; of a pack only the columns
+//! that are asked for are unpacked, and its blocks aren't built again. Slices begin where the next
 //! rows do, so that a range of years with a day of rows costs a day. Blocks that lie about their times, or whose clock was set
 //! in the middle, fall into many slices: once four times as many were read as there are, the rest is one slice.
 //! Absent: which rows become which points (`query`).
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::block::Block;
+use crate::block::{Block, MAX_PACK_BLOCKS, Pack};
 use crate::error::StoreError;
+use crate::key::block::BlockKey;
 use crate::open::{Shared, Store};
+use crate::packer::Piece;
 use crate::query::{Evaluation, MAX_POINTS, Query, QueryError, SeriesPoints, Told};
 use crate::read::{OPENING, Step};
 use crate::rollup::Rollup;
@@ -84,7 +87,7 @@ impl Store {
             let plans = self.shared.plans(query, &evaluation.sought());
             reads = reads.saturating_sub(plans.iter().map(|plan| plan.steps.len()).sum());
             for plan in plans {
-                self.feed(&mut evaluation, plan)?;
+                self.feed(&mut evaluation, &plan)?;
             }
             let parts = evaluation.part();
             wide = if parts.is_empty() {
@@ -101,29 +104,59 @@ impl Store {
         Ok(evaluation.told())
     }
 
-    fn feed(&self, evaluation: &mut Evaluation<'_>, plan: Plan) -> Result<(), StoreError> {
+    fn feed(&self, evaluation: &mut Evaluation<'_>, plan: &Plan) -> Result<(), StoreError> {
         let schema = |hash: &_| self.schema(hash);
         evaluation.log(plan.log, plan.fix);
-        self.walk(plan.steps, |step, bytes| {
+        let mut steps = &plan.steps[..];
+        while let Some(step) = steps.first() {
+            let mut done = 1;
             match step {
-                Step::Row(_) => {
+                Step::Row(bytes) => {
                     if let Ok(row) = SignedRow::decode(bytes) {
                         evaluation.row(&row.row, &schema)?;
                     }
                 }
-                Step::Block(_) => {
-                    if let Ok(block) = Block::read(bytes) {
-                        evaluation.block(&block, &schema)?;
-                    }
-                }
-                Step::Rolled(_) => {
-                    if let Ok(rollup) = Rollup::read(bytes) {
+                Step::Block(_) => done = self.feed_blocks(evaluation, steps)?,
+                Step::Rolled(place) => {
+                    let body = self.shared.rolled(place);
+                    if let Some(rollup) = body.and_then(|body| Rollup::read(&body).ok()) {
                         evaluation.rollup(&rollup, &schema)?;
                     }
                 }
             }
-            Ok(ControlFlow::Continue(()))
-        })
+            steps = &steps[done..];
+        }
+        Ok(())
+    }
+
+    /// Feeds what has the first block of `steps`, as it lies on the disk: the block, or a pack with some of those after it.
+    /// Says how many blocks that was.
+    fn feed_blocks(
+        &self,
+        evaluation: &mut Evaluation<'_>,
+        steps: &[Step],
+    ) -> Result<usize, StoreError> {
+        let schema = |hash: &_| self.schema(hash);
+        let keys = steps.iter().map_while(|step| match step {
+            Step::Block(key) => Some(*key),
+            Step::Row(_) | Step::Rolled(_) => None,
+        });
+        let keys: Vec<BlockKey> = keys.take(MAX_PACK_BLOCKS).collect();
+        let (piece, count) = self.shared.piece(&keys);
+        let keys = &keys[..count];
+        match piece {
+            Some(Piece::Block(bytes)) => {
+                if let Ok(block) = Block::read(&bytes) {
+                    evaluation.block(&block, &schema)?;
+                }
+            }
+            Some(Piece::Pack(bytes, _)) => match Pack::read(&bytes) {
+                Ok(pack) => evaluation.pack(&pack, keys, &schema)?,
+                Err(_) => keys.iter().for_each(|key| self.shared.forget_damaged(key)),
+            },
+            None => {}
+        }
+        Ok(count)
     }
 }
 
@@ -204,7 +237,7 @@ fn steps(id: &LogId, log: &Log, fix: Option<i64>, range: &RangeInclusive<i64>) -
         .iter()
         .filter(|(_, meta)| meets(meta.wall_ms(fix)));
     let blocks = blocks.map(|(first, _)| {
-        let key = crate::key::block::BlockKey {
+        let key = BlockKey {
             log: *id,
             first: *first,
         };

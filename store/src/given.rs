@@ -166,6 +166,25 @@ pub(crate) fn run() -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
+/// Rows of one log without a hole, over several windows.
+pub(crate) fn long_run() -> impl Strategy<Value = Vec<Row>> {
+    vec(run(), 1..4).prop_map(|runs| {
+        let mut rows: Vec<Row> = runs.concat();
+        let (log, first) = (rows[0].log, rows[0].seq);
+        for (row, seq) in rows.iter_mut().zip(first..) {
+            (row.log, row.seq) = (log, seq);
+        }
+        // One schema has one number of values in a block, wherever the runs it came from were cut.
+        for at in 1..rows.len() {
+            if rows[at].schema == rows[at - 1].schema {
+                let width = rows[at - 1].values.len();
+                rows[at].values.resize(width, None);
+            }
+        }
+        rows
+    })
+}
+
 pub(crate) fn series() -> impl Strategy<Value = Series> {
     let labels = proptest::collection::btree_map("[a-z_][a-z0-9_]{0,5}", ".{0,12}", 0..4);
     let kind = prop_oneof![Just(Kind::Counter), Just(Kind::Gauge)];

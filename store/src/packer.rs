@@ -78,6 +78,52 @@ pub(crate) fn pack(engine: &mut Engine, loose: &mut Loose, when: When) -> Result
     Ok(())
 }
 
+/// What has a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// The block by itself.
+    Block(Vec<u8>),
+    /// A pack that has it, and so many blocks that were asked for with it, each of them nowhere else.
+    Pack(Vec<u8>, usize),
+}
+
+/// What has the first of `keys`, ascending ones of one log, as it lies there; None: not there or damaged.
+pub(crate) fn piece(engine: &mut Engine, keys: &[BlockKey]) -> Result<Option<Piece>, EngineError> {
+    let Some((key, more)) = keys.split_first() else {
+        return Ok(None);
+    };
+    if let Some(bytes) = alone(engine, key)? {
+        return Ok(Some(Piece::Block(bytes)));
+    }
+    let pack = engine.pack_of(&key.encode(), |bytes| {
+        let heads = Pack::peek(bytes).ok()?;
+        let mut heads = heads.iter();
+        let mut has = |key: &BlockKey| heads.any(|head| key.is_of(head));
+        has(key).then(|| {
+            (
+                bytes.to_vec(),
+                more.iter().take_while(|key| has(key)).count(),
+            )
+        })
+    })?;
+    let Some((bytes, in_pack)) = pack else {
+        return Ok(None);
+    };
+    let mut count = 1;
+    while count <= in_pack && alone(engine, &keys[count])?.is_none() {
+        count += 1;
+    }
+    Ok(Some(Piece::Pack(bytes, count)))
+}
+
+/// A block that is in no pack, or in one and not yet gone from beside it.
+fn alone(engine: &mut Engine, key: &BlockKey) -> Result<Option<Vec<u8>>, EngineError> {
+    match engine.get(&key.encode()) {
+        Err(EngineError::Damaged) => Ok(None),
+        other => other,
+    }
+}
+
 /// The encoded blocks under `keys`, in that order, from wherever they lie; None: not there or damaged.
 pub(crate) fn blocks(
     engine: &mut Engine,
@@ -86,10 +132,7 @@ pub(crate) fn blocks(
     let mut unpacked: BTreeMap<BlockKey, Vec<u8>> = BTreeMap::new();
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
-        let alone = match engine.get(&key.encode()) {
-            Err(EngineError::Damaged) => None,
-            other => other?,
-        };
+        let alone = alone(engine, key)?;
         if alone.is_none() && !unpacked.contains_key(key) {
             unpacked = unpack(engine, key, keys)?;
         }
@@ -156,10 +199,7 @@ fn forget(loose: &mut Loose, key: &BlockKey) {
 fn read_run(engine: &mut Engine, run: &[BlockKey]) -> Result<Vec<Block>, EngineError> {
     let (mut blocks, mut rows, mut width) = (Vec::new(), 0, 0);
     for key in run {
-        let bytes = match engine.get(&key.encode()) {
-            Err(EngineError::Damaged) => None,
-            other => other?,
-        };
+        let bytes = alone(engine, key)?;
         let Some(block) = bytes.and_then(|bytes| Block::read(&bytes).ok()) else {
             break;
         };

@@ -20,6 +20,7 @@
 //! Absent: finding the rows (the engine's part) and names of nodes.
 
 mod evaluation;
+mod line;
 mod pattern;
 
 use crate::sample::{Origin, Seq};

@@ -1,7 +1,8 @@
 //! What the store answers about what it holds: sets, parcels for other nodes, points, counts.
 //!
 //! Sets come from memory. Whatever needs rows walks a plan made in one short look at the state: tail rows as they are in
-//! memory, blocks fetched 32 at a time, so that a long query holds neither the lock nor much memory.
+//! memory, blocks fetched 32 at a time, so that a long answer holds neither the lock nor much memory. A query takes what it
+//! needs as it lies on the disk instead (`piece`), packs as packs.
 //! A block that is damaged is forgotten (and so asked for again); a generation that fails is verified and, if it is
 //! damaged, set aside; neither fails the call. Points and counts wait for the generations that are still being opened.
 //! Absent: what the points of a query are (`query`), and going over its range (`ask`).
@@ -13,11 +14,13 @@ use std::time::Duration;
 
 use crate::answer::{LogTally, Parcel, Quarantined, Stats, Tier};
 use crate::attic::Place;
-use crate::block::Block;
+use crate::block::{Block, MAX_PACK_BLOCKS};
+use crate::engine::{Engine, EngineError};
 use crate::error::StoreError;
 use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
 use crate::open::{Shared, Store};
+use crate::packer::{self, Piece};
 use crate::query;
 use crate::row::SignedRow;
 use crate::sample::{LogId, Origin, Seq};
@@ -89,15 +92,15 @@ impl Store {
         let (mut parcels, mut size) = (Vec::new(), 0);
         self.walk(plan, |step, bytes| {
             if size + bytes.len() > max_bytes && !parcels.is_empty() {
-                return Ok(ControlFlow::Break(()));
+                return ControlFlow::Break(());
             }
             size += bytes.len();
             parcels.push(match step {
                 Step::Row(_) => Parcel::Row(bytes.to_vec()),
                 Step::Block(_) | Step::Rolled(_) => Parcel::Block(bytes.to_vec()),
             });
-            Ok(ControlFlow::Continue(()))
-        })?;
+            ControlFlow::Continue(())
+        });
         Ok(parcels)
     }
 
@@ -153,7 +156,7 @@ impl Store {
             samples += row.samples() as u64;
             hasher.update(&row.canonical());
         };
-        let walked = self.walk(plan, |step, bytes| {
+        self.walk(plan, |step, bytes| {
             match step {
                 Step::Row(_) => SignedRow::decode(bytes)
                     .iter()
@@ -165,9 +168,8 @@ impl Store {
                 }
                 Step::Rolled(_) => {}
             }
-            Ok(ControlFlow::Continue(()))
+            ControlFlow::Continue(())
         });
-        debug_assert!(walked.is_ok(), "counting refuses nothing");
         LogTally {
             log,
             rows,
@@ -269,11 +271,7 @@ impl Store {
         steps.into_iter().map(|(_, step)| step).collect()
     }
 
-    pub(crate) fn walk(
-        &self,
-        plan: Vec<Step>,
-        mut each: impl FnMut(&Step, &[u8]) -> Result<ControlFlow<()>, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn walk(&self, plan: Vec<Step>, mut each: impl FnMut(&Step, &[u8]) -> ControlFlow<()>) {
         for batch in plan.chunks(BATCH) {
             let keys = batch.iter().filter_map(|step| match step {
                 Step::Block(key) => Some(*key),
@@ -284,16 +282,13 @@ impl Store {
                 let bytes = match step {
                     Step::Row(bytes) => Some(bytes.clone()),
                     Step::Block(_) => blocks.next().flatten(),
-                    Step::Rolled(place) => self.shared.rolled(place),
+                    Step::Rolled(_) => None,
                 };
-                if let Some(bytes) = bytes
-                    && each(step, &bytes)?.is_break()
-                {
-                    return Ok(());
+                if bytes.is_some_and(|bytes| each(step, &bytes).is_break()) {
+                    return;
                 }
             }
         }
-        Ok(())
     }
 
     /// The encoded blocks under `keys`, in that order. None: not held, or not any more.
@@ -322,8 +317,9 @@ impl Shared {
             }
         }
         for (generation, places) in on_disk {
-            let wanted = places.iter().map(|at| keys[*at]).collect();
-            let Some(blocks) = self.read(generation, wanted) else {
+            let wanted: Vec<BlockKey> = places.iter().map(|at| keys[*at]).collect();
+            let look = |engine: &mut Engine, keys: &Vec<_>| packer::blocks(engine, keys);
+            let Some(blocks) = self.read(generation, wanted, look) else {
                 continue;
             };
             for (at, bytes) in places.into_iter().zip(blocks) {
@@ -336,10 +332,55 @@ impl Shared {
         found
     }
 
-    /// Reads twice; between the two the generation is verified, and given up only if it fails that.
-    fn read(&self, generation: u32, keys: Vec<BlockKey>) -> Option<Vec<Option<Vec<u8>>>> {
-        let why = match self.shelf.read(generation, keys.clone()) {
-            Ok(blocks) => return Some(blocks),
+    /// What has the first of some blocks of one log, as it lies on the disk, and how many of them it answers for. None: what
+    /// that would be is not held, or not any more.
+    pub(crate) fn piece(&self, keys: &[BlockKey]) -> (Option<Piece>, usize) {
+        let (generation, keys) = {
+            let state = self.state();
+            let lies = |key: &BlockKey| {
+                let meta = state.logs.get(&key.log)?.blocks.get(&key.first)?;
+                Some(meta.generation)
+            };
+            let Some(generation) = keys.first().and_then(lies) else {
+                return (None, 1);
+            };
+            if generation == PENDING {
+                let bytes = state.pending.get(&keys[0]);
+                return (bytes.map(|bytes| Piece::Block(bytes.to_vec())), 1);
+            }
+            let together = keys.iter().take(MAX_PACK_BLOCKS);
+            let together = together.take_while(|key| lies(key) == Some(generation));
+            (generation, together.copied().collect::<Vec<_>>())
+        };
+        let look = |engine: &mut Engine, keys: &Vec<_>| packer::piece(engine, keys);
+        let first = keys[0];
+        let Some(found) = self.read(generation, keys, look) else {
+            return (None, 1);
+        };
+        let count = match &found {
+            Some(Piece::Pack(_, count)) => *count,
+            Some(Piece::Block(_)) => 1,
+            None => {
+                self.forget_damaged(&first);
+                1
+            }
+        };
+        (found, count)
+    }
+
+    /// Looks twice; between the two the generation is verified, and given up only if it fails that.
+    fn read<K: Clone + Send + 'static, T: Send + 'static>(
+        &self,
+        generation: u32,
+        keys: K,
+        look: fn(&mut Engine, &K) -> Result<T, EngineError>,
+    ) -> Option<T> {
+        let once = |keys: K| {
+            let look = move |engine: &mut Engine| look(engine, &keys);
+            self.shelf.read(generation, look)
+        };
+        let why = match once(keys.clone()) {
+            Ok(found) => return Some(found),
             Err(why) => why,
         };
         tracing::warn!(generation, why, "generation fails a read, verifying it");
@@ -347,7 +388,7 @@ impl Shared {
             self.set_aside(generation, &format!("{why}; {damage}"));
             return None;
         }
-        let again = self.shelf.read(generation, keys);
+        let again = once(keys);
         if let Err(why) = &again {
             tracing::warn!(generation, why, "generation verifies and cannot be read");
         }
@@ -355,12 +396,12 @@ impl Shared {
     }
 
     /// A roll-up's body. None: damaged, which costs these rows for good, or gone meanwhile.
-    fn rolled(&self, place: &Place) -> Option<Arc<[u8]>> {
+    pub(crate) fn rolled(&self, place: &Place) -> Option<Arc<[u8]>> {
         let body = locked(&self.attic).read(place);
         body.map(Into::into)
     }
 
-    fn forget_damaged(&self, key: &BlockKey) {
+    pub(crate) fn forget_damaged(&self, key: &BlockKey) {
         let mut state = self.state();
         state.damaged += 1;
         state.forget_block(key);

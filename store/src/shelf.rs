@@ -217,25 +217,23 @@ impl Shelf {
         number
     }
 
-    /// The blocks under `keys` of one generation, in that order; None: not there or damaged.
-    ///
-    /// `Err`: the caller examines the generation.
-    pub(crate) fn read(
+    /// What `look` finds in one generation. `Err`: the caller examines the generation.
+    pub(crate) fn read<T: Send + 'static>(
         &self,
         number: u32,
-        keys: Vec<BlockKey>,
-    ) -> Result<Vec<Option<Vec<u8>>>, String> {
+        look: impl FnOnce(&mut Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, String> {
         let mut newest = locked(&self.newest);
         if let Some(newest) = written_of(&mut newest, number) {
             let engine = newest.engine.take();
-            let (engine, found) = self.read_from(number, engine, keys)?;
+            let (engine, found) = self.read_from(number, engine, look)?;
             newest.engine = Some(engine);
             return Ok(found);
         }
         drop(newest);
         let mut old = locked(&self.old);
         let engine = old.remove(&number).map(|(engine, _)| engine);
-        let (engine, found) = self.read_from(number, engine, keys)?;
+        let (engine, found) = self.read_from(number, engine, look)?;
         old.insert(number, (engine, self.disk.now()));
         while old.len() > OPEN_OLD {
             let oldest = old
@@ -262,16 +260,12 @@ impl Shelf {
         self.load(number, check).map(drop)
     }
 
-    #[expect(
-        clippy::type_complexity,
-        reason = "an engine and what it was asked for"
-    )]
-    fn read_from(
+    fn read_from<T: Send + 'static>(
         &self,
         number: u32,
         engine: Option<Engine>,
-        keys: Vec<BlockKey>,
-    ) -> Result<(Engine, Vec<Option<Vec<u8>>>), String> {
+        look: impl FnOnce(&mut Engine) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<(Engine, T), String> {
         let (disk, path) = (self.disk.clone(), self.path(number));
         self.worker
             .within("read", READ_DEADLINE, move || {
@@ -280,7 +274,7 @@ impl Shelf {
                     return Err(EngineError::Failed("it is not there any more".to_owned()));
                 }
                 let mut engine = engine.map_or_else(|| Engine::open(&disk, &path), Ok)?;
-                let found = packer::blocks(&mut engine, &keys)?;
+                let found = look(&mut engine)?;
                 Ok((engine, found))
             })?
             .map_err(|e: EngineError| e.to_string())

@@ -146,6 +146,41 @@ fn check(engine: &mut Engine, blocks: &[(BlockKey, Vec<u8>)]) {
     for ((key, bytes), found) in blocks.iter().zip(found) {
         assert_eq!(found.as_ref(), Some(bytes), "block {}", key.first);
     }
+    let mut keys = &keys[..];
+    for (key, bytes) in blocks {
+        // The piece of an earlier block may have had this one, too.
+        let Some(at) = keys.iter().position(|left| left == key) else {
+            continue;
+        };
+        assert_eq!(at, 0, "in order");
+        keys = &keys[in_piece(engine, keys, blocks, bytes)..];
+    }
+    assert!(keys.is_empty());
+}
+
+/// Compares what the piece of the first of `keys` has with `blocks`; says how many that are.
+fn in_piece(
+    engine: &mut Engine,
+    keys: &[BlockKey],
+    blocks: &[(BlockKey, Vec<u8>)],
+    first: &[u8],
+) -> usize {
+    match piece(engine, keys).unwrap() {
+        None => panic!("block {} is in no piece", keys[0].first),
+        Some(Piece::Block(bytes)) => {
+            assert_eq!(bytes, first);
+            1
+        }
+        Some(Piece::Pack(bytes, count)) => {
+            let wanted = |head: &Head| keys[..count].iter().any(|key| key.is_of(head));
+            let packed = Pack::read(&bytes).unwrap().blocks(wanted).unwrap();
+            let packed: Vec<Vec<u8>> = packed.iter().map(Block::encode).collect();
+            let of_keys = blocks.iter().filter(|(key, _)| keys[..count].contains(key));
+            let expected: Vec<Vec<u8>> = of_keys.map(|(_, bytes)| bytes.clone()).collect();
+            assert_eq!(packed, expected);
+            count
+        }
+    }
 }
 
 fn minutes(windows: std::ops::Range<u32>) -> Vec<(BlockKey, Vec<u8>)> {

@@ -1,19 +1,20 @@
-//! Rows, blocks and roll-ups in, points out.
+//! Rows, blocks, packs and roll-ups in, points out.
 //!
 //! Goes over the range slice by slice (`slice`, then `part`), so that what it holds is bounded however long the range is.
 //! In a slice it is fed log after log in ascending order, within a log rows, blocks and rollups by ascending seq; a row that
-//! was fed before is passed over, so a block and the rows it was made of may both come. Of a block or rollup only the times and
-//! the columns of matching series are decoded, and nothing if it lies outside the slice.
+//! was fed before is passed over, so a block and the rows it was made of may both come. Of a block, pack or rollup only the
+//! times and the columns of matching series are decoded, and nothing if it lies outside the slice.
 //! Bound: `MAX_POINTS` points (or steps) of a slice over all series; one more fails the query.
+//! Absent: how samples of a series become points with gaps (`line`).
 
-use super::{
-    Extent, MAX_POINTS, Pattern, Query, QueryError, SeriesPoints, Step, TierSpan, Told, join_tier,
-};
-use crate::block::Block;
+use super::line::{Cell, Line};
+use super::{MAX_POINTS, Pattern, Query, QueryError, SeriesPoints, Step, Told};
+use crate::block::{Block, Head, Pack, Sheet};
+use crate::key::block::BlockKey;
 use crate::rollup::{Rollup, Summary};
 use crate::row::{Row, wall_ms};
 use crate::sample::{Clock, ClockSource, LogId, Origin, Seq};
-use crate::series::{Kind, Schema, SchemaHash, Series};
+use crate::series::{Schema, SchemaHash, Series};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -53,37 +54,6 @@ pub(crate) struct Evaluation<'q> {
 struct Wanted {
     series: Vec<usize>,
     places: Vec<usize>,
-}
-
-/// What has come in for one series and not gone out.
-#[derive(Debug, Default)]
-struct Line {
-    samples: Vec<(i64, i64)>,
-    cells: Vec<Cell>,
-    /// The last point that went out, and how far the next may be.
-    last: Option<(i64, i64)>,
-}
-
-/// The rows of one series in one step.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    start_ms: i64,
-    /// How far apart such cells are: the query's step, or that of the tier if it is coarser.
-    step: Step,
-    /// What it was read from; the coarsest of several.
-    tier: Step,
-    values: Summary,
-    last_ms: i64,
-}
-
-/// A point on its way out.
-#[derive(Clone, Copy, Debug)]
-struct Point {
-    at_ms: i64,
-    value: f64,
-    extent: Extent,
-    step_ms: i64,
-    tier: Step,
 }
 
 impl<'q> Evaluation<'q> {
@@ -173,37 +143,84 @@ impl<'q> Evaluation<'q> {
         schema: &dyn Fn(&SchemaHash) -> Option<Arc<Schema>>,
     ) -> Result<(), QueryError> {
         let head = block.head();
-        if !self.takes(&head.log) || head.last() <= self.done {
+        let mut times = vec![None; block.boots().len()];
+        self.times_of(head, block.sheet(), 0, &mut times);
+        self.sheet(&head.log.origin, block.sheet(), &times, schema)
+    }
+
+    /// Takes some blocks of a pack of the log, ascending, without building them.
+    pub(crate) fn pack(
+        &mut self,
+        pack: &Pack,
+        blocks: &[BlockKey],
+        schema: &dyn Fn(&SchemaHash) -> Option<Arc<Schema>>,
+    ) -> Result<(), QueryError> {
+        let Some(key) = blocks.first() else {
             return Ok(());
+        };
+        let mut times = vec![None; pack.sheet().boots().len()];
+        let (mut row, mut blocks) = (0, blocks.iter().peekable());
+        for head in pack.heads() {
+            if blocks.next_if(|key| key.is_of(head)).is_some() {
+                self.times_of(head, pack.sheet(), row, &mut times);
+            }
+            row += usize::from(head.count);
+        }
+        self.sheet(&key.log.origin, pack.sheet(), &times, schema)
+    }
+
+    /// Fills in when the rows of one block were taken that are in the slice and were not fed before. The first of them is row
+    /// `at` of the sheet.
+    fn times_of(&mut self, head: &Head, sheet: &Sheet, at: usize, times: &mut [Option<i64>]) {
+        if !self.takes(&head.log) || head.last() <= self.done {
+            return;
         }
         let fresh = self.done.saturating_add(1).saturating_sub(head.first) as usize;
         self.done = head.last();
         let span = head.wall_ms(self.synced_ms);
         let beyond = *span.start() > *self.slice.end() && self.ahead_from.is_none();
         if span.end() < self.slice.start() || beyond {
-            return Ok(());
+            return;
         }
-        let times: Vec<i64> = block
-            .boots()
-            .iter()
-            .zip(block.clocks())
-            .map(|(&b, c)| self.wall_ms(b, c))
-            .collect();
-        let inside: Vec<bool> = times
-            .iter()
-            .enumerate()
-            .map(|(at, &ms)| at >= fresh && self.is_in(ms, 1))
-            .collect();
-        let mut from = 0;
-        for run in block.runs() {
+        let rows = at + fresh..at + usize::from(head.count);
+        let taken = sheet.boots().iter().zip(sheet.clocks());
+        let taken = taken.zip(times).take(rows.end).skip(rows.start);
+        for ((boot_ms, clock), time) in taken {
+            let at_ms = self.wall_ms(*boot_ms, clock);
+            *time = self.is_in(at_ms, 1).then_some(at_ms);
+        }
+    }
+
+    /// Takes the rows of a sheet that have a time. Of its columns one at a time is unpacked.
+    fn sheet(
+        &mut self,
+        origin: &Origin,
+        sheet: &Sheet,
+        times: &[Option<i64>],
+        schema: &dyn Fn(&SchemaHash) -> Option<Arc<Schema>>,
+    ) -> Result<(), QueryError> {
+        let (mut from, mut uses) = (0, Vec::new());
+        for run in sheet.runs() {
             let rows = from..from + run.rows;
             from = rows.end;
-            let wanted = self.wanted(&head.log.origin, &run.schema, schema);
-            for (column, &place) in block.columns(&wanted.series).iter().zip(&wanted.places) {
-                for at in rows.clone() {
-                    if let (Some(value), true) = (column[at], inside[at]) {
-                        self.add(place, times[at], value)?;
-                    }
+            if times[rows.clone()].iter().all(Option::is_none) {
+                continue;
+            }
+            let wanted = self.wanted(origin, &run.schema, schema);
+            let series = wanted.series.iter().zip(&wanted.places);
+            uses.extend(series.map(|(&series, &place)| (series, rows.clone(), place)));
+        }
+        uses.sort_by_key(|(series, rows, _)| (*series, rows.start));
+        for uses in uses.chunk_by(|a, b| a.0 == b.0) {
+            let columns = sheet.columns(&[uses[0].0]);
+            let column = columns.iter().flatten();
+            let mut samples = column.zip(times).map(|(value, at_ms)| value.zip(*at_ms));
+            let mut row = 0;
+            for (_, rows, place) in uses {
+                let of_run = samples.by_ref().skip(rows.start - row).take(rows.len());
+                row = rows.end;
+                for (value, at_ms) in of_run.flatten() {
+                    self.add(*place, at_ms, value)?;
                 }
             }
         }
@@ -275,22 +292,9 @@ impl<'q> Evaluation<'q> {
         let mut parts = Vec::new();
         for ((origin, series), place) in &self.places {
             let line = &mut lines[*place];
-            let points = line.take(series, before_ms);
-            self.points += line.cells.len();
-            let mut part = written(query, line, &points, (*origin, series));
-            if last && let Some((at_ms, step_ms)) = line.last {
-                let to_ms = query.step.start_of(query.to_ms);
-                if apart(at_ms, to_ms, step_ms) {
-                    part.points.push((to_ms, None));
-                }
-            }
-            if !part.points.is_empty() {
-                if !part.extents.is_empty() {
-                    // They belong to all points or to none.
-                    part.extents.resize(part.points.len(), None);
-                }
-                parts.push(part);
-            }
+            let part = line.part(query, (*origin, series), before_ms, last);
+            self.points += line.open();
+            parts.extend(part);
         }
         parts
     }
@@ -381,7 +385,7 @@ impl<'q> Evaluation<'q> {
         let step = self.query.step;
         let line = &mut self.lines[place];
         let grown = if step == Step::Raw {
-            line.samples.push((at_ms, value));
+            line.push(at_ms, value);
             true
         } else {
             line.merge(Cell {
@@ -403,139 +407,4 @@ impl<'q> Evaluation<'q> {
             Ok(())
         }
     }
-}
-
-impl Line {
-    /// Adds to the newest cell if that is the same; whether there is one more otherwise.
-    fn merge(&mut self, cell: Cell) -> bool {
-        match self.cells.last_mut() {
-            Some(last) if last.is(&cell) => {
-                last.merge(&cell);
-                false
-            }
-            _ => {
-                self.cells.push(cell);
-                true
-            }
-        }
-    }
-
-    /// Takes out what ends before a time, in order of time.
-    fn take(&mut self, series: &Series, before_ms: i64) -> Vec<Point> {
-        // A stepped clock can come back to a step it had left.
-        self.cells.sort_by_key(|cell| (cell.start_ms, cell.step));
-        self.cells.dedup_by(|next, kept| {
-            let same = kept.is(next);
-            if same {
-                kept.merge(next);
-            }
-            same
-        });
-        let ended = |cell: &Cell| cell.start_ms.saturating_add(cell.step.span_ms()) <= before_ms;
-        let (done, open): (Vec<Cell>, Vec<Cell>) = self.cells.drain(..).partition(ended);
-        self.cells = open;
-        let samples = self.samples.drain(..).map(|(at_ms, value)| {
-            let value = series.value(value);
-            Point {
-                at_ms,
-                value,
-                extent: Extent::of(value),
-                step_ms: Step::Raw.span_ms(),
-                tier: Step::Raw,
-            }
-        });
-        let cells = done.iter().map(|cell| cell.point(series));
-        let mut points: Vec<Point> = samples.chain(cells).collect();
-        points.sort_by_key(|point| point.at_ms);
-        points
-    }
-}
-
-impl Cell {
-    fn is(&self, other: &Self) -> bool {
-        (self.start_ms, self.step) == (other.start_ms, other.step)
-    }
-
-    /// Takes in what was fed later.
-    fn merge(&mut self, later: &Self) {
-        let (last_ms, last) = (self.last_ms, self.values.last);
-        self.values.add(&later.values);
-        if later.last_ms >= last_ms {
-            self.last_ms = later.last_ms;
-        } else {
-            self.values.last = last;
-        }
-        self.tier = self.tier.max(later.tier);
-    }
-
-    fn point(&self, series: &Series) -> Point {
-        let values = &self.values;
-        Point {
-            at_ms: self.start_ms,
-            value: match series.kind {
-                Kind::Gauge => series.scale(values.sum as f64 / f64::from(values.count)),
-                Kind::Counter => series.value(values.last),
-            },
-            extent: Extent {
-                min: series.value(values.min),
-                max: series.value(values.max),
-                count: u64::from(values.count),
-            },
-            step_ms: self.step.span_ms(),
-            tier: self.tier,
-        }
-    }
-}
-
-fn apart(earlier: i64, later: i64, step_ms: i64) -> bool {
-    later.saturating_sub(earlier) > step_ms + step_ms / 2
-}
-
-/// Points with their gaps.
-fn written(
-    query: &Query,
-    line: &mut Line,
-    points: &[Point],
-    of: (Origin, &Series),
-) -> SeriesPoints {
-    let from_ms = query.step.start_of(query.from_ms);
-    let samples = points
-        .iter()
-        .all(|point| point.step_ms == Step::Raw.span_ms());
-    let mut part = SeriesPoints {
-        origin: of.0,
-        series: of.1.clone(),
-        step_ms: query.step.ms(),
-        points: Vec::with_capacity(points.len() + 2),
-        extents: Vec::new(),
-        tiers: Vec::new(),
-    };
-    for point in points {
-        let gap = match line.last {
-            None => apart(from_ms, point.at_ms, point.step_ms).then_some(from_ms),
-            Some((last_ms, step_ms)) => apart(last_ms, point.at_ms, step_ms.max(point.step_ms))
-                .then(|| last_ms.saturating_add(step_ms)),
-        };
-        if let Some(at_ms) = gap {
-            part.points.push((at_ms, None));
-            if !samples {
-                part.extents.push(None);
-            }
-        }
-        part.points.push((point.at_ms, Some(point.value)));
-        if !samples {
-            part.extents.push(Some(point.extent));
-        }
-        let (from_ms, to_ms) = (point.at_ms, point.at_ms);
-        join_tier(
-            &mut part.tiers,
-            TierSpan {
-                tier: point.tier,
-                from_ms,
-                to_ms,
-            },
-        );
-        line.last = Some((point.at_ms, point.step_ms));
-    }
-    part
 }

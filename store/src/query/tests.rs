@@ -1,8 +1,9 @@
 //! Queries over rows written out by hand, and over the same rows in blocks.
 
 use super::*;
-use crate::block::Draft;
+use crate::block::{Block, Draft, Head, Pack, window_of};
 use crate::given;
+use crate::key::block::BlockKey;
 use crate::rollup::{Fold, Rollup, rollups};
 use crate::row::Row;
 use crate::sample::{ClockSource, LogId};
@@ -293,6 +294,44 @@ proptest! {
         by_block.block(&block, &schema).unwrap();
         by_block.row(&rows[0], &schema).unwrap();
         prop_assert_eq!(by_row.finish(), by_block.finish());
+    }
+
+    /// Nor must it show which blocks lie in a pack, whose columns are read without building them.
+    #[test]
+    fn a_pack_gives_the_answer_of_its_blocks(mut rows in given::long_run(), chosen: u8, fed in 0usize..200, step in 0usize..4, series in 0usize..3, from in -1_000i64..1_000, span in 0i64..200_000, ahead: bool) {
+        let schemas = schemas(&mut rows);
+        let schema = |hash: &SchemaHash| schemas.get(hash).cloned();
+        let middle = rows[rows.len() / 2].wall_ms().saturating_add(from);
+        let step = [Step::Raw, Step::S10, Step::M1, Step::H1][step];
+        let mut query = query(["*", "s1", "s[0-3]"][series], middle.saturating_sub(span / 2), middle.saturating_add(span), step);
+        query.now_ms = ahead.then(|| middle.saturating_sub(AHEAD_MS));
+        prop_assume!(!query.reach().is_empty());
+        let synced = first_synced(&rows, &rows[0].log);
+        let blocks = rows.chunk_by(|a, b| window_of(a.seq) == window_of(b.seq)).map(|rows| {
+            Draft::build(rows).unwrap().seal(&given::sign(rows[0].log.origin))
+        });
+        let blocks: Vec<Block> = blocks.collect();
+        let pack = Pack::read(&Pack::encode(&blocks).unwrap()).unwrap();
+        let chosen: Vec<&Block> = blocks.iter().zip(0..).filter(|(_, at)| chosen >> at & 1 == 1).map(|(block, _)| block).collect();
+        let keys: Vec<BlockKey> = chosen.iter().map(|block| {
+            let Head { log, first, .. } = *block.head();
+            BlockKey { log, first }
+        }).collect();
+
+        let mut by_block = Evaluation::new(&query).unwrap();
+        let mut by_column = Evaluation::new(&query).unwrap();
+        for evaluation in [&mut by_block, &mut by_column] {
+            evaluation.log(rows[0].log, synced);
+            for row in &rows[..fed.min(rows.len() - 1)] {
+                evaluation.row(row, &schema).unwrap();
+            }
+        }
+        for block in chosen {
+            by_block.block(block, &schema).unwrap();
+        }
+        by_column.pack(&pack, &keys, &schema).unwrap();
+        prop_assert_eq!(by_block.told(), by_column.told());
+        prop_assert_eq!(by_block.finish(), by_column.finish());
     }
 
     /// Where the slices of a range lie must not show.
