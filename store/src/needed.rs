@@ -182,10 +182,6 @@ impl State {
     }
 
     /// The blocks, roll-ups and tail rows of an origin.
-    #[expect(
-        clippy::type_complexity,
-        reason = "three lists, taken apart where they are asked for"
-    )]
     fn all_of(&self, origin: &Origin) -> (Vec<BlockKey>, Vec<Place>, Vec<Arc<[u8]>>) {
         let (mut blocks, mut rolled, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (id, log) in self.logs_of(origin) {
