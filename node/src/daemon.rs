@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
 use outlast_mesh::{Mesh, MeshConfig};
-use outlast_store::Store;
+use outlast_store::{Stats, Store};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +77,8 @@ struct Running {
     mesh: Mesh,
     store: Store,
     flow: Flow,
+    /// What the store said of itself when it was asked last, for when its disk hangs.
+    stats: std::sync::Mutex<Stats>,
     dashboard: SocketAddr,
     tickets: Tickets,
     /// Ends page and flow.
@@ -254,6 +256,7 @@ impl Daemon {
             mesh,
             store,
             flow,
+            stats: std::sync::Mutex::default(),
             dashboard,
             tickets,
             stop,

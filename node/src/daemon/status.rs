@@ -3,6 +3,9 @@
 //! In: the snapshots of mesh, store and flow. Out: JSON as the command line promises it; fields may be added.
 //! Absent: rates and judgements; the reader makes those.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
@@ -13,7 +16,7 @@ use crate::flow::{TWO_CONTENTS, node_of, time};
 use crate::when;
 
 /// How long the status waits for the disk.
-const CHANGES_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+const DISK_WITHIN: Duration = Duration::from_secs(1);
 
 /// The whole status.
 pub(super) async fn status(daemon: &Daemon) -> Value {
@@ -49,7 +52,12 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         );
     }
     let backlog = running.flow.backlog();
-    let stats = running.store.stats();
+    let stats = stats(running).await.unwrap_or_else(|last| {
+        notices.push(
+            "the disk of the store does not answer; what is said of the store is older".to_owned(),
+        );
+        last
+    });
     if !stats.health.is_empty() {
         notices.push(stats.health.clone());
     }
@@ -93,8 +101,21 @@ async fn clock_changes(running: &Running, snapshot: &Snapshot) -> Vec<ClockChang
     let nodes: Vec<NodeId> = snapshot.members.iter().map(|member| member.id).collect();
     let reading = tokio::task::spawn_blocking(move || flow.clock_changes(nodes.into_iter()));
     // A disk that hangs must not hold up the status.
-    let read = tokio::time::timeout(CHANGES_WITHIN, reading).await;
+    let read = tokio::time::timeout(DISK_WITHIN, reading).await;
     read.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+/// What the store says of itself, which takes a walk through its directory; `Err`: its disk doesn't answer, this was the last.
+async fn stats(running: &Running) -> Result<Stats, Stats> {
+    let store = running.store.clone();
+    let reading = tokio::task::spawn_blocking(move || store.stats());
+    let read = tokio::time::timeout(DISK_WITHIN, reading).await;
+    let mut last = running.stats.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(Ok(stats)) = read else {
+        return Err(last.clone());
+    };
+    last.clone_from(&stats);
+    Ok(stats)
 }
 
 fn name_of(snapshot: &Snapshot, node: NodeId) -> String {

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{Schema, SchemaHash, Series};
+use outlast_store::{Schema, SchemaHash, Series, SignedRow};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::Catalog;
@@ -133,9 +134,15 @@ impl Live {
         lock(&self.catalog).learn(node, series);
     }
 
+    /// The newest row held of a node. The first time that may unpack what the disk holds, or wait for a disk that hangs:
+    /// meanwhile this thread is not one of those that carry the mesh.
+    pub(super) fn newest(&self, node: NodeId) -> Option<Arc<SignedRow>> {
+        block_in_place(|| self.flow.store().latest(&origin_of(node)))
+    }
+
     /// The schema of a node's newest row.
     pub(super) fn newest_schema(&self, node: NodeId) -> Option<Arc<Schema>> {
-        let row = self.flow.store().latest(&origin_of(node))?;
+        let row = self.newest(node)?;
         self.meet(node, &row.row.schema)
     }
 

@@ -117,7 +117,7 @@ impl Overview {
     fn begin(&mut self, live: &Live) {
         let now = now_ms();
         for member in &live.flow().mesh().snapshot().members {
-            let Some(row) = live.flow().store().latest(&origin_of(member.id)) else {
+            let Some(row) = live.newest(member.id) else {
                 continue;
             };
             let age_ms = u64::try_from(now.saturating_sub(row.row.wall_ms())).unwrap_or(0);

@@ -39,7 +39,7 @@ impl Watched {
 
     /// Begins after the newest row held: the rates of the next one need a row before it.
     pub(super) fn begin(&mut self, live: &Live) {
-        let newest = live.flow().store().latest(&origin_of(self.node));
+        let newest = live.newest(self.node);
         self.before = newest.and_then(|row| self.sample(live, &row.row));
     }
 
