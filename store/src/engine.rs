@@ -1,19 +1,21 @@
-//! One generation of sealed blocks: the only file that names sled. On a simulated disk `twin` stands for it.
+//! One generation of sealed blocks: the only file that names sled. On a simulated disk a `journal` stands for it.
 //!
 //! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
-//! come out by `get` and `scan`; packs of blocks lie in a tree of their own, so that leaves of the one are not written
-//! again for the other, and come out by `pack_of` and `scan_packs`. Every value carries our own CRC32C, so that no answer of the engine is believed
-//! unchecked. Only one writer at a time: the owner of the `Engine`.
+//! come out by `get` and `scan`; packs of blocks lie in a tree of sled of their own, and come out by `pack_of` and
+//! `scan_packs`. Blocks wait for their pack in a file beside sled's (`journal`): in sled each would be written about four
+//! times, with its neighbours in the leaf. What earlier releases put into sled is read there, and goes with its pack.
+//! Every value carries our own CRC32C, so that no answer of the engine is believed unchecked. Only one writer at a time: the
+//! owner of the `Engine`.
 //!
 //! sled as measured (fanout 4, no flusher, explicit flush): memory grows with what was written since the open, so the
 //! owner reopens after a megabyte (`written`); after a failed flush its Drop waits for ever, so a broken engine is
 //! forgotten instead of dropped and its directory stays locked until the process ends (`relink` gets around that).
 //! Absent: transactions, merge operators, subscriptions; deadlines and quarantine (`shelf`).
 
+mod journal;
 mod mend;
-mod twin;
+mod relink;
 
-use std::fs;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,9 +24,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::disk::Disk;
-use crate::disk::simulated::SimDisk;
 use crate::key::block::BlockKey;
-use twin::Twin;
+use journal::{Journal, MAX_VALUE, Spare};
+
+pub(crate) use relink::relink;
 
 type Db = sled::Db<4>;
 
@@ -35,11 +38,26 @@ const ZSTD_LEVEL: i32 = 1;
 const VALUE_VERSION: u8 = 1;
 /// The tree of packs.
 const PACKS: &str = "packs";
-/// The twin has one tree only: packs stand behind this byte there.
-const TWIN_PACKS: u8 = b'p';
+/// A journal that stands for sled has packs behind this byte.
+const IN_PACKS: u8 = b'p';
 /// A block lies in the last pack that begins at or below it, unless one made at the end of a generation begins inside
 /// another: so many are looked at.
 const PACKS_TRIED: usize = 4;
+/// Behind the key of each pack stand these, with no value. With them its leaf is full and parts, so that the next pack comes
+/// into a leaf of its own, and this one isn't written a second and third time for it.
+const PADS: [u8; 3] = [0, 1, 2];
+/// The file of the blocks that wait, among sled's.
+const WAITING: &str = "waiting";
+/// Once most of the blocks in it have gone into packs, the rest is written anew.
+const WAITING_SPARE: Spare = Spare {
+    from: 64 << 10,
+    thirds: 1,
+};
+/// Memory stands for a simulated disk, so little is spared there.
+const SIMULATED_SPARE: Spare = Spare {
+    from: 32 << 10,
+    thirds: 2,
+};
 
 /// Why a generation did not do as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,14 +79,21 @@ pub(crate) struct Ticket(pub(crate) u64);
 enum Body {
     /// None only while it is dropped.
     Sled(Box<Option<Sled>>),
-    Twin(Twin),
+    Simulated(Journal),
 }
 
-/// An open sled; `packs` is None where there is no such tree, or nobody has asked yet.
+/// An open sled.
 #[derive(Debug)]
 struct Sled {
+    /// Blocks that wait for their pack.
+    waiting: Journal,
+    /// Blocks lie in sled by themselves, too: put there by an earlier release, or too large for a record.
+    blocks: bool,
+    /// None where there is no such tree, or nobody has asked yet.
     packs: Option<sled::Tree<4>>,
     db: Db,
+    /// Something was put into sled or taken out; at first also its own files.
+    dirty: bool,
 }
 
 /// An open generation.
@@ -77,7 +102,7 @@ pub(crate) struct Engine {
     body: Body,
     broken: Option<String>,
     ticket: Ticket,
-    /// Bytes put since the open.
+    /// Bytes put into sled since the open.
     pub(crate) written: u64,
 }
 
@@ -85,11 +110,8 @@ impl Engine {
     /// Opens or makes the generation at `path`.
     pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, EngineError> {
         let body = match disk {
-            Disk::Real => Body::Sled(Box::new(Some(Sled {
-                packs: None,
-                db: open_sled(path)?,
-            }))),
-            Disk::Simulated(disk) => Body::Twin(open_twin(disk, path)?),
+            Disk::Real => Body::Sled(Box::new(Some(Sled::open(path)?))),
+            Disk::Simulated(_) => Body::Simulated(open_simulated(disk, path)?),
         };
         Ok(Self {
             body,
@@ -102,14 +124,14 @@ impl Engine {
     /// Stores `bytes` under `key`; not durable before the next `sync`.
     pub(crate) fn put(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
         let value = stamped(bytes);
-        self.written += (key.len() + value.len()) as u64;
-        self.run("put", |body| match body {
-            Body::Sled(db) => there(db)?.db.insert(key, value).map(drop),
-            Body::Twin(twin) => {
-                twin.put(key, &value);
-                Ok(())
+        self.written += self.run("put", |body| match body {
+            Body::Sled(sled) => there(sled)?.put(key, value),
+            Body::Simulated(journal) => {
+                journal.put(key, &value);
+                Ok(0)
             }
-        })
+        })?;
+        Ok(())
     }
 
     /// Stores a pack under the key of its first block; not durable before the next `sync`.
@@ -117,14 +139,9 @@ impl Engine {
         let value = stamped(bytes);
         self.written += (key.len() + value.len()) as u64;
         self.run("put", |body| match body {
-            Body::Sled(db) => {
-                if let Some(packs) = there(db)?.packs(true)? {
-                    packs.insert(key, value)?;
-                }
-                Ok(())
-            }
-            Body::Twin(twin) => {
-                twin.put(&in_packs(key), &value);
+            Body::Sled(sled) => there(sled)?.put_pack(key, value),
+            Body::Simulated(journal) => {
+                journal.put(&in_packs(key), &value);
                 Ok(())
             }
         })
@@ -138,20 +155,29 @@ impl Engine {
     ) -> Result<Option<T>, EngineError> {
         let mut look = |value: &[u8]| checked(value).ok().and_then(&mut wanted);
         self.run("read", |body| match body {
-            Body::Sled(db) => {
-                let Some(packs) = there(db)?.packs(false)? else {
+            Body::Sled(sled) => {
+                let Some(packs) = there(sled)?.packs(false)? else {
                     return Ok(None);
                 };
-                for entry in packs.range(..=key).rev().take(PACKS_TRIED) {
-                    if let Some(found) = look(&entry?.1) {
+                let mut tried = 0;
+                for entry in packs.range(..=key).rev() {
+                    let (key, value) = entry?;
+                    if is_pad(&key) {
+                        continue;
+                    }
+                    if let Some(found) = look(&value) {
                         return Ok(Some(found));
+                    }
+                    tried += 1;
+                    if tried == PACKS_TRIED {
+                        break;
                     }
                 }
                 Ok(None)
             }
-            Body::Twin(twin) => {
-                for key in twin.keys_down_from(&in_packs(key)).take(PACKS_TRIED) {
-                    let value = twin.get(key)?.filter(|_| is_of_pack(key));
+            Body::Simulated(journal) => {
+                for key in journal.keys_down_from(&in_packs(key)).take(PACKS_TRIED) {
+                    let value = journal.get(key)?.filter(|_| is_of_pack(key));
                     if let Some(found) = value.and_then(|value| look(&value)) {
                         return Ok(Some(found));
                     }
@@ -167,15 +193,17 @@ impl Engine {
         mut each: impl FnMut(&[u8], Result<&[u8], EngineError>),
     ) -> Result<(), EngineError> {
         self.run("scan", |body| match body {
-            Body::Sled(db) => {
-                let packs = there(db)?.packs(false)?;
+            Body::Sled(sled) => {
+                let packs = there(sled)?.packs(false)?;
                 for entry in packs.iter().flat_map(|packs| packs.iter()) {
                     let (key, value) = entry?;
-                    each(&key, checked(&value));
+                    if !is_pad(&key) {
+                        each(&key, checked(&value));
+                    }
                 }
                 Ok(())
             }
-            Body::Twin(twin) => twin.scan(|key, value| {
+            Body::Simulated(journal) => journal.scan(|key, value| {
                 if is_of_pack(key) {
                     each(&key[1..], checked(value));
                 }
@@ -186,9 +214,9 @@ impl Engine {
     /// Takes a block out; whether that survives a power cut before the next `sync` is open.
     pub(crate) fn evict(&mut self, key: &[u8]) -> Result<(), EngineError> {
         self.run("evict", |body| match body {
-            Body::Sled(db) => there(db)?.db.remove(key).map(drop),
-            Body::Twin(twin) => {
-                twin.evict(key);
+            Body::Sled(sled) => there(sled)?.evict(key),
+            Body::Simulated(journal) => {
+                journal.evict(key);
                 Ok(())
             }
         })
@@ -197,8 +225,8 @@ impl Engine {
     /// Everything put before survives a power cut when this returns.
     pub(crate) fn sync(&mut self) -> Result<Ticket, EngineError> {
         self.run("flush", |body| match body {
-            Body::Sled(db) => there(db)?.db.flush().map(drop),
-            Body::Twin(twin) => twin.sync(),
+            Body::Sled(sled) => there(sled)?.sync(),
+            Body::Simulated(journal) => journal.sync(),
         })?;
         self.ticket.0 += 1;
         Ok(self.ticket)
@@ -207,26 +235,20 @@ impl Engine {
     /// The block stored under `key`, checked.
     pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         self.run("read", |body| match body {
-            Body::Sled(db) => Ok(there(db)?.db.get(key)?.map(|value| take(&value))),
-            Body::Twin(twin) => Ok(twin.get(key)?.map(|value| take(&value))),
+            Body::Sled(sled) => there(sled)?.get(key),
+            Body::Simulated(journal) => Ok(journal.get(key)?.map(|value| take(&value))),
         })?
         .transpose()
     }
 
-    /// Every key and checked block, in order of keys.
+    /// Every key and checked block: of those that wait, in order of keys, and of those in sled.
     pub(crate) fn scan(
         &mut self,
         mut each: impl FnMut(&[u8], Result<&[u8], EngineError>),
     ) -> Result<(), EngineError> {
         self.run("scan", |body| match body {
-            Body::Sled(db) => {
-                for entry in there(db)?.db.iter() {
-                    let (key, value) = entry?;
-                    each(&key, checked(&value));
-                }
-                Ok(())
-            }
-            Body::Twin(twin) => twin.scan(|key, value| {
+            Body::Sled(sled) => there(sled)?.scan(each),
+            Body::Simulated(journal) => journal.scan(|key, value| {
                 if !is_of_pack(key) {
                     each(key, checked(value));
                 }
@@ -281,6 +303,84 @@ fn stamped(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Sled {
+    fn open(path: &Path) -> Result<Self, EngineError> {
+        let db = open_sled(path)?;
+        let opened = guarded(|| {
+            let waiting = Journal::open(&Disk::Real, path.join(WAITING), WAITING_SPARE)?;
+            let blocks = db.iter().next().transpose()?.is_some();
+            Ok((waiting, blocks))
+        })?;
+        let (waiting, blocks) =
+            opened.map_err(|e: io::Error| EngineError::Failed(format!("open: {e}")))?;
+        Ok(Self {
+            waiting,
+            blocks,
+            packs: None,
+            db,
+            dirty: true,
+        })
+    }
+
+    /// Says how many bytes that puts into sled.
+    fn put(&mut self, key: &[u8], value: Vec<u8>) -> io::Result<u64> {
+        if value.len() <= MAX_VALUE {
+            self.waiting.put(key, &value);
+            return Ok(0);
+        }
+        let bytes = (key.len() + value.len()) as u64;
+        self.waiting.evict(key);
+        (self.blocks, self.dirty) = (true, true);
+        self.db.insert(key, value)?;
+        Ok(bytes)
+    }
+
+    fn put_pack(&mut self, key: &[u8], value: Vec<u8>) -> io::Result<()> {
+        self.dirty = true;
+        if let Some(packs) = self.packs(true)? {
+            packs.insert(key, value)?;
+            for pad in PADS {
+                packs.insert([key, &[pad]].concat(), &[][..])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, key: &[u8]) -> io::Result<()> {
+        self.waiting.evict(key);
+        if self.blocks && self.db.remove(key)?.is_some() {
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.waiting.sync()?;
+        if self.dirty {
+            self.db.flush()?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, key: &[u8]) -> io::Result<Option<Result<Vec<u8>, EngineError>>> {
+        if let Some(value) = self.waiting.get(key)? {
+            return Ok(Some(take(&value)));
+        }
+        let block = if self.blocks { self.db.get(key)? } else { None };
+        Ok(block.map(|value| take(&value)))
+    }
+
+    fn scan(&mut self, mut each: impl FnMut(&[u8], Result<&[u8], EngineError>)) -> io::Result<()> {
+        self.waiting.scan(|key, value| each(key, checked(value)))?;
+        for entry in self.db.iter() {
+            let (key, value) = entry?;
+            if !self.waiting.has(&key) {
+                each(&key, checked(&value));
+            }
+        }
+        Ok(())
+    }
+
     /// The tree of packs, kept open since dropping it flushes. None is made by looking: old generations are only read.
     fn packs(&mut self, make: bool) -> io::Result<Option<&sled::Tree<4>>> {
         if self.packs.is_none() && (make || self.db.contains_tree(PACKS)?) {
@@ -291,11 +391,15 @@ impl Sled {
 }
 
 fn in_packs(key: &[u8]) -> Vec<u8> {
-    [&[TWIN_PACKS], key].concat()
+    [&[IN_PACKS], key].concat()
 }
 
 fn is_of_pack(key: &[u8]) -> bool {
     key.len() == BlockKey::LEN + 1
+}
+
+fn is_pad(key: &[u8]) -> bool {
+    key.len() != BlockKey::LEN
 }
 
 fn open_sled(path: &Path) -> Result<Db, EngineError> {
@@ -323,15 +427,18 @@ fn open_sled(path: &Path) -> Result<Db, EngineError> {
     }
 }
 
-fn open_twin(disk: &SimDisk, path: &Path) -> Result<Twin, EngineError> {
-    Twin::open(disk, path).map_err(|e| EngineError::Failed(format!("open: {e}")))
+fn open_simulated(disk: &Disk, path: &Path) -> Result<Journal, EngineError> {
+    let opened = disk
+        .make_dir(path)
+        .and_then(|()| Journal::open(disk, journal::file_in(path), SIMULATED_SPARE));
+    opened.map_err(|e| EngineError::Failed(format!("open: {e}")))
 }
 
 /// The file of the generation at `path` that was made first and stays.
 pub(crate) fn first_file(disk: &Disk, path: &Path) -> PathBuf {
     match disk {
         Disk::Real => path.join("slabs").join("64"),
-        Disk::Simulated(_) => twin::file_in(path),
+        Disk::Simulated(_) => journal::file_in(path),
     }
 }
 
@@ -364,112 +471,5 @@ fn checked(value: &[u8]) -> Result<&[u8], EngineError> {
     }
 }
 
-/// Gives a generation whose handle is lost a directory of its own again: the same files under a fresh directory.
-///
-/// The lost handle keeps the old directory locked, and never writes again. A simulated one locks nothing.
-pub(crate) fn relink(disk: &Disk, path: &Path) -> io::Result<()> {
-    if matches!(disk, Disk::Simulated(_)) {
-        return Ok(());
-    }
-    let (fresh, lost) = (path.with_extension("relink"), path.with_extension("lost"));
-    let _ = fs::remove_dir_all(&fresh);
-    link_tree(path, &fresh)?;
-    fs::rename(path, &lost)?;
-    fs::rename(&fresh, path)?;
-    if let Some(dir) = path.parent() {
-        disk.sync_dir(dir)?;
-    }
-    fs::remove_dir_all(&lost)
-}
-
-fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            link_tree(&entry.path(), &target)?;
-        } else {
-            fs::hard_link(entry.path(), target)?;
-        }
-    }
-    fs::File::open(to)?.sync_all()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_synced_comes_back_checked_and_what_is_evicted_does_not() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("gen-000001");
-        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
-        engine.put(b"a", b"one").unwrap();
-        engine.put(b"a", b"one").unwrap();
-        engine.put(b"b", b"two").unwrap();
-        assert_eq!(engine.sync(), Ok(Ticket(1)));
-        engine.evict(b"b").unwrap();
-        assert_eq!(engine.sync(), Ok(Ticket(2)));
-        drop(engine);
-        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
-        assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
-        assert_eq!((engine.get(b"b"), engine.health()), (Ok(None), None));
-        engine
-            .run("put", |body| match body {
-                Body::Sled(db) => there(db)?
-                    .db
-                    .insert(b"a", &[VALUE_VERSION, 0, 0, 0, 0, 7][..]),
-                Body::Twin(_) => unreachable!("a real disk"),
-            })
-            .unwrap();
-        assert_eq!(engine.get(b"a"), Err(EngineError::Damaged));
-    }
-
-    /// As a power cut leaves it that comes after an opening and before the next flush.
-    #[test]
-    fn a_generation_whose_newest_log_was_lost_opens_again_and_again() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("gen-000001");
-        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
-        engine.put(b"a", b"one").unwrap();
-        engine.sync().unwrap();
-        drop(engine);
-        drop(Engine::open(&Disk::Real, &path).unwrap());
-        for _ in 0..3 {
-            let mut logs: Vec<_> = fs::read_dir(path.join("metadata"))
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .filter(|path| path.to_string_lossy().contains("/log_"))
-                .collect();
-            logs.sort();
-            fs::remove_file(logs.last().unwrap()).unwrap();
-            let mut engine = Engine::open(&Disk::Real, &path).unwrap();
-            assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
-        }
-    }
-
-    #[test]
-    fn a_broken_engine_says_so_and_its_files_can_be_opened_again_beside_it() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("gen-000001");
-        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
-        engine.put(b"a", b"one").unwrap();
-        engine.sync().unwrap();
-        let panicked = engine.run::<()>("put", |_| panic!("no such luck"));
-        assert!(
-            panicked.is_err()
-                && engine
-                    .health()
-                    .is_some_and(|why| why.contains("no such luck"))
-        );
-        assert!(
-            engine.get(b"a").is_err(),
-            "nothing is asked of a broken engine"
-        );
-        drop(engine);
-        relink(&Disk::Real, &path).unwrap();
-        let mut engine = Engine::open(&Disk::Real, &path).unwrap();
-        assert_eq!(engine.get(b"a"), Ok(Some(b"one".to_vec())));
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@
 //! | an epoch's id | the call that made it has returned (it also begins on a disk that refuses it) |
 //! | a schema | before the first row or block that needs it |
 //! | a row | the spool has synced it: at most `sync_every` later; `synced` says how far |
-//! | a sealed block | its generation was synced: at most 30 s later; until then the spool keeps its rows |
+//! | a sealed block | its generation was synced: about two minutes later; until then the spool keeps its rows |
 //! | a block brought by others | the same; before that it is simply asked for again |
 //! | what retention took, and the roll-up of it | before its generation is deleted |
 //!
@@ -18,7 +18,7 @@
 //! power, fills, stalls and rots, on told time and without threads (`step`).
 //!
 //! The way of a row: `append` -> `state` (tail, in memory) -> `spooler` -> `tail` (spool file); at the end of its window
-//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (sled), with others of its log into a pack (`packer`); back through `read` and `ask`. When there is too much:
+//! `seal` -> `state` (pending) -> `writer` -> `shelf` -> `engine` (a journal), with others of its log into a pack (`packer`) in sled; back through `read` and `ask`. When there is too much:
 //! `plan` -> `evict` -> `rollup` -> `attic` (files of roll-ups), and back through `ask` too.
 
 mod answer;

@@ -280,11 +280,10 @@ impl Shelf {
             .map_err(|e: EngineError| e.to_string())
     }
 
-    /// Closes old generations nobody has read for a while; says whether any is still open.
-    pub(crate) fn close_idle(&self, now: Instant) -> bool {
+    /// Closes old generations nobody has read for a while.
+    pub(crate) fn close_idle(&self, now: Instant) {
         let mut old = locked(&self.old);
         old.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
-        !old.is_empty()
     }
 
     /// Closes everything.

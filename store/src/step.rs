@@ -1,7 +1,7 @@
 //! The work of the store's threads, done step by step on a simulated disk.
 //!
-//! Each step is told the time and does what is due: a beat of the spool every `sync_every`, a turn of the writer every
-//! `flush_every` or when half a megabyte waits. While the disk stalls nothing is done, as the threads would hang; the
+//! Each step is told the time and does what is due: a beat of the spool every `sync_every`, a turn of the writer as often as
+//! its thread would or when half a megabyte waits. While the disk stalls nothing is done, as the threads would hang; the
 //! health says so after the usual patience.
 //! Absent: waiting.
 
@@ -28,7 +28,7 @@ impl Steps {
         Self {
             spooler,
             beat_at: now + shared.sync_every,
-            turn_at: now + shared.tuning.flush_every,
+            turn_at: now + writer::patience(shared),
         }
     }
 
@@ -49,14 +49,14 @@ impl Steps {
         }
         let hurry = std::mem::take(&mut locked(&shared.orders).flush_wanted);
         if hurry || now >= self.turn_at {
-            writer::turn(shared);
-            self.turn_at = now + shared.tuning.flush_every;
+            writer::turn(shared, false);
+            self.turn_at = now + writer::patience(shared);
         }
     }
 
     /// Everything at once, as when the store closes.
     pub(crate) fn run_all(&mut self, shared: &Shared) {
-        writer::turn(shared);
+        writer::turn(shared, true);
         while self.spooler.beat(shared, true) {}
     }
 }

@@ -1,9 +1,9 @@
 //! The thread that reads the generations at open and then puts sealed blocks into the newest one.
 //!
 //! At open: every generation is verified and read, newest first; what is no good is set aside; then the store is ready.
-//! Afterwards, every 30 s or when half a megabyte waits: put, sync, and only then tell the state, which lets the spool go
-//! of the rows. Own rows, copies and what is kept apart go into generations of their own (`plan`). After a turn (64 MB or
-//! 24 h) the next block of a class starts a new one; then the bound on bytes is looked at.
+//! Afterwards, when blocks have waited two minutes or half a megabyte waits: put, sync, and only then tell the state, which
+//! lets the spool go of the rows. The bound on bytes and the room on the disk are looked at every 30 s. Own rows, copies and what is kept apart go into generations of their own (`plan`). After a turn (64 MB or
+//! 24 h) the next block of a class starts a new one.
 //! sled is only written to while there is room for what it may need, since it can't be closed after a write that failed.
 //! If one fails all the same the generation gets fresh directories (`engine::relink`), is only read from then on, and
 //! what was not synced goes into a new one.
@@ -22,6 +22,7 @@ use crate::packer::{self, Loose, When};
 use crate::plan::{Class, Kept};
 use crate::retain::{OWN_FLOOR, keep_ballast, make_room};
 use crate::shelf::{IDLE, Loads, locked, weight};
+use crate::state::FLUSH_BYTES;
 
 /// Putting and syncing a batch; beyond it the engine hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(120);
@@ -33,10 +34,9 @@ type Batch = Vec<(BlockKey, Arc<[u8]>)>;
 /// Runs until the store is closed.
 pub(crate) fn run(shared: &Shared) {
     begin(shared);
-    let mut idle = true;
     loop {
-        let (asked, stop) = wait(shared, idle);
-        idle = turn(shared);
+        let (asked, flush, stop) = wait(shared);
+        turn(shared, flush);
         locked(&shared.orders).flush_done = asked;
         shared.ordered.notify_all();
         if stop {
@@ -54,13 +54,33 @@ pub(crate) fn begin(shared: &Shared) {
     shared.ordered.notify_all();
 }
 
-/// Writes what waits and brings the directory below its bound; says whether no old generation is open any more.
-pub(crate) fn turn(shared: &Shared) -> bool {
-    flush(shared);
+/// Writes what has waited long enough, or all of it, and brings the directory below its bound.
+pub(crate) fn turn(shared: &Shared, all: bool) {
+    if all || is_due(shared) {
+        flush(shared);
+    }
     shared.look_for_room();
     shared.evict();
     shared.look_for_schemas();
-    !shared.shelf.close_idle(shared.now())
+    shared.shelf.close_idle(shared.now());
+}
+
+/// How long until the next look when nobody asks.
+pub(crate) fn patience(shared: &Shared) -> Duration {
+    shared.tuning.flush_every.min(IDLE)
+}
+
+/// Whether the oldest block that waits has waited long enough, or so many do that they should not. A look comes a little
+/// sooner or later than planned: half the time between two of them doesn't count.
+fn is_due(shared: &Shared) -> bool {
+    let state = shared.state();
+    let now = shared.now();
+    let waits = |since: Instant| now.saturating_duration_since(since) + patience(shared) / 2;
+    let waited = state.pending_since.map_or(Duration::ZERO, waits);
+    // What left the spool's queue unwritten may be on no disk before its block is.
+    let nowhere_else = !state.unspooled.is_empty();
+    let many = state.pending_bytes > FLUSH_BYTES;
+    many || nowhere_else || waited >= shared.tuning.flush_every
 }
 
 fn load(shared: &Shared) {
@@ -94,21 +114,16 @@ fn load(shared: &Shared) {
     shared.find_rolled();
 }
 
-/// Until the oldest waiting block has waited long enough, or somebody asks: the number asked for, and whether to end.
-fn wait(shared: &Shared, idle: bool) -> (u64, bool) {
-    let start = Instant::now();
-    let patience = if idle {
-        shared.tuning.flush_every
-    } else {
-        shared.tuning.flush_every.min(IDLE)
-    };
+/// Until the next look, or until somebody asks: the number asked for, whether to write all that waits, and whether to end.
+fn wait(shared: &Shared) -> (u64, bool, bool) {
+    let deadline = Instant::now() + patience(shared);
     let mut orders = locked(&shared.orders);
     loop {
-        let left = patience.saturating_sub(start.elapsed());
-        let asked = orders.flush_wanted || orders.flush_asked > orders.flush_done;
-        if orders.stop || asked || left.is_zero() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = orders.flush_asked > orders.flush_done;
+        if orders.stop || asked || orders.flush_wanted || left.is_zero() {
             orders.flush_wanted = false;
-            return (orders.flush_asked, orders.stop);
+            return (orders.flush_asked, asked || orders.stop, orders.stop);
         }
         let waited = shared.ordered.wait_timeout(orders, left);
         orders = waited.unwrap_or_else(PoisonError::into_inner).0;
