@@ -82,6 +82,20 @@ fn a_large_schema_at_the_slowest_rate_is_waited_for_inside_one_request() {
 }
 
 #[test]
+fn a_schema_that_rot_took_is_fetched_again_though_the_newest_row_names_it() {
+    let mut world = World::new(11, &[5, 3]);
+    world.live(5);
+    world.part(1);
+    world.restart_without_schema(1, 0);
+
+    world.connect(1);
+    world.live(20);
+
+    assert_eq!(world.rows(1, 0), 25);
+    assert_eq!(world.blames, []);
+}
+
+#[test]
 fn a_peer_that_reconnects_while_it_is_served_has_all_its_places_again() {
     let mut world = World::new(4, &[5, 5]);
     for round in 0..20 {

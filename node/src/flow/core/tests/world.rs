@@ -11,6 +11,8 @@ use outlast_store::{
     Clock, ClockSource, Keys, Kind, LogId, Origin, SchemaDelta, SchemaHash, Series, SimDisk, Store,
     StoreConfig,
 };
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
 
 use crate::flow::core::{Core, Effect, Job, Offence, OwnRow, StreamId, work};
 use crate::flow::wire::Question;
@@ -35,6 +37,7 @@ pub(super) struct Member {
     /// Jobs stay where they are while its disk hangs.
     pub(super) stalled: bool,
     jobs: VecDeque<Job>,
+    disk: SimDisk,
 }
 
 /// The near end of a stream.
@@ -147,6 +150,23 @@ impl World {
                 .handle_disconnected(id(other), self.now);
         }
         self.drain();
+    }
+
+    /// A node that is apart starts again, over a disk on which rot took the schema of another and left its rows.
+    pub(super) fn restart_without_schema(&mut self, index: usize, of: usize) {
+        let (lost, origin) = (self.members[of].schema, origin_of(id(of)));
+        let Member { disk, width, .. } = &self.members[index];
+        let rotten = (0..2_000).find_map(|seed| {
+            let rotten = disk.image();
+            rotten.rot(&mut ChaCha8Rng::seed_from_u64(seed));
+            let store = store(index, seed, rotten.image(), self.now);
+            let hit = store.schema(&lost).is_none() && store.latest(&origin).is_some();
+            hit.then_some(rotten)
+        });
+        let rotten = rotten.expect("one flip in hundreds hits so small a file");
+        self.members[index] = started(index, *width, 77, rotten, self.now);
+        let all: Vec<_> = (0..self.members.len()).map(snapshot).collect();
+        self.members[index].core.handle_members(&all, self.now);
     }
 
     /// One row of a node, taken and sent.
@@ -355,6 +375,37 @@ pub(super) fn at(node: NodeId) -> usize {
 
 /// Two of the same number and seed are a machine and its copy: their runs have one name.
 pub(super) fn member(index: usize, width: usize, seed: u64, now: Instant) -> Member {
+    let (disk, seed) = (SimDisk::new(1 << 30), seed * 100 + index as u64);
+    started(index, width, seed, disk, now)
+}
+
+/// A process that starts over a disk.
+fn started(index: usize, width: usize, seed: u64, disk: SimDisk, now: Instant) -> Member {
+    let store = store(index, seed, disk.clone(), now);
+    let log = store.begin_epoch().unwrap();
+    let series = |number: usize| {
+        let name = format!("a_series_with_a_name_as_long_as_those_of_others_{number}");
+        Series::new(name, [], "", Kind::Gauge, 0).unwrap()
+    };
+    let appended = (0..width).map(series).collect();
+    let parent = None;
+    let delta = SchemaDelta { parent, appended };
+    let schema = store.define(log.origin, delta).unwrap();
+    Member {
+        core: Core::new(log, seed, now),
+        store,
+        log,
+        schema,
+        width,
+        taken: 0,
+        reachable: false,
+        stalled: false,
+        jobs: VecDeque::new(),
+        disk,
+    }
+}
+
+fn store(index: usize, seed: u64, disk: SimDisk, now: Instant) -> Store {
     let origin = Origin([index as u8 + 1; 32]);
     let config = StoreConfig {
         dir: PathBuf::from("/store"),
@@ -367,29 +418,7 @@ pub(super) fn member(index: usize, width: usize, seed: u64, now: Instant) -> Mem
         sign: Box::new(move |message| signature(&origin, message)),
         verify: Box::new(|origin, message, signed| signature(origin, message) == *signed),
     };
-    let seed = seed * 100 + index as u64;
-    let disk = SimDisk::new(1 << 30);
-    let store = Store::simulated(disk, config, keys, now, seed).unwrap();
-    let log = store.begin_epoch().unwrap();
-    let series = |number: usize| {
-        let name = format!("a_series_with_a_name_as_long_as_those_of_others_{number}");
-        Series::new(name, [], "", Kind::Gauge, 0).unwrap()
-    };
-    let appended = (0..width).map(series).collect();
-    let parent = None;
-    let delta = SchemaDelta { parent, appended };
-    let schema = store.define(origin, delta).unwrap();
-    Member {
-        core: Core::new(log, seed, now),
-        store,
-        log,
-        schema,
-        width,
-        taken: 0,
-        reachable: false,
-        stalled: false,
-        jobs: VecDeque::new(),
-    }
+    Store::simulated(disk, config, keys, now, seed).unwrap()
 }
 
 pub(super) fn snapshot(index: usize) -> MemberSnapshot {
