@@ -1,7 +1,7 @@
 //! A disk in memory for simulations: what is not synced can be lost, space ends, bits rot, time and chance are given.
 //!
 //! Handles share one disk. The store writes through it exactly as through `std::fs`; the simulation does to it what
-//! happens to disks: `power_cut`, `rot`, `set_capacity`, `stall`, `image`. It carries its machine's clock and dice, which
+//! happens to disks: `power_cut`, `rot`, `set_capacity`, `set_others`, `stall`, `image`. It carries its machine's clock and dice, which
 //! the store gives it at each start and step.
 //! A stalled disk takes writes, as a page cache does, and refuses to sync them; the store's threads wait meanwhile.
 //! Absent: permissions, links, writing but at the end of a file; a drive that lies about a sync.
@@ -31,6 +31,8 @@ struct Machine {
     made: BTreeMap<Id, Instant>,
     capacity: u64,
     used: u64,
+    /// Bytes of it that somebody else took.
+    others: u64,
     stalled: bool,
     /// How often the power was cut: a file opened before that is closed.
     life: u32,
@@ -55,6 +57,7 @@ impl SimDisk {
             made: BTreeMap::new(),
             capacity: capacity_bytes,
             used: UNIT,
+            others: 0,
             stalled: false,
             life: 0,
             clock: None,
@@ -98,6 +101,11 @@ impl SimDisk {
     /// How much the disk takes; below what it holds it is full.
     pub fn set_capacity(&self, bytes: u64) {
         self.machine().capacity = bytes;
+    }
+
+    /// How many bytes of it somebody else takes.
+    pub fn set_others(&self, bytes: u64) {
+        self.machine().others = bytes;
     }
 
     /// Whether syncs are not answered from here on.
@@ -272,8 +280,7 @@ impl SimDisk {
     }
 
     pub(super) fn free(&self) -> u64 {
-        let machine = self.machine();
-        machine.capacity.saturating_sub(machine.used)
+        self.machine().room()
     }
 
     pub(super) fn age(&self, path: &Path) -> Option<Duration> {
@@ -302,7 +309,7 @@ impl SimFile {
     /// Appends what there is room for; `Err` when that is not all.
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut machine = self.open()?;
-        let room = machine.capacity.saturating_sub(machine.used);
+        let room = machine.room();
         let file = machine.tree.file(self.id).ok_or(io::ErrorKind::NotFound)?;
         let before = units(file);
         let slack = before - file.data.len() as u64 - file.reserved;
@@ -376,8 +383,13 @@ impl Machine {
         }
     }
 
+    /// Bytes nobody takes.
+    fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.used + self.others)
+    }
+
     fn take(&mut self, bytes: u64) -> io::Result<()> {
-        if self.used + bytes > self.capacity {
+        if bytes > self.room() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.used += bytes;
