@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Instant;
 
 use crate::fault::Story;
 use crate::time::Moment;
@@ -19,8 +20,10 @@ pub(crate) enum Kind {
     Heal,
     /// Nothing goes wrong.
     Calm,
-    /// Wide rows on a small disk and a narrow line, and everything goes wrong.
+    /// Wide rows in few bytes, on a disk that others fill, over a narrow line, and everything goes wrong.
     Cramped,
+    /// Three sites, some machines metered, some often off, and everything goes wrong.
+    Sites,
 }
 
 /// A fault of the world itself that a check must notice.
@@ -40,6 +43,24 @@ pub(crate) enum Flaw {
     Gluttony,
     /// Live rows wait behind seconds of what streams brought to the line.
     BulkFirst,
+    /// Nobody signs, and nobody looks.
+    LaxKeys,
+    /// After a start a disk has no room, though nothing happened to it.
+    MeanDisk,
+    /// What a copy took and nobody else has isn't held to be lost.
+    Unmourned,
+    /// What a frozen process will find in its socket has no bound.
+    Hoards,
+    /// Four machines call a fifth silent, and it doesn't say that it lives.
+    Slander,
+    /// Each machine says something to every member each second.
+    Chatty,
+    /// Each second a machine sends a little more than the second before.
+    EverMore,
+    /// What a store gives back has a hole.
+    Sieve,
+    /// Nobody remembers why what went from a store did.
+    Forgets,
 }
 
 #[derive(Debug, Clone)]
@@ -52,12 +73,15 @@ pub(crate) struct Case {
     pub(crate) flaw: Option<Flaw>,
     /// Whether faults and accusations are told while they happen.
     pub(crate) told_aloud: bool,
+    /// When its run is given up, however far it has come.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Case {
     pub(crate) fn new(kind: Kind, seed: u64, nodes: u32, minutes: u32) -> Self {
         let story = match kind {
-            Kind::Heavy | Kind::Cramped => Story::heavy(seed, nodes, minutes),
+            Kind::Heavy | Kind::Sites => Story::heavy(seed, nodes, minutes),
+            Kind::Cramped => Story::cramped(seed, nodes, minutes),
             Kind::Ordinary => Story::ordinary(seed, nodes, minutes),
             Kind::Heal => Story::heal(nodes),
             Kind::Calm => Story::default(),
@@ -70,6 +94,7 @@ impl Case {
             story,
             flaw: None,
             told_aloud: false,
+            until: None,
         }
     }
 
@@ -126,12 +151,13 @@ impl Case {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("heavy", Self::Heavy),
         ("ordinary", Self::Ordinary),
         ("heal", Self::Heal),
         ("calm", Self::Calm),
         ("cramped", Self::Cramped),
+        ("sites", Self::Sites),
     ];
 
     pub(crate) fn word(self) -> &'static str {

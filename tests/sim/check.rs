@@ -6,16 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use outlast_mesh::NodeId;
-use outlast_store::{Block, IntervalSet, LogId, Origin, Parcel, SignedRow};
+use outlast_store::{Block, IntervalSet, LogId, Origin, Parcel, Reason, Seq, SignedRow};
 
-use outlast::flow::core::Offence;
+use outlast::flow::core::{MOST_JOBS, Offence};
 
-use crate::machine::signature;
+use crate::case::{Flaw, Kind};
+use crate::fault::{Fault, What};
+use crate::machine::{Up, signature};
+use crate::network::Tally;
 use crate::time::Moment;
-use crate::world::{Event, World};
+use crate::world::{Event, UNREAD, World};
 
 /// After the last fault every keeper has everything within this: a redial at its slowest, a rest at its longest, and what
 /// there is to carry.
@@ -23,8 +27,16 @@ pub(crate) const CONVERGED_WITHIN: Duration = Duration::from_secs(240);
 /// Live rows (`World::note_delay` says which are): 99 of 100 are there within this, also while a backlog runs at either
 /// side.
 const LIVE_P99: Duration = Duration::from_secs(2);
-/// A bound holds to within one generation; the smallest is 1 MiB.
-const GENERATION: u64 = 8 << 20;
+/// A bound holds to within one generation, an eighth of it; the smallest is 1 MiB.
+const LEAST_GENERATION: u64 = 1 << 20;
+/// What is written between two looks of the store at its bytes.
+const BETWEEN: u64 = 1 << 20;
+/// How long after its disk is well again a machine may say that it isn't.
+const AFTERMATH: Duration = Duration::from_secs(10);
+/// Whether everything taken is somewhere is looked at so often.
+const UNION_SECS: u64 = 30;
+/// With more loss a sign of life and its repetitions may all be lost.
+const HARSH_PERCENT: u32 = 10;
 /// Rows of the last moments may still be under way at the end.
 const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Everybody's rows are read back at the end up to so many machines; beyond, those of each tenth.
@@ -85,16 +97,29 @@ pub(crate) struct Watch {
     busy: Delays,
     pub(crate) starts_refused: u64,
     pub(crate) refused_own: u64,
-    blames: BTreeMap<Offence, u64>,
-    /// All bytes on all lines, each second.
-    bytes: Vec<u64>,
+    pub(crate) blames: BTreeMap<Offence, u64>,
+    /// All bytes on all lines by what they are, each second.
+    pub(crate) bytes: Vec<Tally>,
+    /// When the loss was last such that signs of life may fail to come.
+    pub(crate) harsh: Moment,
+    /// Somebody within reach was believed down for so long at most.
+    pub(crate) wrongly_down: Duration,
     most_disk: u64,
     most_queued: BTreeMap<&'static str, usize>,
-    converged: Option<Moment>,
+    pub(crate) converged: Option<Moment>,
     ran: u64,
 }
 
 impl Watch {
+    /// So many percent of all datagrams are lost from here on.
+    pub(crate) fn note_loss(&mut self, now: Moment, percent: u32) {
+        if percent > HARSH_PERCENT {
+            self.harsh = Moment::NEVER;
+        } else if self.harsh == Moment::NEVER {
+            self.harsh = now;
+        }
+    }
+
     pub(crate) fn came_live(&mut self, delay: Duration, busy: bool) {
         self.live.add(delay);
         if busy {
@@ -114,6 +139,8 @@ pub(crate) struct Figures {
     /// Bytes a second a node sends, before anything goes wrong and after the first two minutes.
     pub(crate) calm_bytes: Option<f64>,
     pub(crate) bytes: f64,
+    /// What the calm bytes are, a second and node.
+    pub(crate) calm_kinds: BTreeMap<&'static str, f64>,
     /// After the last fault, until every keeper had everything.
     pub(crate) converged: Option<Duration>,
     pub(crate) live_p50: Duration,
@@ -122,6 +149,8 @@ pub(crate) struct Figures {
     pub(crate) most_disk: u64,
     pub(crate) blames: BTreeMap<Offence, u64>,
     pub(crate) starts_refused: u64,
+    pub(crate) wrongly_down: Duration,
+    pub(crate) most_queued: BTreeMap<&'static str, usize>,
 }
 
 impl fmt::Display for Figures {
@@ -133,7 +162,11 @@ impl fmt::Display for Figures {
             self.machines, self.rows, self.excused, self.bytes
         )?;
         if let Some(calm) = self.calm_bytes {
-            write!(f, " ({calm:.0} while nothing went wrong)")?;
+            write!(f, " ({calm:.0} while nothing went wrong")?;
+            for (what, bytes) in &self.calm_kinds {
+                write!(f, ", {what} {bytes:.0}")?;
+            }
+            write!(f, ")")?;
         }
         write!(
             f,
@@ -155,6 +188,11 @@ impl fmt::Display for Figures {
             write!(f, "; {} starts put off by a disk", self.starts_refused)?;
         }
         write!(f, "; at most {} kB on a disk", self.most_disk >> 10)?;
+        let wrongly = self.wrongly_down.as_secs();
+        write!(f, "; believed down within reach for at most {wrongly} s")?;
+        for (name, len) in self.most_queued.iter().filter(|(_, len)| **len > 0) {
+            write!(f, "; {len} {name}")?;
+        }
         write!(f, "; {} events, {:016x}", self.events, self.hash)
     }
 }
@@ -162,13 +200,17 @@ impl fmt::Display for Figures {
 impl World {
     pub(crate) fn look(&mut self) {
         let now = self.now;
-        self.watch.bytes.push(self.network.total_bytes());
+        self.watch.bytes.push(self.network.tally().clone());
         self.watch.ran += self
             .machines
             .iter()
             .filter(|machine| machine.up.is_some())
             .count() as u64;
         self.look_at_bounds();
+        let small = self.machines.len() <= ALL_READ;
+        if small && (now.0 / 1_000_000).is_multiple_of(UNION_SECS) {
+            self.look_at_the_union(now);
+        }
         let quiet = self.case.quiet_from();
         if now >= quiet && self.watch.converged.is_none() && (now.0 / 1_000_000).is_multiple_of(2) {
             self.look_whether_equal(quiet);
@@ -177,7 +219,8 @@ impl World {
     }
 
     fn look_at_bounds(&mut self) {
-        let promised = self.case.promised_bytes() + GENERATION;
+        let promised = self.case.promised_bytes();
+        let promised = promised + (promised / 8).max(LEAST_GENERATION) + BETWEEN;
         let second = self.now.0 / 1_000_000;
         let every = if self.machines.len() > ALL_READ {
             30
@@ -193,7 +236,20 @@ impl World {
             let used = machine.disk.used_bytes();
             self.watch.most_disk = self.watch.most_disk.max(used);
             let Some(up) = &machine.up else { continue };
-            let queues = up.core.queues();
+            let socket = machine
+                .unread
+                .iter()
+                .filter(|event| matches!(event, Event::Small(_) | Event::Greeting(_)));
+            let around = [
+                ("datagrams in a socket", socket.count(), UNREAD),
+                (
+                    "jobs before the store",
+                    machine.waiting.len(),
+                    3 * MOST_JOBS,
+                ),
+            ];
+            let queues = up.core.queues().into_iter().chain(around);
+            let queues: Vec<_> = queues.collect();
             if used > promised {
                 self.breaks(
                     "disks keep within their bytes",
@@ -218,6 +274,7 @@ impl World {
         match open {
             None => self.watch.converged = Some(self.now),
             Some(what) if self.now.since(quiet) > CONVERGED_WITHIN => {
+                self.look_at_the_union(quiet);
                 self.breaks("keepers hold the same", what);
             }
             Some(_) => {}
@@ -241,17 +298,14 @@ impl World {
                     continue;
                 };
                 let held = up.store.held_of(&origin);
-                for (log, rows) in &owed {
+                let lacks = owed.iter().filter_map(|(log, rows)| {
                     let lacks = held
                         .get(log)
                         .map_or_else(|| rows.clone(), |held| rows.subtract(held));
-                    if lacks.is_empty() {
-                        continue;
-                    }
-                    let gone = up.store.gone();
-                    let lacks = gone
-                        .get(log)
-                        .map_or_else(|| lacks.clone(), |gone| lacks.subtract(gone));
+                    (!lacks.is_empty()).then_some((log, lacks))
+                });
+                for (log, lacks) in lacks {
+                    let lacks = self.subtract_gone(up, log, lacks);
                     if !lacks.is_empty() {
                         let (count, first) = (lacks.len(), lacks.first().unwrap_or(0));
                         return Some(format!(
@@ -262,6 +316,24 @@ impl World {
             }
         }
         None
+    }
+
+    /// Without what went from here, and what went wherever it was: that it is excused or gone the union says.
+    fn subtract_gone(&self, up: &Up, log: &LogId, lacks: IntervalSet) -> IntervalSet {
+        let gone = up.store.gone().remove(log).unwrap_or_default();
+        let lacks = lacks.subtract(&gone);
+        if lacks.is_empty() {
+            return lacks;
+        }
+        let ups = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.up.as_ref());
+        let there = ups.fold(IntervalSet::new(), |all, up| {
+            let held = up.store.held_of(&log.origin).remove(log);
+            held.map_or(all.clone(), |held| all.union(&held))
+        });
+        lacks.intersect(&there)
     }
 
     /// What a machine that starts no longer has: what it had acknowledged must be there.
@@ -324,6 +396,12 @@ impl World {
             self.look_at_the_union(moment);
         }
         self.read_everything_back();
+        self.look_at_what_went();
+        self.look_at_blames();
+        self.look_at_traffic();
+        if self.broken.is_some() {
+            return;
+        }
         let late = [
             ("", &self.watch.live),
             (" beside a backlog", &self.watch.busy),
@@ -337,14 +415,15 @@ impl World {
         }
     }
 
+    /// Each row taken before a moment and not lost with the only disk that had it is on a disk, or went from one.
     fn look_at_the_union(&mut self, moment: Moment) {
         let mut there: BTreeMap<LogId, IntervalSet> = BTreeMap::new();
-        for up in self
-            .machines
-            .iter()
-            .filter_map(|machine| machine.up.as_ref())
-        {
-            for (log, rows) in up.store.held().into_iter().chain(up.store.gone()) {
+        for machine in self.machines.iter().filter(|machine| !machine.gone) {
+            let (held, gone) = match &machine.up {
+                Some(up) => (up.store.held(), up.store.gone()),
+                None => (machine.before.clone(), machine.went.clone()),
+            };
+            for (log, rows) in held.into_iter().chain(gone) {
                 let all = there.entry(log).or_default();
                 *all = all.union(&rows);
             }
@@ -371,13 +450,26 @@ impl World {
         } else {
             1
         };
+        let holes = usize::from(self.case.flaw == Some(Flaw::Sieve));
         let mut wrong = None;
         for (m, machine) in self.machines.iter().enumerate().step_by(every) {
             let Some(up) = &machine.up else { continue };
             for (log, held) in up.store.held() {
                 for range in held.ranges() {
-                    let parcels = up.store.export(&log, range, usize::MAX).unwrap_or_default();
+                    let parcels = up.store.export(&log, range.clone(), usize::MAX);
+                    let parcels = parcels.unwrap_or_default();
                     let bad = parcels.iter().find_map(|parcel| self.is_wrong(parcel));
+                    let given = parcels.iter().skip(holes).filter_map(span);
+                    let given: IntervalSet = given.collect();
+                    let range: IntervalSet = [range].into_iter().collect();
+                    let kept = range.subtract(&given);
+                    if !kept.is_empty() {
+                        let (count, first) = (kept.len(), kept.first().unwrap_or(0));
+                        let what = format!(
+                            "machine {m} holds {count} rows of {log} it can't give, from {first} on"
+                        );
+                        wrong = Some(("what is held can be read", what));
+                    }
                     if let Some((invariant, what)) = bad {
                         wrong = Some((invariant, format!("machine {m}: {what} of {log}")));
                     }
@@ -386,6 +478,42 @@ impl World {
         }
         if let Some((what, detail)) = wrong {
             self.breaks(what, detail);
+        }
+    }
+
+    /// What went is counted under its reason, and only where there was one.
+    fn look_at_what_went(&mut self) {
+        let cramped = self.case.kind == Kind::Cramped;
+        let mut wrong = None;
+        for (m, machine) in self.machines.iter().enumerate() {
+            let Some(up) = &machine.up else { continue };
+            let gone: u64 = up.store.gone().values().map(IntervalSet::len).sum();
+            if gone == 0 {
+                continue;
+            }
+            let mut why = up.store.stats().gone_rows;
+            if self.case.flaw == Some(Flaw::Forgets) {
+                why.clear();
+            }
+            let told: u64 = why.values().sum();
+            let budget = why.get(&Reason::Budget).copied().unwrap_or(0);
+            if told < gone || (budget > 0 && !cramped) {
+                wrong = Some(format!("machine {m}: {gone} rows went, told of: {why:?}"));
+            }
+        }
+        if let Some(detail) = wrong {
+            self.breaks("what went says why", detail);
+        }
+    }
+
+    /// In a world without liars nobody is accused, but of what a copy of itself or a later release does.
+    fn look_at_blames(&mut self) {
+        let story = self.case.story.0.iter();
+        let odd = story.map(|fault| &fault.what);
+        let odd = odd.filter(|what| matches!(what, What::Clone(_) | What::Skew(_)));
+        if odd.count() == 0 && !self.watch.blames.is_empty() {
+            let detail = format!("{:?}", self.watch.blames);
+            self.breaks("nobody is accused who does no wrong", detail);
         }
     }
 
@@ -414,10 +542,15 @@ impl World {
         self.tell(&format!("machine {m} accuses {culprit}: {offence:?}"));
     }
 
+    /// Whether a machine's disk refuses, or did a moment ago, what an honest one takes.
     pub(crate) fn disk_is_troubled(&self, m: u32) -> bool {
         let faults = self.case.story.0.iter();
+        let lasts = |fault: &&Fault| {
+            let end = Moment(fault.at.0 + fault.lasts.0) + AFTERMATH;
+            fault.at <= self.now && self.now <= end
+        };
         faults
-            .filter(|fault| fault.at <= self.now)
+            .filter(lasts)
             .any(|fault| fault.what.hurts_disk_of(m))
     }
 
@@ -441,10 +574,18 @@ impl World {
             .min()
             .unwrap_or(self.now);
         let (from, to) = (120, (begins.0 / 1_000_000) as usize);
-        let calm = (to > from + 30 && watch.bytes.len() >= to).then(|| {
-            let bytes = watch.bytes[to - 1] - watch.bytes[from - 1];
-            bytes as f64 / (to - from) as f64 / f64::from(self.case.nodes)
+        let is_calm = to > from + 30 && watch.bytes.len() >= to;
+        let calm_kinds = is_calm.then(|| {
+            let (before, after) = (&watch.bytes[from - 1], &watch.bytes[to - 1]);
+            let rate = |(what, bytes): (&&'static str, &u64)| {
+                let bytes = bytes - before.get(what).copied().unwrap_or(0);
+                let each = bytes as f64 / (to - from) as f64 / f64::from(self.case.nodes);
+                (*what, each)
+            };
+            after.iter().map(rate).collect::<BTreeMap<_, _>>()
         });
+        let calm = calm_kinds.as_ref().map(|kinds| kinds.values().sum());
+        let calm_kinds = calm_kinds.unwrap_or_default();
         Figures {
             machines: self.machines.len(),
             rows: self.truth.rows(),
@@ -452,6 +593,7 @@ impl World {
             events,
             hash,
             calm_bytes: calm,
+            calm_kinds,
             bytes: self.network.total_bytes() as f64 / watch.ran.max(1) as f64,
             converged: watch.converged.map(|at| at.since(quiet)),
             live_p50: watch.live.percentile(50),
@@ -460,6 +602,21 @@ impl World {
             most_disk: watch.most_disk,
             blames: watch.blames.clone(),
             starts_refused: watch.starts_refused,
+            wrongly_down: watch.wrongly_down,
+            most_queued: watch.most_queued.clone(),
         }
+    }
+}
+
+/// The rows a parcel carries.
+fn span(parcel: &Parcel) -> Option<RangeInclusive<Seq>> {
+    match parcel {
+        Parcel::Row(bytes) => SignedRow::decode(bytes)
+            .ok()
+            .map(|row| row.row.seq..=row.row.seq),
+        Parcel::Block(bytes) => Block::read(bytes).ok().and_then(|block| {
+            let rows = block.rows();
+            Some(rows.first()?.seq..=rows.last()?.seq)
+        }),
     }
 }

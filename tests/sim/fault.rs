@@ -45,6 +45,8 @@ pub(crate) enum What {
     SitePower(Vec<u32>),
     /// The disk takes nothing more.
     Full(u32),
+    /// Others fill the disk: so many percent of it stay free.
+    Fill(u32, u32),
     /// The disk doesn't answer.
     Stall(u32),
     /// So many bits of what lies on the disk flip while the node is off.
@@ -86,6 +88,23 @@ impl Story {
             at += rng.random_range(2_000..40_000);
         }
         Self(faults)
+    }
+
+    /// The same, and others fill the disks: below the floor for copies, and below that for own rows.
+    pub(crate) fn cramped(seed: u64, nodes: u32, minutes: u32) -> Self {
+        let mut story = Self::heavy(seed, nodes, minutes);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0f11);
+        let end = u64::from(minutes) * 60_000 * 2 / 3;
+        for percent in [8, 6, 3] {
+            let at = rng.random_range(0..end * 3 / 4);
+            story.0.push(Fault {
+                at: Moment::ms(at),
+                lasts: Moment::ms(rng.random_range(30_000..900_000).min(end - at)),
+                what: What::Fill(rng.random_range(0..nodes), percent),
+            });
+        }
+        story.0.sort_by_key(|fault| fault.at);
+        story
     }
 
     /// Half of all machines cut from the other half for two minutes, from the fifth on; nothing else.
@@ -255,6 +274,7 @@ impl What {
             "power" => Self::Power(number(1)?),
             "site-power" => Self::SitePower(group()?),
             "full" => Self::Full(number(1)?),
+            "fill" => Self::Fill(number(1)?, number(2)?),
             "stall" => Self::Stall(number(1)?),
             "rot" => Self::Rot(number(1)?, number(2)?),
             "clock" => Self::Clock(number(1)?, words.get(2)?.parse().ok()?),
@@ -270,7 +290,7 @@ impl What {
 
     /// Whether a machine's disk may refuse what an honest one takes.
     pub(crate) fn hurts_disk_of(&self, m: u32) -> bool {
-        matches!(self, Self::Full(one) | Self::Stall(one) | Self::Rot(one, _) if *one == m)
+        matches!(self, Self::Full(one) | Self::Stall(one) if *one == m)
     }
 
     /// The same for a world of so many machines. `None`: it names none of them.
@@ -301,6 +321,7 @@ impl What {
             Self::Crash(one)
             | Self::Power(one)
             | Self::Full(one)
+            | Self::Fill(one, _)
             | Self::Stall(one)
             | Self::Rot(one, _)
             | Self::Clock(one, _)
@@ -331,6 +352,7 @@ impl fmt::Display for What {
             Self::Power(one) => write!(f, "power {one}"),
             Self::SitePower(some) => write!(f, "site-power {}", group(some)),
             Self::Full(one) => write!(f, "full {one}"),
+            Self::Fill(one, percent) => write!(f, "fill {one} {percent}"),
             Self::Stall(one) => write!(f, "stall {one}"),
             Self::Rot(one, bits) => write!(f, "rot {one} {bits}"),
             Self::Clock(one, secs) => write!(f, "clock {one} {secs}"),

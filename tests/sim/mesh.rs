@@ -2,7 +2,7 @@
 //!
 //! A session begins with a greeting there and back, as the handshake and the first exchange of statements do, and ends at
 //! one side when that side has heard nothing for 10 s. Up to `EVERYBODY` members everybody has one with everybody; above,
-//! with whom the flow wants, with a view that changes slowly, and with whoever dials.
+//! with whom `lives` says.
 //! Signs of life aren't events: each second each machine asks the network whether one would have come through. They are
 //! counted as bytes all the same.
 //! Absent: keys, addresses, relays: mesh's own tests try those over the real tunnel.
@@ -12,16 +12,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use outlast_mesh::spread::FULL;
 use rand::Rng as _;
-use rand::seq::IteratorRandom as _;
 
+use crate::lives::LAST_OF_MESH;
 use crate::machine::Roster;
 use crate::network::HANDSHAKE;
 use crate::time::Moment;
 use crate::world::{Event, World};
 
 /// Up to so many members everybody has a session with everybody.
-pub(crate) const EVERYBODY: usize = 64;
+pub(crate) const EVERYBODY: usize = FULL;
 /// A peer that wasn't heard for so long is disconnected.
 const SILENCE: Duration = Duration::from_secs(10);
 /// After so long without anything else a sign of life is asked for.
@@ -31,11 +32,10 @@ const REKEY_SECS: u64 = 120;
 const SIGN: u64 = 108 + 32;
 const FIRST_REDIAL: Duration = Duration::from_millis(500);
 const LONGEST_REDIAL: Duration = Duration::from_secs(60);
-/// Members in the changing view, and how often one of them changes.
-const VIEW: usize = 8;
-const VIEW_SECS: u64 = 10;
 /// Messages that wait for a session that is just beginning.
 const WAITING: usize = 32;
+/// How long a session is tried, and kept, for a message.
+const KEPT_FOR_USE: Duration = Duration::from_secs(15);
 /// Above this kind the first release knows no message.
 pub(crate) const NEWEST_OLD_KIND: u8 = 67;
 
@@ -44,9 +44,27 @@ pub(crate) const NEWEST_OLD_KIND: u8 = 67;
 pub(crate) struct Sessions {
     pub(crate) up: BTreeMap<u32, Session>,
     dials: BTreeMap<u32, Dial>,
-    view: BTreeSet<u32>,
-    wanted: BTreeSet<u32>,
-    waiting: BTreeMap<u32, Vec<(u8, Bytes)>>,
+    /// Whom the core named last.
+    pub(crate) named: BTreeSet<u32>,
+    /// With whom a session is kept.
+    pub(crate) wanted: BTreeSet<u32>,
+    waiting: BTreeMap<u32, Waiting>,
+}
+
+/// Messages for a session that is just beginning.
+#[derive(Debug)]
+struct Waiting {
+    since: Moment,
+    messages: Vec<(u8, Bytes)>,
+}
+
+impl Sessions {
+    /// Those somebody has something to say to: so long a session with them is tried.
+    pub(crate) fn waited_for(&mut self, now: Moment) -> Vec<u32> {
+        self.waiting
+            .retain(|_, waiting| now.since(waiting.since) < KEPT_FOR_USE);
+        self.waiting.keys().copied().collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,16 +130,15 @@ impl World {
                     .is_some_and(|back| back.remote == m && back.remote_life == life);
             if knows && self.network.is_heard(now, session.remote, m) {
                 if now.since(session.spoke) > ASK_AFTER {
-                    self.network.count(m, SIGN);
-                    self.network.count(session.remote, SIGN);
+                    self.network.count(2 * SIGN, "signs of life");
                     session.spoke = now;
                 }
                 session.heard = session.heard.max(now);
             }
             let age = now.since(session.since).as_secs();
             if age > 0 && age.is_multiple_of(REKEY_SECS) && m < session.remote {
-                self.network.count(m, HANDSHAKE[0]);
-                self.network.count(session.remote, HANDSHAKE[1]);
+                let both = HANDSHAKE[0] + HANDSHAKE[1];
+                self.network.count(both, "handshakes");
             }
             if now.since(session.heard) > SILENCE {
                 lost.push((*peer, session.remote));
@@ -155,55 +172,21 @@ impl World {
         self.break_pipes(m, remote);
     }
 
+    /// Up to so many members everybody knows everybody; above, `lives` says whom to know.
     fn look_whom_to_know(&mut self, m: u32) {
-        let second = self.now.0 / 1_000_000;
         let machine = &mut self.machines[m as usize];
         let who = machine.who;
-        if machine.roster.len() <= EVERYBODY {
-            if machine.sessions.wanted.len() + 1 != machine.roster.len() {
-                machine.sessions.wanted = machine
-                    .roster
-                    .iter()
-                    .copied()
-                    .filter(|peer| *peer != who)
-                    .collect();
-            }
-            return;
+        let sessions = &mut machine.sessions;
+        if machine.roster.len() > EVERYBODY {
+            self.look_around(m);
+        } else if sessions.wanted.len() + 1 != machine.roster.len() {
+            let others = machine.roster.iter().filter(|peer| **peer != who);
+            sessions.wanted = others.copied().collect();
         }
-        if !machine.sessions.wanted.is_empty() && !(second + u64::from(m)).is_multiple_of(VIEW_SECS)
-        {
-            return;
-        }
-        let others = machine.roster.iter().copied().filter(|peer| *peer != who);
-        if machine.sessions.view.len() < VIEW {
-            let missing = VIEW - machine.sessions.view.len();
-            machine
-                .sessions
-                .view
-                .extend(others.choose_multiple(&mut self.rng, missing));
-        } else if let Some(new) = others.choose(&mut self.rng) {
-            let old = machine.sessions.view.iter().copied().choose(&mut self.rng);
-            old.map(|old| machine.sessions.view.remove(&old));
-            machine.sessions.view.insert(new);
-        }
-        let mut wanted = machine.sessions.view.clone();
-        let named = machine
-            .up
-            .as_ref()
-            .map(|up| up.core.wanted())
-            .unwrap_or_default();
-        wanted.extend(
-            named
-                .iter()
-                .filter_map(|peer| self.numbers.get(peer))
-                .copied(),
-        );
-        wanted.remove(&who);
-        self.machines[m as usize].sessions.wanted = wanted;
     }
 
     fn dial(&mut self, m: u32) {
-        let now = self.now;
+        let (now, homes) = (self.now, &self.homes);
         let sessions = &mut self.machines[m as usize].sessions;
         let mut due = Vec::new();
         let missing = sessions
@@ -214,7 +197,7 @@ impl World {
             let dial = sessions.dials.entry(*peer).or_insert(Dial {
                 at: now,
                 pause: FIRST_REDIAL,
-                remote: *peer,
+                remote: homes[*peer as usize],
             });
             if dial.at <= now {
                 due.push((*peer, dial.remote));
@@ -227,7 +210,7 @@ impl World {
                 dial.at = now + dial.pause.mul_f64(jitter);
                 dial.pause = (dial.pause * 2).min(LONGEST_REDIAL);
                 // The next try goes to where the keys first were: a copy may be gone.
-                dial.remote = peer;
+                dial.remote = self.homes[peer as usize];
             }
         }
     }
@@ -240,8 +223,9 @@ impl World {
             roster: Rc::clone(&machine.roster),
             answer,
         };
-        self.network.count(m, HANDSHAKE[usize::from(answer)]);
-        let arrivals = self.network.datagram(self.now, m, to, 64);
+        let handshake = HANDSHAKE[usize::from(answer)];
+        self.network.count(handshake, "handshakes");
+        let arrivals = self.network.datagram(self.now, m, to, 64, "greetings");
         for at in arrivals.into_iter().flatten() {
             self.enter(at, to, Event::Greeting(Box::new(greeting.clone())));
         }
@@ -280,6 +264,7 @@ impl World {
                     self.break_pipes(m, remote);
                 }
                 self.connected(m, peer);
+                self.tell_what_is_said(m, peer, greeting.from_life);
             }
         }
         if !greeting.answer {
@@ -290,11 +275,11 @@ impl World {
     fn connected(&mut self, m: u32, peer: u32) {
         let instant = self.instant(self.now);
         let machine = &mut self.machines[m as usize];
-        let waiting = machine.sessions.waiting.remove(&peer).unwrap_or_default();
+        let waiting = machine.sessions.waiting.remove(&peer);
         if let Some(up) = &mut machine.up {
             up.core.handle_connected(self.ids[peer as usize], instant);
         }
-        for (kind, body) in waiting {
+        for (kind, body) in waiting.into_iter().flat_map(|waiting| waiting.messages) {
             self.send(m, peer, kind, body);
         }
         self.drain(m);
@@ -326,12 +311,17 @@ impl World {
 
     /// A small message goes out at once or is lost.
     pub(crate) fn send(&mut self, m: u32, peer: u32, kind: u8, body: Bytes) {
+        let now = self.now;
         let machine = &mut self.machines[m as usize];
         let Some(session) = machine.sessions.up.get(&peer).copied() else {
             if machine.roster.len() > EVERYBODY && machine.roster.contains(&peer) {
-                let waiting = machine.sessions.waiting.entry(peer).or_default();
-                if waiting.len() < WAITING {
-                    waiting.push((kind, body));
+                let waiting = machine.sessions.waiting.entry(peer);
+                let waiting = waiting.or_insert_with(|| Waiting {
+                    since: now,
+                    messages: Vec::new(),
+                });
+                if waiting.messages.len() < WAITING {
+                    waiting.messages.push((kind, body));
                 }
                 machine.sessions.wanted.insert(peer);
             }
@@ -348,9 +338,13 @@ impl World {
             kind,
             body,
         };
-        let arrivals =
-            self.network
-                .datagram(self.now, m, session.remote, bytes.next_multiple_of(16));
+        let arrivals = self.network.datagram(
+            self.now,
+            m,
+            session.remote,
+            bytes.next_multiple_of(16),
+            named(kind),
+        );
         for at in arrivals.into_iter().flatten() {
             self.enter(at, session.remote, Event::Small(Box::new(small.clone())));
         }
@@ -377,6 +371,9 @@ impl World {
         };
         session.heard = now;
         session.spoke = now;
+        if small.kind <= LAST_OF_MESH {
+            return self.handle_of_mesh(m, peer, small.kind, &small.body);
+        }
         if let Some(up) = &mut machine.up {
             up.core
                 .handle_message(self.ids[peer as usize], small.kind, &small.body, instant);
@@ -397,5 +394,19 @@ impl World {
             dial.at = now + Duration::from_secs(5);
             self.greet(m, to, false);
         }
+    }
+}
+
+fn named(kind: u8) -> &'static str {
+    match kind {
+        64 | 70 => "rows",
+        65 => "seals",
+        66 => "digests",
+        67 => "key rows asked for",
+        68 => "summaries",
+        69 => "subscriptions",
+        40 => "words",
+        41 => "wishes",
+        _ => "others",
     }
 }

@@ -31,8 +31,8 @@ impl World {
             What::Slow(ms) => self.network.weather.slow = Duration::from_millis(ms.into()),
             What::Jumble(ms) => self.network.weather.jumble = Duration::from_millis(ms.into()),
             What::Twice(percent) => self.network.weather.twice_percent = percent,
-            What::Cut(group) => self.network.wall(self.now, number, &group, false),
-            What::Deaf(group) => self.network.wall(self.now, number, &group, true),
+            What::Cut(group) => self.network.wall(number, &group, false),
+            What::Deaf(group) => self.network.wall(number, &group, true),
             What::Flap(group) => self.flap(number, &group),
             What::Crash(m) => self.down(m, false),
             What::Power(m) => self.down(m, true),
@@ -41,7 +41,15 @@ impl World {
                 let disk = &self.machines[m as usize].disk;
                 disk.set_capacity(disk.used_bytes());
             }
-            What::Stall(m) => self.machines[m as usize].disk.stall(true),
+            What::Fill(m, percent) => {
+                let disk = &self.machines[m as usize].disk;
+                let taken = self.case.disk_bytes() * u64::from(100 - percent) / 100;
+                disk.set_others(taken.saturating_sub(disk.used_bytes()));
+            }
+            What::Stall(m) => {
+                self.machines[m as usize].disk.stall(true);
+                self.machines[m as usize].stalled = true;
+            }
             What::Rot(m, bits) => {
                 self.down(m, false);
                 for _ in 0..bits {
@@ -66,6 +74,8 @@ impl World {
     fn look_at_the_weather(&mut self) {
         let fair = self.network.is_fair();
         self.network.note_weather(self.now, fair);
+        self.watch
+            .note_loss(self.now, self.network.weather.loss_percent);
     }
 
     pub(crate) fn end(&mut self, number: usize) {
@@ -80,14 +90,19 @@ impl World {
             What::Slow(_) => self.network.weather.slow = Duration::ZERO,
             What::Jumble(_) => self.network.weather.jumble = Duration::ZERO,
             What::Twice(_) => self.network.weather.twice_percent = 0,
-            What::Cut(_) | What::Deaf(_) | What::Flap(_) => self.network.unwall(number),
+            What::Cut(_) | What::Deaf(_) | What::Flap(_) => self.network.unwall(self.now, number),
             What::Crash(m) | What::Power(m) | What::Rot(m, _) => self.release(m),
             What::SitePower(group) => group.iter().for_each(|m| self.release(*m)),
             What::Full(m) => {
                 let bytes = self.case.disk_bytes();
                 self.machines[m as usize].disk.set_capacity(bytes);
             }
-            What::Stall(m) => self.machines[m as usize].disk.stall(false),
+            What::Fill(m, _) => self.machines[m as usize].disk.set_others(0),
+            What::Stall(m) => {
+                self.machines[m as usize].disk.stall(false);
+                self.machines[m as usize].stalled = false;
+                self.catch_up(m);
+            }
             What::Clock(m, secs) => self.step_clock(m, -secs),
             What::Freeze(m) => self.thaw(m),
             What::Join(_) => {}
@@ -95,19 +110,23 @@ impl World {
                 if let Some(copy) = self.made.remove(&number) {
                     self.stop(copy);
                     self.machines[copy as usize].gone = true;
-                    self.lose_everything(copy);
+                    if self.case.flaw != Some(Flaw::Unmourned) {
+                        self.lose_everything(copy);
+                    }
                 }
             }
             What::Wipe(m) => {
                 let empty = SimDisk::new(self.case.disk_bytes());
                 self.machines[m as usize].disk = empty;
+                self.machines[m as usize].stalled = false;
                 self.machines[m as usize].durable.clear();
                 self.release(m);
             }
             What::Yesterday(m) => {
                 self.down(m, false);
                 if let Some(image) = self.images.remove(&number) {
-                    self.machines[m as usize].disk = image;
+                    self.machines[m as usize].disk = self.healthy(image);
+                    self.machines[m as usize].stalled = false;
                     self.machines[m as usize].durable.clear();
                 }
                 self.release(m);
@@ -122,13 +141,16 @@ impl World {
 
     /// Walls that come and go until the fault ends.
     fn flap(&mut self, number: usize, group: &[u32]) {
-        self.network.wall(self.now, number, group, false);
+        self.network.wall(number, group, false);
         self.network.flap(number, self.now, FLAP);
     }
 
     fn down(&mut self, m: u32, power: bool) {
         self.stop(m);
         let lying = self.case.flaw == Some(Flaw::LyingDisk);
+        if self.case.flaw == Some(Flaw::MeanDisk) {
+            self.machines[m as usize].disk.stall(true);
+        }
         let now = self.now;
         let machine = &mut self.machines[m as usize];
         machine.holds += 1;
@@ -136,6 +158,7 @@ impl World {
             machine.disk.power_cut(&mut self.rng);
             machine.powered = now;
             machine.wall_off_ms = 0;
+            machine.stalled = false;
             if lying {
                 machine.disk = SimDisk::new(self.case.disk_bytes());
             }
@@ -215,13 +238,19 @@ impl World {
     /// The same keys and the same disk on a second machine.
     fn copy(&mut self, number: usize, m: u32) {
         let original = &self.machines[m as usize];
-        let disk = original.disk.image();
-        disk.stall(false);
-        disk.set_capacity(self.case.disk_bytes());
+        let disk = self.healthy(original.disk.image());
         let copy = Machine::new(original.who, disk, original.roster.clone(), self.now);
         let copy = self.add_machine(copy);
         self.made.insert(number, copy);
         self.enter(self.now, copy, Event::Start);
+    }
+
+    /// What is on the disk, without what was wrong with it.
+    fn healthy(&self, disk: SimDisk) -> SimDisk {
+        disk.stall(false);
+        disk.set_capacity(self.case.disk_bytes());
+        disk.set_others(0);
+        disk
     }
 
     /// A disk that nobody will ever read again.

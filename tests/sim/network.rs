@@ -5,7 +5,7 @@
 //! standing queue adds at most `STANDING` to everybody's delay.
 //! In: faults of the network. Absent: what the bytes mean, sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -19,7 +19,7 @@ const STANDING: Duration = Duration::from_millis(60);
 const BLOATED: Duration = Duration::from_secs(3);
 /// How often a stream tries again what was lost.
 const RESEND: Duration = Duration::from_millis(500);
-const SITES: u32 = 3;
+pub(crate) const SITES: u32 = 3;
 
 /// What a datagram of ours has around it: IPv4 and UDP, WireGuard, IPv6 and UDP inside.
 pub(crate) const ENVELOPE: u64 = 28 + 32 + 48;
@@ -44,7 +44,11 @@ pub(crate) struct Network {
     pub(crate) weather: Weather,
     /// By the number of the fault: these machines hear no other, and are heard by none unless `one_way`.
     walls: Vec<Wall>,
+    /// Walls that stood once, and when they fell.
+    fallen: Vec<(Moment, Wall)>,
     lines: Vec<Line>,
+    /// Bytes sent by all, by what they are.
+    tally: Tally,
     /// When the weather was last anything but fair, as far as it is known.
     pub(crate) rough: Moment,
     /// Bytes a second of each machine's line, outward.
@@ -56,7 +60,6 @@ pub(crate) struct Network {
 #[derive(Debug)]
 struct Wall {
     fault: usize,
-    since: Moment,
     inside: BTreeSet<u32>,
     one_way: bool,
     /// Since when it comes and goes, and how fast.
@@ -67,8 +70,10 @@ struct Wall {
 struct Line {
     free: Moment,
     bulk_free: Moment,
-    sent_bytes: u64,
 }
+
+/// Bytes by what they are.
+pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 impl Network {
     pub(crate) fn new(rng: ChaCha8Rng) -> Self {
@@ -76,7 +81,9 @@ impl Network {
             rng,
             weather: Weather::default(),
             walls: Vec::new(),
+            fallen: Vec::new(),
             lines: Vec::new(),
+            tally: Tally::new(),
             rough: Moment::default(),
             line: 1_250_000,
             bulk_first: false,
@@ -87,10 +94,9 @@ impl Network {
         self.lines.push(Line::default());
     }
 
-    pub(crate) fn wall(&mut self, now: Moment, fault: usize, inside: &[u32], one_way: bool) {
+    pub(crate) fn wall(&mut self, fault: usize, inside: &[u32], one_way: bool) {
         self.walls.push(Wall {
             fault,
-            since: now,
             inside: inside.iter().copied().collect(),
             one_way,
             flaps: None,
@@ -104,8 +110,9 @@ impl Network {
         }
     }
 
-    pub(crate) fn unwall(&mut self, fault: usize) {
-        self.walls.retain(|wall| wall.fault != fault);
+    pub(crate) fn unwall(&mut self, now: Moment, fault: usize) {
+        let fall = self.walls.extract_if(.., |wall| wall.fault == fault);
+        self.fallen.extend(fall.map(|wall| (now, wall)));
     }
 
     /// Whether anything gets from one to the other.
@@ -116,16 +123,14 @@ impl Network {
             .any(|wall| wall.stands(now) && wall.is_between(from, to))
     }
 
-    /// Since when nothing gets from one to the other. `None`: it does, if only now and then.
-    pub(crate) fn walled_since(&self, now: Moment, from: u32, to: u32) -> Option<Moment> {
-        let walls = self
-            .walls
-            .iter()
-            .filter(|wall| wall.flaps.is_none() && wall.stands(now));
-        walls
-            .filter(|wall| wall.is_between(from, to))
-            .map(|wall| wall.since)
-            .min()
+    /// Since when no wall stands between two machines, either way. `None`: one does, if only now and then.
+    pub(crate) fn open_since(&self, a: u32, b: u32) -> Option<Moment> {
+        let parts = |wall: &Wall| wall.is_between(a, b) || wall.is_between(b, a);
+        if self.walls.iter().any(parts) {
+            return None;
+        }
+        let fallen = self.fallen.iter().filter(|(_, wall)| parts(wall));
+        Some(fallen.map(|(at, _)| *at).max().unwrap_or_default())
     }
 
     /// The weather changes.
@@ -151,8 +156,9 @@ impl Network {
         from: u32,
         to: u32,
         bytes: u64,
+        what: &'static str,
     ) -> [Option<Moment>; 2] {
-        let Some(left) = self.leaves(now, from, bytes + ENVELOPE) else {
+        let Some(left) = self.leaves(now, from, bytes + ENVELOPE, what) else {
             return [None, None];
         };
         if !self.is_open(now, from, to) || self.strikes(self.weather.loss_percent) {
@@ -169,9 +175,9 @@ impl Network {
     pub(crate) fn piece(&mut self, now: Moment, from: u32, to: u32, bytes: u64) -> Moment {
         let packets = bytes.div_ceil(1_200).max(1);
         let size = bytes + packets * (ENVELOPE + QUIC);
+        self.count(size, "streams");
         let rate = self.line;
         let line = &mut self.lines[from as usize];
-        line.sent_bytes += size;
         let begin = now.max(line.bulk_free).max(line.free);
         line.bulk_free = begin + lasting(size, rate);
         let mut arrives = line.bulk_free + self.way(from, to);
@@ -191,8 +197,8 @@ impl Network {
     }
 
     /// Bytes that are counted and don't hold up the line: handshakes and signs of life.
-    pub(crate) fn count(&mut self, from: u32, bytes: u64) {
-        self.lines[from as usize].sent_bytes += bytes;
+    pub(crate) fn count(&mut self, bytes: u64, what: &'static str) {
+        *self.tally.entry(what).or_default() += bytes;
     }
 
     /// There and back again at this moment.
@@ -201,7 +207,11 @@ impl Network {
     }
 
     pub(crate) fn total_bytes(&self) -> u64 {
-        self.lines.iter().map(|line| line.sent_bytes).sum()
+        self.tally.values().sum()
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Whether a sign of life from one reaches the other.
@@ -209,7 +219,7 @@ impl Network {
         self.is_open(now, from, to) && !self.strikes(self.weather.loss_percent)
     }
 
-    fn leaves(&mut self, now: Moment, from: u32, bytes: u64) -> Option<Moment> {
+    fn leaves(&mut self, now: Moment, from: u32, bytes: u64, what: &'static str) -> Option<Moment> {
         let standing = self.standing(now, from);
         let rate = self.line;
         let line = &mut self.lines[from as usize];
@@ -222,9 +232,10 @@ impl Network {
         } else {
             begin
         };
-        line.sent_bytes += bytes;
         line.free = begin + lasting(bytes, rate);
-        Some(line.free + standing)
+        let free = line.free;
+        self.count(bytes, what);
+        Some(free + standing)
     }
 
     /// What a stream's packets add to the delay of those that pass beside them.

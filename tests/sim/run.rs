@@ -23,8 +23,10 @@ use crate::shrink::shrink;
 use crate::time::Moment;
 use crate::world::World;
 
-/// How long a broken case is shrunk.
-const SHRINKING: Duration = Duration::from_secs(120);
+/// How long a broken case is shrunk: so many times as long as it ran, and between these bounds.
+const SHRINKING: u32 = 8;
+const LEAST_SHRINKING: Duration = Duration::from_secs(60);
+const MOST_SHRINKING: Duration = Duration::from_secs(300);
 
 thread_local! {
     static ERRORS: Cell<u32> = const { Cell::new(0) };
@@ -90,10 +92,15 @@ pub(crate) fn run_and_say(case: &Case) -> bool {
                 "BROKE {case}\n      {broken}\n      again: make sim {}",
                 again(case)
             ));
-            let (short, broken) = shrink(case, &broken, SHRINKING);
+            let patience = (begun.elapsed() * SHRINKING).clamp(LEAST_SHRINKING, MOST_SHRINKING);
+            let shrunk = Instant::now();
+            let (short, broken) = shrink(case, &broken, patience);
             let path = keep(&short);
             say(format!(
-                "      shortest story: {} machines, {} minutes, {broken}\n{}      again: make sim {} STORY={}",
+                "      shortest story found in {:.0} s: {} of {} faults, {} machines, {} minutes, {broken}\n{}      again: make sim {} STORY={}",
+                shrunk.elapsed().as_secs_f64(),
+                short.story.0.len(),
+                case.story.0.len(),
                 short.nodes,
                 short.minutes,
                 indented(&short.story),

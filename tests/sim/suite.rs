@@ -1,9 +1,11 @@
 //! Which cases every change is tried with, which take longer, and which must break.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::case::{Case, Flaw, Kind};
 use crate::run::{run, run_all, run_twice, say};
+use crate::shrink::shrink;
+use crate::traffic::is_flat;
 
 /// Cases that broke once, each with what was wrong.
 const KEPT: &str = include_str!("kept.txt");
@@ -14,12 +16,21 @@ pub(crate) fn every_change() -> bool {
     let mut cases = vec![Case::new(Kind::Ordinary, 1, 1_000, 10)];
     cases.extend((1..=40).map(|seed| Case::new(Kind::Heavy, seed, 20, 30)));
     cases.push(Case::new(Kind::Cramped, 1, 5, 90));
+    cases.extend((1..=4).map(|seed| Case::new(Kind::Sites, seed, 20, 30)));
+    cases.push(storm());
     cases.extend(kept());
-    let good = run_all(&cases);
+    let good = run_all(&cases) & is_flat();
     let same = all_the_same((1..=3).map(|seed| Case::new(Kind::Heavy, seed, 20, 30)));
-    let noticed = flaws();
+    let noticed = flaws() & shortens();
     say(format!("{:.0} s in all", begun.elapsed().as_secs_f64()));
     good && same && noticed
+}
+
+/// As many as there are join at once, past the size at which everybody knows everybody.
+fn storm() -> Case {
+    let story = "120s +1s join 45".parse();
+    let story = story.expect("the stories here are well told");
+    Case::new(Kind::Calm, 11, 40, 10).told(story)
 }
 
 /// A few, for whoever runs every test there is.
@@ -57,6 +68,12 @@ pub(crate) fn flaws() -> bool {
         case.kind = Kind::Cramped;
         case
     };
+    let many = |minutes, story: &str, flaw| {
+        let mut case: Case = calm(minutes, story, flaw);
+        case.nodes = 16;
+        case
+    };
+    let large = |minutes, flaw| Case::new(Kind::Calm, 5, 66, minutes).flawed(flaw);
     let table = [
         (
             "nothing acknowledged durable is missing",
@@ -83,6 +100,24 @@ pub(crate) fn flaws() -> bool {
             "live rows are there within two seconds",
             cramped(11, "300s +200s wipe 1", Flaw::BulkFirst),
         ),
+        ("every stored block verifies", calm(3, "", Flaw::LaxKeys)),
+        ("what is held can be read", calm(3, "", Flaw::Sieve)),
+        (
+            "the store always starts",
+            calm(3, "60s +9s crash 1", Flaw::MeanDisk),
+        ),
+        (
+            "everything taken is somewhere",
+            calm(3, "30s +60s clone 1\n31s +90s cut 5", Flaw::Unmourned),
+        ),
+        ("what went says why", cramped(60, "", Flaw::Forgets)),
+        (
+            "every queue is bounded",
+            many(3, "30s +60s freeze 1", Flaw::Hoards),
+        ),
+        ("who lives isn't believed down", large(6, Flaw::Slander)),
+        ("what a node sends stays flat", large(6, Flaw::Chatty)),
+        ("what a node sends stays flat", calm(9, "", Flaw::EverMore)),
     ];
     let mut good = true;
     for (invariant, case) in table {
@@ -98,6 +133,22 @@ pub(crate) fn flaws() -> bool {
         }
     }
     good
+}
+
+/// A long story that breaks by one of its faults is told by that one.
+pub(crate) fn shortens() -> bool {
+    let case = Case::new(Kind::Heavy, 1, 8, 20).flawed(Flaw::LyingDisk);
+    let Err(broken) = run(&case) else {
+        say(format!("BROKE {case}: a disk that lies goes unnoticed"));
+        return false;
+    };
+    let (short, again) = shrink(&case, &broken, Duration::from_secs(60));
+    let (from, to) = (case.story.0.len(), short.story.0.len());
+    let machines = short.nodes;
+    say(format!(
+        "short {from} faults to {to}, {machines} machines: {again}"
+    ));
+    to == 1 && machines <= 4
 }
 
 fn all_the_same(cases: impl Iterator<Item = Case>) -> bool {

@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use outlast::flow::core::{Core, Effect, Live, Outcome, OwnRow, StreamId, work};
+use outlast::flow::core::{Core, Effect, Job, Live, Outcome, OwnRow, StreamId, work};
 use outlast_mesh::{MemberSnapshot, NodeId, PeerState, overlay_address};
 use outlast_store::{Clock, ClockSource, LogId, Row, SimDisk, Store};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::case::{Case, Flaw};
+use crate::case::{Case, Flaw, Kind};
 use crate::check::{Broken, Figures, Watch};
 use crate::machine::{self, Machine, Roster, Up, config, keys, node};
 use crate::mesh::{Greeting, Small};
-use crate::network::Network;
+use crate::network::{Network, SITES};
 use crate::pipes::{Piece, Pipe};
 use crate::time::{Calendar, Moment};
 use crate::truth::Truth;
@@ -28,9 +28,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A live row that takes longer is told of, where somebody listens.
 const LATE: Duration = Duration::from_millis(1_500);
 /// What a frozen process finds in its socket when it goes on; the rest was lost.
-const UNREAD: usize = 256;
-/// How long somebody is silent before he is believed down, and how often that is looked at.
-const DOWN_AFTER: Duration = Duration::from_secs(15);
+pub(crate) const UNREAD: usize = 256;
+/// How often the core is told who is believed down.
 const LOOK_WHO_SECS: u64 = 10;
 /// Lists of members that are shared by whoever knows the same.
 const REMEMBERED: usize = 32;
@@ -163,7 +162,11 @@ impl World {
         while let Some((at, (machine, event))) = self.calendar.next_before(end) {
             self.now = at;
             self.record(machine, &event);
+            let looks = matches!(event, Event::Look);
             self.handle(machine, event);
+            if looks && self.case.until.is_some_and(|until| Instant::now() >= until) {
+                self.breaks("there was time for it", self.case.to_string());
+            }
             if let Some(broken) = self.broken.take() {
                 return Err(broken);
             }
@@ -238,10 +241,11 @@ impl World {
 
     /// What a frozen process doesn't see before it goes on. `false`: it isn't its business.
     fn postpone(&mut self, m: u32, event: &Event) -> bool {
+        let hoards = self.case.flaw == Some(Flaw::Hoards);
         let machine = &mut self.machines[m as usize];
         match event {
             Event::Begin(_) | Event::End(_) | Event::Look | Event::Start => return false,
-            Event::Greeting(_) | Event::Small(_) if machine.unread.len() >= UNREAD => {}
+            Event::Greeting(_) | Event::Small(_) if machine.unread.len() >= UNREAD && !hoards => {}
             _ => machine.unread.push(event.clone()),
         }
         true
@@ -255,6 +259,7 @@ impl World {
             seed = 1;
         }
         let (limit, more) = (self.case.limit_bytes(), self.case.more_series());
+        let lax = self.case.flaw == Some(Flaw::LaxKeys);
         let machine = &mut self.machines[m as usize];
         if machine.up.is_some() || machine.gone || machine.holds > 0 {
             return;
@@ -262,7 +267,7 @@ impl World {
         let opened = Store::simulated(
             machine.disk.clone(),
             config(limit),
-            keys(machine.who),
+            keys(machine.who, lax),
             instant,
             seed,
         );
@@ -304,6 +309,7 @@ impl World {
         if !self.truth.begin(log) {
             return self.breaks("identities are never reused", format!("machine {m}: {log}"));
         }
+        self.believe_anew(m);
         self.look_what_was_lost(m);
         self.tell_members(m);
         let phase = u64::from(m).wrapping_mul(7_919) % 1_000_000;
@@ -318,8 +324,11 @@ impl World {
         if let Some(up) = machine.up.take() {
             machine.off_since = Some(self.now);
             machine.before = up.store.held();
+            machine.went = up.store.gone();
         }
         machine.sessions = crate::mesh::Sessions::default();
+        machine.beliefs = None;
+        machine.waiting.clear();
         machine.streams.clear();
         machine.unread.clear();
         machine.frozen = false;
@@ -370,6 +379,7 @@ impl World {
         self.round_trips(m);
         self.drain(m);
         self.mesh_second(m);
+        self.talk_too_much(m);
         self.drain(m);
         if (now.0 / 1_000_000 + u64::from(m)).is_multiple_of(LOOK_WHO_SECS) {
             self.look_who_is_down(m);
@@ -419,30 +429,6 @@ impl World {
         self.drain(m);
     }
 
-    /// Who is believed down: whoever is off, or behind a wall, for long enough. The mesh's own tests try how it finds out.
-    fn look_who_is_down(&mut self, m: u32) {
-        let now = self.now;
-        let machine = &self.machines[m as usize];
-        let down = machine.roster.iter().copied().filter(|who| {
-            let other = &self.machines[self.homes[*who as usize] as usize];
-            let off = other
-                .off_since
-                .is_some_and(|since| now.since(since) > DOWN_AFTER);
-            off || self
-                .network
-                .walled_since(now, self.homes[*who as usize], m)
-                .is_some_and(|since| now.since(since) > DOWN_AFTER)
-        });
-        let down: BTreeSet<u32> = down.collect();
-        if down == *machine.absent {
-            return;
-        }
-        let shared = self.members.iter().find(|(_, absent, _)| **absent == down);
-        let down = shared.map_or_else(|| Rc::new(down.clone()), |(_, absent, _)| Rc::clone(absent));
-        self.machines[m as usize].absent = down;
-        self.tell_members(m);
-    }
-
     fn snapshots(
         &mut self,
         roster: &Roster,
@@ -454,10 +440,11 @@ impl World {
         if let Some((_, _, members)) = self.members.iter().find(same) {
             return Rc::clone(members);
         }
+        let sites = self.case.kind == Kind::Sites;
         let states = roster.iter().map(|who| (*who, absent.contains(who)));
         let members = Rc::new(
             states
-                .map(|(who, down)| member(who, self.ids[who as usize], down))
+                .map(|(who, down)| member(who, self.ids[who as usize], down, sites))
                 .collect(),
         );
         if self.members.len() >= REMEMBERED {
@@ -470,9 +457,9 @@ impl World {
 
     /// Carries out what a core wants, and enters when it wants to be woken.
     pub(crate) fn drain(&mut self, m: u32) {
-        let instant = self.instant(self.now);
         loop {
-            let Some(up) = &mut self.machines[m as usize].up else {
+            let machine = &mut self.machines[m as usize];
+            let Some(up) = &mut machine.up else {
                 return;
             };
             let Some(effect) = up.core.poll_effect() else {
@@ -484,22 +471,8 @@ impl World {
                         self.send(m, peer, kind, body);
                     }
                 }
-                Effect::Store(job) => {
-                    let note = work(&up.store, up.log.origin, job);
-                    let live = match &note.outcome {
-                        Outcome::Live {
-                            row,
-                            outcome: Live::New,
-                            ..
-                        } => Some(row.clone()),
-                        _ => None,
-                    };
-                    let busy = up.core.stats().in_flight > 0;
-                    up.core.handle_note(note, instant);
-                    if let Some(live) = live {
-                        self.came_live(m, &live.row, busy);
-                    }
-                }
+                Effect::Store(job) if machine.stalled => machine.waiting.push_back(job),
+                Effect::Store(job) => self.work(m, job),
                 Effect::Open {
                     stream,
                     peer,
@@ -509,12 +482,44 @@ impl World {
                 Effect::Write { stream, bytes } => self.write_pipe(m, stream, bytes),
                 Effect::Finish(stream) => self.finish_pipe(m, stream),
                 Effect::Close(stream) => self.close_pipe(m, stream),
-                // The twin asks the core each second.
-                Effect::Want(_) => {}
+                Effect::Want(named) => {
+                    let named = named.iter().filter_map(|peer| self.numbers.get(peer));
+                    self.machines[m as usize].sessions.named = named.copied().collect();
+                }
                 Effect::Blame(culprit, offence) => self.blamed(m, culprit, offence),
             }
         }
         self.arm(m);
+    }
+
+    /// The store does a job, and the core hears of it.
+    fn work(&mut self, m: u32, job: Job) {
+        let instant = self.instant(self.now);
+        let Some(up) = &mut self.machines[m as usize].up else {
+            return;
+        };
+        let note = work(&up.store, up.log.origin, job);
+        let live = match &note.outcome {
+            Outcome::Live {
+                row,
+                outcome: Live::New,
+                ..
+            } => Some(row.clone()),
+            _ => None,
+        };
+        let busy = up.core.stats().in_flight > 0;
+        up.core.handle_note(note, instant);
+        if let Some(live) = live {
+            self.came_live(m, &live.row, busy);
+        }
+    }
+
+    /// What waited for a disk is done.
+    pub(crate) fn catch_up(&mut self, m: u32) {
+        for job in std::mem::take(&mut self.machines[m as usize].waiting) {
+            self.work(m, job);
+        }
+        self.drain(m);
     }
 
     fn arm(&mut self, m: u32) {
@@ -597,7 +602,8 @@ impl World {
     }
 }
 
-fn member(who: u32, id: NodeId, down: bool) -> MemberSnapshot {
+/// `sites`: where sites are named, one in ten is metered and one may be off.
+fn member(who: u32, id: NodeId, down: bool, sites: bool) -> MemberSnapshot {
     MemberSnapshot {
         id,
         name: format!("m{who}"),
@@ -608,9 +614,9 @@ fn member(who: u32, id: NodeId, down: bool) -> MemberSnapshot {
         } else {
             PeerState::Alive
         },
-        site: None,
-        metered: false,
-        may_be_off: false,
+        site: sites.then(|| format!("site-{}", who % SITES)),
+        metered: sites && who % 10 == 7,
+        may_be_off: sites && who % 10 == 3,
         replaces: None,
         replaced_by: None,
     }

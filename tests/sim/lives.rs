@@ -1,0 +1,435 @@
+//! Who lives, as each machine believes: what mesh does above the tunnel, over mesh's own pure parts.
+//!
+//! Up to `FULL` members everybody goes by its own ears. Above, `View` picks whom a session is kept with, `Watch` says who of
+//! those fell silent, words about that go from one to the next, and `Lives` says what follows from them.
+//! Otherwise than in mesh's `node/wide`: both ends of a session nobody keeps learn so at once (the wish is sent and counted
+//! all the same), signatures are believed, and a view draws from some of the members instead of all.
+//! Absent: whether a belief is true (`check`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outlast_mesh::spread::FULL;
+use outlast_mesh::spread::lives::{Belief, Lives, Say, Taken, Word, life_of_start};
+use outlast_mesh::spread::view::View;
+use outlast_mesh::spread::watch::Watch;
+use outlast_mesh::{Allowance, NodeId};
+use rand::seq::{IteratorRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::case::Flaw;
+use crate::time::Moment;
+use crate::world::World;
+
+/// Small messages up to this kind are the mesh's own.
+pub(crate) const LAST_OF_MESH: u8 = 63;
+const WORDS: u8 = 40;
+const WISH: u8 = 41;
+/// Bytes of a word as mesh encodes it; here the first of them are enough.
+const WORD_BYTES: usize = 137;
+/// Everybody a view may draw from at once, beside those it knows.
+const DRAWN: usize = 64;
+
+const HEARD: Duration = Duration::from_secs(7);
+const WATCHED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_secs(5);
+const ANNOUNCED: Duration = Duration::from_secs(30);
+const WISH_AGAIN: Duration = Duration::from_secs(30);
+const WORDS_PAUSE: Duration = Duration::from_secs(5);
+const WORDS_AT_ONCE: usize = 32;
+const FAN_OUT: usize = 8;
+/// A second, and at once: as mesh's budgets have it.
+const REFUTES: (f64, f64) = (0.2, 8.0);
+const BROUGHT: (f64, f64) = (64.0, 1_024.0);
+const SPOKEN: (f64, f64) = (0.5, 64.0);
+
+/// What one process believes of the others' lives.
+#[derive(Debug)]
+pub(crate) struct Beliefs {
+    view: View,
+    watch: Watch,
+    lives: Lives,
+    random: ChaCha8Rng,
+    pub(crate) since: Moment,
+    /// When each peer whose session is kept was heard last, until its fate is told.
+    heard: BTreeMap<u32, Moment>,
+    told: BTreeMap<u32, Moment>,
+    words_at: BTreeMap<u32, Moment>,
+    refutes: Allowance,
+    brought: BTreeMap<u32, Allowance>,
+    spoken: BTreeMap<NodeId, Allowance>,
+}
+
+impl World {
+    /// A process begins: it believes nothing yet.
+    pub(crate) fn believe_anew(&mut self, m: u32) {
+        let mut random = ChaCha8Rng::seed_from_u64(self.case.seed ^ 0x11f3);
+        random.set_stream(u64::from(m) << 32 | u64::from(self.machines[m as usize].life));
+        let (now, instant) = (self.now, self.instant(self.now));
+        let machine = &mut self.machines[m as usize];
+        let me = self.ids[machine.who as usize];
+        let mut lives = Lives::new(me);
+        lives.handle_start(me, machine.life, true);
+        machine.beliefs = Some(Box::new(Beliefs {
+            view: View::new(Vec::new(), instant),
+            watch: Watch::default(),
+            lives,
+            random,
+            since: now,
+            heard: BTreeMap::new(),
+            told: BTreeMap::new(),
+            words_at: BTreeMap::new(),
+            refutes: Allowance::new(REFUTES.0, REFUTES.1),
+            brought: BTreeMap::new(),
+            spoken: BTreeMap::new(),
+        }));
+    }
+
+    /// What a large mesh does each second: whom to know, whom to let go, whom to call silent.
+    pub(crate) fn look_around(&mut self, m: u32) {
+        if self.machines[m as usize].roster.len() <= FULL {
+            return;
+        }
+        let Some(mut beliefs) = self.machines[m as usize].beliefs.take() else {
+            return;
+        };
+        let silent = self.watch_and_pick(m, &mut beliefs);
+        for about in silent {
+            self.call_silent(m, &mut beliefs, about);
+        }
+        if self.case.flaw == Some(Flaw::Slander) && (2..6).contains(&m) {
+            self.call_silent(m, &mut beliefs, self.ids[1]);
+        }
+        self.tell_wishes(m, &mut beliefs);
+        self.machines[m as usize].beliefs = Some(beliefs);
+        self.rest(m);
+    }
+
+    fn watch_and_pick(&mut self, m: u32, beliefs: &mut Beliefs) -> Vec<NodeId> {
+        let (now, instant) = (self.now, self.instant(self.now));
+        let machine = &mut self.machines[m as usize];
+        if now.since(machine.thawed) < Duration::from_secs(1) && machine.thawed.0 > 0 {
+            beliefs.watch.handle_late(instant);
+        }
+        for (peer, session) in &machine.sessions.up {
+            beliefs.heard.insert(*peer, session.heard);
+        }
+        beliefs.heard.retain(|_, heard| now.since(*heard) < WATCHED);
+        let mut heard = BTreeSet::new();
+        for peer in machine.sessions.up.keys() {
+            if now.since(beliefs.heard[peer]) <= HEARD {
+                let id = self.ids[*peer as usize];
+                beliefs.lives.handle_heard(id);
+                heard.insert(id);
+            }
+        }
+        let mut some: BTreeSet<u32> = machine.sessions.up.keys().copied().collect();
+        for _ in 0..DRAWN {
+            let drawn = beliefs.random.random_range(0..self.identities);
+            if drawn != machine.who && machine.roster.contains(&drawn) {
+                some.insert(drawn);
+            }
+        }
+        some.extend(
+            machine
+                .absent
+                .iter()
+                .choose_multiple(&mut beliefs.random, 8),
+        );
+        let some: Vec<NodeId> = some.into_iter().map(|who| self.ids[who as usize]).collect();
+        let lives = &beliefs.lives;
+        let unanswered = beliefs.view.handle_timeout(
+            some.iter(),
+            |id| lives.belief(id),
+            |id| heard.contains(&id),
+            instant,
+            &mut beliefs.random,
+        );
+        let mut wanted: BTreeSet<u32> = machine.sessions.named.clone();
+        let picks = beliefs.view.picks();
+        wanted.extend(picks.filter_map(|id| self.numbers.get(&id)).copied());
+        wanted.extend(machine.sessions.waited_for(now));
+        wanted.remove(&machine.who);
+        machine.sessions.wanted = wanted;
+
+        let silences: BTreeMap<NodeId, Duration> = beliefs
+            .heard
+            .iter()
+            .map(|(peer, heard)| (self.ids[*peer as usize], now.since(*heard)))
+            .collect();
+        let mut silent = beliefs.watch.judge(&silences, instant, &mut beliefs.random);
+        if !beliefs.view.is_cut_off(instant) {
+            silent.extend(unanswered.into_iter().map(|pick| pick.0).filter(|id| {
+                matches!(beliefs.lives.belief(*id), Belief::Unsaid | Belief::Suspect)
+            }));
+        }
+        silent
+    }
+
+    fn call_silent(&mut self, m: u32, beliefs: &mut Beliefs, about: NodeId) {
+        let me = self.ids[self.machines[m as usize].who as usize];
+        if beliefs.lives.life(about).is_none() {
+            // What its statements tell of its starts.
+            let home = self.homes[self.numbers[&about] as usize];
+            let starts = self.machines[home as usize].life;
+            beliefs.lives.handle_start(about, starts, false);
+        }
+        if beliefs.lives.wants_word(about, me)
+            && let Some(life) = beliefs.lives.life(about)
+        {
+            let word = word(about, me, life, Say::Silent);
+            beliefs.lives.handle_word(word);
+            self.spread(m, beliefs, &[word], None);
+        }
+    }
+
+    /// Tells a few peers, at random, but not who brought it; and always who is meant.
+    fn spread(&mut self, m: u32, beliefs: &mut Beliefs, words: &[Word], but: Option<u32>) {
+        let machine = &self.machines[m as usize];
+        let up = machine.sessions.up.keys().copied();
+        let mut up: Vec<u32> = up.filter(|peer| Some(*peer) != but).collect();
+        let (some, _others) = up.partial_shuffle(&mut beliefs.random, FAN_OUT);
+        let mut to: BTreeSet<u32> = some.iter().copied().collect();
+        let meant = words
+            .iter()
+            .filter_map(|word| self.numbers.get(&word.about));
+        to.extend(meant.filter(|who| machine.sessions.up.contains_key(who)));
+        for peer in to {
+            self.say_words(m, peer, words);
+        }
+    }
+
+    fn say_words(&mut self, m: u32, peer: u32, words: &[Word]) {
+        for some in words.chunks(FAN_OUT) {
+            let mut body = Vec::with_capacity(some.len() * WORD_BYTES);
+            for word in some {
+                let begins = body.len();
+                body.extend_from_slice(&word.about.0);
+                body.extend_from_slice(&word.by.0);
+                body.extend_from_slice(&word.life.to_be_bytes());
+                body.push(word.say as u8);
+                body.resize(begins + WORD_BYTES, 0);
+            }
+            self.send(m, peer, WORDS, body.into());
+        }
+    }
+
+    /// A session begins: whoever is spoken of hears it, and who has started again says so.
+    pub(crate) fn tell_what_is_said(&mut self, m: u32, peer: u32, starts: u32) {
+        if self.machines[m as usize].roster.len() <= FULL {
+            return;
+        }
+        let (now, life) = (self.now, self.machines[m as usize].life);
+        let me = self.ids[self.machines[m as usize].who as usize];
+        let id = self.ids[peer as usize];
+        let Some(beliefs) = &mut self.machines[m as usize].beliefs else {
+            return;
+        };
+        beliefs.lives.handle_start(id, starts, true);
+        beliefs.heard.insert(peer, now);
+        beliefs.told.remove(&peer);
+        let mut said: Vec<Word> = beliefs.lives.words_about(id).copied().collect();
+        if life > 1 && now.since(beliefs.since) < ANNOUNCED {
+            said.push(word(me, me, life_of_start(life), Say::Alive));
+        }
+        self.say_words(m, peer, &said);
+    }
+
+    /// Tells each half a minute what sum of all words is held: who has another is told words.
+    fn tell_wishes(&mut self, m: u32, beliefs: &mut Beliefs) {
+        let now = self.now;
+        let due = |told: Option<&Moment>| told.is_none_or(|at| now.since(*at) >= WISH_AGAIN);
+        let up = self.machines[m as usize].sessions.up.keys();
+        let due: Vec<u32> = up
+            .filter(|peer| due(beliefs.told.get(peer)))
+            .copied()
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let sum = beliefs.lives.digest();
+        for peer in due {
+            beliefs.told.insert(peer, now);
+            let body = sum.to_be_bytes().to_vec();
+            self.send(m, peer, WISH, body.into());
+        }
+    }
+
+    /// A small message of the mesh's own.
+    pub(crate) fn handle_of_mesh(&mut self, m: u32, from: u32, kind: u8, body: &Bytes) {
+        let Some(mut beliefs) = self.machines[m as usize].beliefs.take() else {
+            return;
+        };
+        match kind {
+            WORDS => self.handle_words(m, &mut beliefs, from, body),
+            _ => self.handle_wish(m, &mut beliefs, from, body),
+        }
+        self.machines[m as usize].beliefs = Some(beliefs);
+    }
+
+    fn handle_wish(&mut self, m: u32, beliefs: &mut Beliefs, from: u32, body: &Bytes) {
+        let now = self.now;
+        let same = body.first_chunk::<8>() == Some(&beliefs.lives.digest().to_be_bytes());
+        let paused = beliefs.words_at.get(&from);
+        if same || paused.is_some_and(|at| now.since(*at) < WORDS_PAUSE) {
+            return;
+        }
+        beliefs.words_at.insert(from, now);
+        let mut words: Vec<Word> = beliefs.lives.words().copied().collect();
+        let (some, _others) = words.partial_shuffle(&mut beliefs.random, WORDS_AT_ONCE);
+        let some = some.to_vec();
+        self.say_words(m, from, &some);
+    }
+
+    fn handle_words(&mut self, m: u32, beliefs: &mut Beliefs, from: u32, body: &Bytes) {
+        let me = self.ids[self.machines[m as usize].who as usize];
+        let mut news = Vec::new();
+        for word in body.chunks_exact(WORD_BYTES).filter_map(read) {
+            if word.about != me && beliefs.lives.life(word.about).is_none() {
+                let starts = (word.life >> 32) as u32;
+                beliefs.lives.handle_start(word.about, starts, false);
+            }
+            match beliefs.lives.weigh(&word) {
+                Taken::New if self.is_granted(beliefs, from, word.by) => {
+                    beliefs.lives.handle_word(word);
+                    if word.say == Say::Alive {
+                        // Its silence was that of an earlier life.
+                        beliefs.heard.remove(&self.numbers[&word.about]);
+                    }
+                    news.push(word);
+                }
+                Taken::Refute(life) if self.is_granted(beliefs, from, word.by) => {
+                    self.refute(m, beliefs, life);
+                }
+                _ => {}
+            }
+        }
+        if !news.is_empty() {
+            self.spread(m, beliefs, &news, Some(from));
+        }
+    }
+
+    fn is_granted(&self, beliefs: &mut Beliefs, from: u32, by: NodeId) -> bool {
+        let now = self.instant(self.now);
+        let brought = beliefs.brought.entry(from);
+        let brought = brought.or_insert_with(|| Allowance::new(BROUGHT.0, BROUGHT.1));
+        let spoken = beliefs.spoken.entry(by);
+        let spoken = spoken.or_insert_with(|| Allowance::new(SPOKEN.0, SPOKEN.1));
+        brought.take(1.0, now) && spoken.take(1.0, now)
+    }
+
+    fn refute(&mut self, m: u32, beliefs: &mut Beliefs, life: u64) {
+        let instant = self.instant(self.now);
+        if self.case.flaw == Some(Flaw::Slander) || !beliefs.refutes.take(1.0, instant) {
+            return;
+        }
+        let me = self.ids[self.machines[m as usize].who as usize];
+        let word = word(me, me, life, Say::Alive);
+        beliefs.lives.handle_own(&word);
+        self.spread(m, beliefs, &[word], None);
+    }
+
+    /// Lets sessions go that neither end keeps.
+    fn rest(&mut self, m: u32) {
+        let now = self.now;
+        let machine = &self.machines[m as usize];
+        let (who, life) = (machine.who, machine.life);
+        let mut resting = Vec::new();
+        for (peer, session) in &machine.sessions.up {
+            let remote = &self.machines[session.remote as usize];
+            let ours = machine.sessions.wanted.contains(peer);
+            let theirs = remote.sessions.wanted.contains(&who);
+            let young = now.since(session.since) < SETTLED;
+            let back = remote.sessions.up.get(&who);
+            let both = back.is_some_and(|back| (back.remote, back.remote_life) == (m, life));
+            let there = remote.up.is_some() && !remote.frozen && both;
+            if !ours && !theirs && !young && there {
+                resting.push((*peer, session.remote));
+            }
+        }
+        for (peer, remote) in resting {
+            self.let_go(m, peer, remote);
+            self.let_go(remote, who, m);
+        }
+    }
+
+    fn let_go(&mut self, m: u32, peer: u32, remote: u32) {
+        let instant = self.instant(self.now);
+        let machine = &mut self.machines[m as usize];
+        machine.sessions.up.remove(&peer);
+        if let Some(beliefs) = &mut machine.beliefs {
+            beliefs.heard.remove(&peer);
+        }
+        if let Some(up) = &mut machine.up {
+            up.core
+                .handle_disconnected(self.ids[peer as usize], instant);
+        }
+        self.drain(m);
+        self.break_pipes(m, remote);
+    }
+
+    /// Tells the core whom this machine believes to be down, where that changed.
+    pub(crate) fn look_who_is_down(&mut self, m: u32) {
+        let down = self.believed_down(m);
+        self.look_at_beliefs(m, &down);
+        if down == *self.machines[m as usize].absent {
+            return;
+        }
+        self.machines[m as usize].absent = self.shared_absent(down);
+        self.tell_members(m);
+    }
+
+    fn believed_down(&self, m: u32) -> BTreeSet<u32> {
+        let machine = &self.machines[m as usize];
+        let others = machine.roster.iter().filter(|who| **who != machine.who);
+        let Some(beliefs) = &machine.beliefs else {
+            return BTreeSet::new();
+        };
+        if machine.roster.len() <= FULL {
+            let is_silent = |who: &&u32| !machine.sessions.up.contains_key(who);
+            return others.filter(is_silent).copied().collect();
+        }
+        let heard = |who: &u32| {
+            let heard = beliefs.heard.get(who);
+            heard.is_some_and(|at| self.now.since(*at) <= HEARD)
+        };
+        let spoken_of = beliefs.lives.words().map(|word| word.about);
+        let down = spoken_of.filter(|id| beliefs.lives.belief(*id) == Belief::Down);
+        let down = down.filter_map(|id| self.numbers.get(&id)).copied();
+        down.filter(|who| machine.roster.contains(who) && !heard(who))
+            .collect()
+    }
+
+    fn shared_absent(&self, down: BTreeSet<u32>) -> Rc<BTreeSet<u32>> {
+        let machines = self.machines.iter().take(64);
+        let mut absent = machines.map(|machine| &machine.absent);
+        let same = absent.find(|absent| ***absent == down);
+        same.map_or_else(|| Rc::new(down), Rc::clone)
+    }
+}
+
+fn word(about: NodeId, by: NodeId, life: u64, say: Say) -> Word {
+    Word {
+        about,
+        by,
+        life,
+        say,
+        signature: [0; 64],
+    }
+}
+
+fn read(bytes: &[u8]) -> Option<Word> {
+    let (about, rest) = bytes.split_first_chunk::<32>()?;
+    let (by, rest) = rest.split_first_chunk::<32>()?;
+    let (life, rest) = rest.split_first_chunk::<8>()?;
+    let say = match rest.first()? {
+        0 => Say::Silent,
+        1 => Say::Alive,
+        _ => Say::Left,
+    };
+    let life = u64::from_be_bytes(*life);
+    Some(word(NodeId(*about), NodeId(*by), life, say))
+}
