@@ -308,8 +308,9 @@ impl World {
                     let lacks = self.subtract_gone(up, log, lacks);
                     if !lacks.is_empty() {
                         let (count, first) = (lacks.len(), lacks.first().unwrap_or(0));
+                        let there = self.who_holds(log, first);
                         return Some(format!(
-                            "machine {m} lacks {count} rows of {log} (machine {who}), from {first} on"
+                            "machine {m} lacks {count} rows of {log} (machine {who}), from {first} on; {there:?} hold it"
                         ));
                     }
                 }
@@ -334,6 +335,13 @@ impl World {
             held.map_or(all.clone(), |held| all.union(&held))
         });
         lacks.intersect(&there)
+    }
+
+    fn who_holds(&self, log: &LogId, seq: Seq) -> Vec<usize> {
+        let ups = self.machines.iter().enumerate();
+        let ups = ups.filter_map(|(m, machine)| Some((m, machine.up.as_ref()?)));
+        let holds = ups.filter(|(_, up)| up.store.holds(log, seq..=seq));
+        holds.map(|(m, _)| m).collect()
     }
 
     /// What a machine that starts no longer has: what it had acknowledged must be there.
