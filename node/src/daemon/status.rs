@@ -52,12 +52,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         );
     }
     let backlog = running.flow.backlog();
-    let stats = stats(running).await.unwrap_or_else(|last| {
-        notices.push(
-            "the disk of the store does not answer; what is said of the store is older".to_owned(),
-        );
-        last
-    });
+    let stats = stats(running, &mut notices).await;
     if !stats.health.is_empty() {
         notices.push(stats.health.clone());
     }
@@ -105,17 +100,19 @@ async fn clock_changes(running: &Running, snapshot: &Snapshot) -> Vec<ClockChang
     read.ok().and_then(Result::ok).unwrap_or_default()
 }
 
-/// What the store says of itself, which takes a walk through its directory; `Err`: its disk doesn't answer, this was the last.
-async fn stats(running: &Running) -> Result<Stats, Stats> {
+/// What the store says of itself, which takes a walk through its directory; what it said last where its disk doesn't answer.
+async fn stats(running: &Running, notices: &mut Vec<String>) -> Stats {
     let store = running.store.clone();
     let reading = tokio::task::spawn_blocking(move || store.stats());
     let read = tokio::time::timeout(DISK_WITHIN, reading).await;
     let mut last = running.stats.lock().unwrap_or_else(PoisonError::into_inner);
-    let Ok(Ok(stats)) = read else {
-        return Err(last.clone());
-    };
-    last.clone_from(&stats);
-    Ok(stats)
+    match read {
+        Ok(Ok(stats)) => *last = stats,
+        _ => {
+            notices.push("the store's disk does not answer: what is said of it is older".to_owned())
+        }
+    }
+    last.clone()
 }
 
 fn name_of(snapshot: &Snapshot, node: NodeId) -> String {
