@@ -35,7 +35,7 @@ impl Shared {
         let load = loads.get(origin).copied().unwrap_or(0);
         if self.keys.is_own(origin) {
             Class::Own
-        } else if load > self.limit_bytes / APART_FROM {
+        } else if load > self.limit_bytes() / APART_FROM {
             Class::Apart(*origin)
         } else {
             Class::Copies
@@ -49,21 +49,21 @@ impl Shared {
                 return;
             }
             let loads = self.shelf.loads(None);
-            let most = self.limit_bytes / ORIGIN_SHARE;
+            let most = self.limit_bytes() / ORIGIN_SHARE;
             let over = loads
                 .iter()
                 .filter(|(origin, bytes)| **bytes > most && !self.keys.is_own(origin));
             let over: Vec<Origin> = over.map(|(origin, _)| *origin).collect();
             self.state().over_share.clone_from(&over);
             let mut total = self.disk.bytes_below(&self.dir);
-            if total > self.limit_bytes {
+            if total > self.limit_bytes() {
                 total = total.saturating_sub(self.shelf.clear_quarantine());
             }
-            if total <= self.limit_bytes && over.is_empty() && self.tiers_fit() {
+            if total <= self.limit_bytes() && over.is_empty() && self.tiers_fit() {
                 return;
             }
             let units = self.units();
-            let Some(unit) = plan::next(&units, total, self.limit_bytes, &over) else {
+            let Some(unit) = plan::next(&units, total, self.limit_bytes(), &over) else {
                 return;
             };
             let gone = if unit.tier == Step::Raw {
@@ -83,7 +83,7 @@ impl Shared {
         [Step::S10, Step::M1, Step::H1].into_iter().all(|tier| {
             let of_tier = attic.files().filter(|(_, file)| file.tier == tier);
             let bytes: u64 = of_tier.map(|(_, file)| file.bytes).sum();
-            bytes <= plan::share(tier, self.limit_bytes)
+            bytes <= plan::share(tier, self.limit_bytes())
         })
     }
 

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ impl fmt::Debug for StoreConfig {
 /// Sizes and times that tests make small; in life they are what `Default` says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
-    /// A generation is closed when it has this much.
+    /// A generation is closed when it has this much; earlier under a small bound.
     pub(crate) generation_bytes: u64,
     /// A generation is closed at this age.
     pub(crate) generation_age: Duration,
@@ -107,10 +108,9 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    /// Generations of 64 MB, smaller where the bound is below 512 MB, so that dropping one never drops most.
-    fn for_limit(limit_bytes: u64) -> Self {
+    fn in_life() -> Self {
         Self {
-            generation_bytes: (limit_bytes / 8).clamp(1 << 20, 64 << 20),
+            generation_bytes: 64 << 20,
             generation_age: Duration::from_secs(24 * 3_600),
             flush_every: Duration::from_secs(120),
             reopen_bytes: 1 << 20,
@@ -120,10 +120,10 @@ impl Tuning {
     }
 
     /// As in life, but the spool is cut smaller: a simulation holds the disks of a thousand nodes in memory.
-    fn simulated(limit_bytes: u64) -> Self {
+    fn simulated() -> Self {
         Self {
             segment_bytes: 64 << 10,
-            ..Self::for_limit(limit_bytes)
+            ..Self::in_life()
         }
     }
 }
@@ -148,7 +148,8 @@ impl fmt::Debug for Store {
 pub(crate) struct Shared {
     pub(crate) disk: Disk,
     pub(crate) dir: PathBuf,
-    pub(crate) limit_bytes: u64,
+    /// May change while the store is open.
+    limit_bytes: AtomicU64,
     pub(crate) sync_every: Duration,
     pub(crate) tuning: Tuning,
     pub(crate) check: Option<Check>,
@@ -188,10 +189,25 @@ impl Shared {
         locked(&self.state)
     }
 
+    /// Bound on everything below the store's directory.
+    pub(crate) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// When a generation is closed.
+    pub(crate) fn generation_bytes(&self) -> u64 {
+        generation_bytes(&self.tuning, self.limit_bytes())
+    }
+
     /// The time, from the one place the store has it.
     pub(crate) fn now(&self) -> Instant {
         self.disk.now()
     }
+}
+
+/// Smaller generations where the bound is below 512 MB, so that dropping one never drops most.
+fn generation_bytes(tuning: &Tuning, limit_bytes: u64) -> u64 {
+    tuning.generation_bytes.min((limit_bytes / 8).max(1 << 20))
 }
 
 /// Who does the store's work on the disk: threads, or whoever calls `step`.
@@ -211,8 +227,7 @@ impl Drop for Hands {
 impl Store {
     /// Opens the store, returning once the spool is recovered; generations open in the background.
     pub fn open(config: StoreConfig, keys: Keys) -> Result<Self, OpenError> {
-        let tuning = Tuning::for_limit(config.limit_bytes);
-        Self::open_tuned(config, keys, tuning)
+        Self::open_tuned(config, keys, Tuning::in_life())
     }
 
     pub(crate) fn open_tuned(
@@ -235,8 +250,7 @@ impl Store {
         now: Instant,
         seed: u64,
     ) -> Result<Self, OpenError> {
-        let tuning = Tuning::simulated(config.limit_bytes);
-        Self::simulated_tuned(disk, config, keys, tuning, now, seed)
+        Self::simulated_tuned(disk, config, keys, Tuning::simulated(), now, seed)
     }
 
     pub(crate) fn simulated_tuned(
@@ -255,6 +269,15 @@ impl Store {
             shared: shared.clone(),
         });
         Ok(Self { shared, hands })
+    }
+
+    /// Sets another bound; what is over it goes at once, in the usual order.
+    pub fn set_limit(&self, limit_bytes: u64) {
+        let before = self.shared.limit_bytes.swap(limit_bytes, Ordering::Relaxed);
+        if before != limit_bytes {
+            locked(&self.shared.orders).flush_wanted = true;
+            self.shared.ordered.notify_all();
+        }
     }
 
     /// On a simulated disk: does what is due by `now`, which is the time until the next step. Nothing on a real one.
@@ -375,7 +398,7 @@ fn recover_all(
     let spool_dir = dir.join("spool");
     let (spool, recovered) = Spool::open(&disk, &spool_dir, tuning.segment_bytes)
         .map_err(at("recover the spool", &spool_dir))?;
-    let file_bytes = (tuning.generation_bytes / 8).max(64 << 10);
+    let file_bytes = (generation_bytes(&tuning, config.limit_bytes) / 8).max(64 << 10);
     let (attic, found, bad_rollups) = Attic::open(&disk, &dir, file_bytes);
     let mut state = recover(recovered, gone, disk.now());
     state.damaged += bad_schemas + bad_rollups;
@@ -386,7 +409,7 @@ fn recover_all(
         found: Mutex::new(found),
         disk,
         dir,
-        limit_bytes: config.limit_bytes,
+        limit_bytes: AtomicU64::new(config.limit_bytes),
         sync_every: config.sync_every,
         tuning,
         check: config.check,

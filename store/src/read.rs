@@ -216,7 +216,7 @@ impl Store {
             .filter_map(|row| schemas.width(&row.row.schema));
         Stats {
             bytes,
-            limit_bytes: self.shared.limit_bytes,
+            limit_bytes: self.shared.limit_bytes(),
             oldest_ms: spans.iter().map(|span| *span.start()).min(),
             newest_ms: spans.iter().map(|span| *span.end()).max(),
             series: series.sum::<usize>() as u64,

@@ -162,10 +162,14 @@ pub(crate) fn make_room(disk: &Disk, dir: &Path, need: u64) -> bool {
     disk.free(dir) >= ROOM + need
 }
 
-/// Puts the ballast there if the bound is large enough and the disk has plenty.
+/// Puts the ballast there if the bound is large enough and the disk has plenty; under a small bound it goes.
 pub(crate) fn keep_ballast(disk: &Disk, dir: &Path, limit_bytes: u64) {
     let path = dir.join("ballast");
-    if limit_bytes < BALLAST_FROM || disk.exists(&path) || disk.free(dir) < PLENTY {
+    if limit_bytes < BALLAST_FROM {
+        let _ = disk.remove_file(&path);
+        return;
+    }
+    if disk.exists(&path) || disk.free(dir) < PLENTY {
         return;
     }
     if let Err(e) = disk.allocate(&path, BALLAST_BYTES) {

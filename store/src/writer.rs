@@ -48,7 +48,7 @@ pub(crate) fn run(shared: &Shared) {
 /// Reads the generations.
 pub(crate) fn begin(shared: &Shared) {
     load(shared);
-    keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes);
+    keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes());
     shared.state().ready = true;
     locked(&shared.orders).opened = true;
     shared.ordered.notify_all();
@@ -59,6 +59,7 @@ pub(crate) fn turn(shared: &Shared, all: bool) {
     if all || is_due(shared) {
         flush(shared);
     }
+    keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes());
     shared.look_for_room();
     shared.evict();
     shared.look_for_schemas();
@@ -166,8 +167,6 @@ fn flush(shared: &Shared) {
             state.ailments.insert("blocks", why);
         }
     }
-    drop(state);
-    keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes);
 }
 
 /// Puts a batch of one class where there is room for it.
@@ -292,5 +291,5 @@ fn due(shared: &Shared, number: u32) -> bool {
     } else {
         1
     };
-    old || shared.disk.bytes_below(&path) >= shared.tuning.generation_bytes / parts
+    old || shared.disk.bytes_below(&path) >= shared.generation_bytes() / parts
 }

@@ -161,6 +161,32 @@ fn what_went_is_answered_from_roll_ups_as_the_rows_would() {
 }
 
 #[test]
+fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
+    let (was, is) = (2 << 20, 256 << 10);
+    let mut rig = Rig::new(was);
+    let store = rig.open();
+    define(&store, PEER);
+    for window in 0..400 {
+        store.insert_block(&block(PEER, window, true)).unwrap();
+        rig.step(&store);
+    }
+    let full = store.stats();
+    assert!(full.bytes > is + was / 16, "{full:?}");
+    assert!(full.gone_rows.is_empty(), "{full:?}");
+
+    store.set_limit(is);
+    // Generations as large as the old bound asked for are closed by the next write.
+    for window in 400..420 {
+        store.insert_block(&block(PEER, window, true)).unwrap();
+        rig.step(&store);
+    }
+    let stats = store.stats();
+    assert_eq!(stats.limit_bytes, is);
+    assert!(stats.bytes <= is + was / 16, "{stats:?}");
+    assert!(stats.gone_rows[&Reason::Budget] > 0, "{stats:?}");
+}
+
+#[test]
 fn an_answer_in_parts_is_the_whole_answer() {
     let mut rig = Rig::new(256 << 10);
     let store = rig.open();
