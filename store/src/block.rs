@@ -19,6 +19,7 @@
 
 pub(crate) mod column;
 mod draft;
+mod grouped;
 mod head;
 mod pack;
 mod seal;
@@ -35,10 +36,10 @@ use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
 pub use self::draft::Draft;
 pub use self::head::Head;
-#[cfg(test)]
-pub(crate) use self::pack::put_heads;
 pub(crate) use self::pack::rows_that_fit;
 pub use self::pack::{MAX_PACK_BLOCKS, MAX_PACK_BYTES, Pack};
+#[cfg(test)]
+pub(crate) use self::pack::{encode_first, put_heads};
 pub use self::seal::Seal;
 pub use self::sheet::{Run, Sheet};
 

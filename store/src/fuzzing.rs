@@ -113,6 +113,9 @@ fn pack(bytes: &[u8]) -> bool {
         samples <= pack.sheet().samples(),
         "nothing comes out that is not in"
     );
+    let rows: usize = heads.iter().map(|head| usize::from(head.count)).sum();
+    let columns = pack.sheet().columns_of(&[0, MAX_SERIES], 1..rows);
+    assert!(columns.iter().all(|column| column.len() == rows - 1));
     true
 }
 

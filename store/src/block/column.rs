@@ -35,33 +35,55 @@ pub(crate) struct Columns {
     columns: Vec<Column>,
 }
 
-/// Where a column lies.
+/// Where a column lies; its differences begin at `body_at`.
 #[derive(Clone, Copy, Debug)]
-struct Column {
+pub(super) struct Column {
     code: u64,
     first: i64,
     map_at: u32,
-    body_at: u32,
+    pub(super) body_at: u32,
 }
 
 /// A table on its way: columns are added one after the other, so that no more than one need be in memory as numbers.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    front: Front,
+    bodies: Vec<u8>,
+}
+
+/// The first three parts of a table on its way.
+#[derive(Debug, Default)]
+pub(super) struct Front {
     count: u64,
     codes: Vec<u8>,
     firsts: Vec<u8>,
     maps: Vec<u8>,
-    bodies: Vec<u8>,
 }
 
 impl Table {
     /// Adds a column with one entry for every row.
     pub(super) fn add(&mut self, column: &[Option<i64>]) {
+        for coded in self.front.add(column) {
+            put_u64(&mut self.bodies, coded);
+        }
+    }
+
+    /// Appends the table.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.front.write(out);
+        out.extend_from_slice(&self.bodies);
+    }
+}
+
+impl Front {
+    /// Adds a column with one entry for every row; gives what belongs into the fourth part as numbers, none where all
+    /// values are equal.
+    pub(super) fn add(&mut self, column: &[Option<i64>]) -> Vec<u64> {
         self.count += 1;
         let mut present = column.iter().flatten().copied();
         let Some(first) = present.next() else {
             put_u64(&mut self.codes, 0);
-            return;
+            return Vec::new();
         };
         let differences: Vec<i64> = present
             .scan(first, |last, v| {
@@ -79,15 +101,16 @@ impl Table {
         if presence == SOME_ROWS {
             put_map(&mut self.maps, column);
         }
-        if shape != 0 {
-            put_differences(&mut self.bodies, &differences, shape);
+        if shape == 0 {
+            return Vec::new();
         }
+        differences.iter().map(|d| coded(*d, shape)).collect()
     }
 
-    /// Appends the table.
+    /// Appends the number of columns and the three parts.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         put_u64(out, self.count);
-        for part in [&self.codes, &self.firsts, &self.maps, &self.bodies] {
+        for part in [&self.codes, &self.firsts, &self.maps] {
             out.extend_from_slice(part);
         }
     }
@@ -131,19 +154,14 @@ fn put_map(out: &mut Vec<u8>, column: &[Option<i64>]) {
     }
 }
 
-fn put_differences(out: &mut Vec<u8>, differences: &[i64], shape: u64) {
-    // Below 2^60, so it divides as a signed number.
-    let scale = (shape >> 1) as i64;
-    for difference in differences {
-        let step = difference / scale;
-        put_u64(
-            out,
-            if shape & 1 == 1 {
-                zigzag(step)
-            } else {
-                step as u64
-            },
-        );
+/// A difference as the unsigned number that is written.
+fn coded(difference: i64, shape: u64) -> u64 {
+    // The scale is below 2^60, so it divides as a signed number.
+    let step = difference / (shape >> 1) as i64;
+    if shape & 1 == 1 {
+        zigzag(step)
+    } else {
+        step as u64
     }
 }
 
@@ -156,31 +174,9 @@ impl Columns {
         most: usize,
     ) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes.get(at..).unwrap_or_default(), "columns");
-        let count = reader.count("columns", most)?;
-        if reader.rest().len() < count {
-            return Err(FormatError::Truncated("columns"));
-        }
-        let mut columns = Vec::with_capacity(count);
-        for _ in 0..count {
-            columns.push(Column {
-                code: reader.u64()?,
-                first: 0,
-                map_at: 0,
-                body_at: 0,
-            });
-        }
-        for column in columns.iter_mut().filter(|c| c.code != 0) {
-            if !matches!(column.code & 3, ALL_ROWS | SOME_ROWS) {
-                return Err(FormatError::Invalid("a column has an unknown code"));
-            }
-            column.first = reader.i64()?;
-        }
         let total = bytes.len();
-        for column in columns.iter_mut().filter(|c| c.code & 3 == SOME_ROWS) {
-            column.map_at = (total - reader.rest().len()) as u32;
-            reader.take(rows.div_ceil(8))?;
-        }
-        for column in columns.iter_mut().filter(|c| c.code >> 2 != 0) {
+        let mut columns = read_front(&mut reader, total, rows, most)?;
+        for column in columns.iter_mut().filter(|c| c.changes()) {
             column.body_at = (total - reader.rest().len()) as u32;
             reader.skip_varints(column.present(&bytes, rows).saturating_sub(1))?;
         }
@@ -245,21 +241,76 @@ impl Columns {
                 break;
             }
         }
-        let step = if shape & 1 == 1 {
-            unzigzag(coded)
-        } else {
-            coded as i64
-        };
-        step.wrapping_mul((shape >> 1) as i64)
+        decoded(coded, shape)
     }
 }
 
+/// Reads what `Front::write` wrote. `total`: how many bytes there are, what was taken before included.
+pub(super) fn read_front(
+    reader: &mut Reader<'_>,
+    total: usize,
+    rows: usize,
+    most: usize,
+) -> Result<Vec<Column>, FormatError> {
+    let count = reader.count("columns", most)?;
+    if reader.rest().len() < count {
+        return Err(FormatError::Truncated("columns"));
+    }
+    let mut columns = Vec::with_capacity(count);
+    for _ in 0..count {
+        columns.push(Column {
+            code: reader.u64()?,
+            first: 0,
+            map_at: 0,
+            body_at: 0,
+        });
+    }
+    for column in columns.iter_mut().filter(|c| c.code != 0) {
+        if !matches!(column.code & 3, ALL_ROWS | SOME_ROWS) {
+            return Err(FormatError::Invalid("a column has an unknown code"));
+        }
+        column.first = reader.i64()?;
+    }
+    for column in columns.iter_mut().filter(|c| c.code & 3 == SOME_ROWS) {
+        column.map_at = (total - reader.rest().len()) as u32;
+        reader.take(rows.div_ceil(8))?;
+    }
+    Ok(columns)
+}
+
+/// The inverse of `coded`.
+fn decoded(coded: u64, shape: u64) -> i64 {
+    let step = if shape & 1 == 1 {
+        unzigzag(coded)
+    } else {
+        coded as i64
+    };
+    step.wrapping_mul((shape >> 1) as i64)
+}
+
 impl Column {
-    fn has(&self, bytes: &[u8], row: usize) -> bool {
+    /// Whether its values aren't all equal.
+    pub(super) fn changes(&self) -> bool {
+        self.code >> 2 != 0
+    }
+
+    /// The first value. None: no row has any.
+    pub(super) fn first(&self) -> Option<i64> {
+        Some(self.first).filter(|_| self.code != 0)
+    }
+
+    /// The difference that a number of the fourth part stands for.
+    pub(super) fn difference(&self, coded: u64) -> i64 {
+        decoded(coded, self.code >> 2)
+    }
+
+    /// Whether a row has a value; `bytes` hold the map.
+    pub(super) fn has(&self, bytes: &[u8], row: usize) -> bool {
         self.code & 3 == ALL_ROWS || bytes[self.map_at as usize + row / 8] >> (row % 8) & 1 == 1
     }
 
-    fn present(&self, bytes: &[u8], rows: usize) -> usize {
+    /// How many of the first `rows` rows have a value.
+    pub(super) fn present(&self, bytes: &[u8], rows: usize) -> usize {
         match self.code & 3 {
             0 => 0,
             ALL_ROWS => rows,

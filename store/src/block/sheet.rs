@@ -1,13 +1,16 @@
 //! Rows as columns, unpacked: what a block and a pack of blocks have in common.
 //!
 //! The bytes: varint number of schema runs, for each the number of its rows as a varint, its hash 32 and its number of
-//! series as a varint; then a table (see `column`) of boot time less 1,000 ms per row, clock offset, uncertainty, source
+//! series as a varint; then a table of boot time less 1,000 ms per row, clock offset, uncertainty, source
 //! (`0` unsynced, `1` NTP, `2` peers), and then each series of the widest schema, missing where a row has no such series.
+//! The table is one whole (see `column`), or of hours, in groups (see `grouped`), where times are a group of their own.
 //!
 //! In: bytes that were unpacked, or rows' times and columns one by one. Out: times, and the columns that are asked for.
 //! Absent: whose rows these are and which (`head`), who signed them (`seal`), compression.
 
 use super::column::{Columns, MAX_COLUMNS, Table};
+use super::grouped::{Grouped, Writer};
+use super::unpack;
 use crate::row::Row;
 use crate::sample::{Clock, ClockSource};
 use crate::series::{MAX_SERIES, SchemaHash};
@@ -35,8 +38,18 @@ pub struct Sheet {
     runs: Vec<Run>,
     boots: Vec<u64>,
     clocks: Vec<Clock>,
-    columns: Columns,
+    columns: Body,
 }
+
+/// The table behind the runs.
+#[derive(Clone, Debug)]
+enum Body {
+    Whole(Columns),
+    Grouped(Grouped),
+}
+
+/// What a front can take unpacked: schemas of every row, maps, codes.
+const MAX_FRONT_BYTES: usize = 1 << 20;
 
 impl Sheet {
     /// Reads all of `raw` as the columns of `rows` rows.
@@ -45,18 +58,42 @@ impl Sheet {
         let (runs, width) = read_runs(&mut reader, rows)?;
         let at = raw.len() - reader.rest().len();
         let columns = Columns::parse(raw, at, rows, MAX_COLUMNS)?;
+        Self::of(runs, width, Body::Whole(columns))
+    }
+
+    /// Reads all of `bytes` as the columns in groups of `rows` rows.
+    pub(super) fn parse_grouped(bytes: &[u8], rows: usize) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes, "columns in groups");
+        let len = reader.count("bytes of a front", bytes.len())?;
+        let front = unpack(reader.take(len)?, MAX_FRONT_BYTES)?;
+        let groups = reader.rest().to_vec();
+        let mut reader = Reader::new(&front, "columns");
+        let (runs, width) = read_runs(&mut reader, rows)?;
+        let at = front.len() - reader.rest().len();
+        let columns = Grouped::parse(front, at, groups, rows, MAX_COLUMNS)?;
+        Self::of(runs, width, Body::Grouped(columns))
+    }
+
+    fn of(runs: Vec<Run>, width: usize, columns: Body) -> Result<Self, FormatError> {
         if columns.len() != TIMES + width {
             return Err(FormatError::Invalid(
                 "a block has not as many columns as its schemas",
             ));
         }
-        let boots = full(&columns, 0)?;
+        let rows = runs.iter().map(|run| run.rows).sum();
+        let mut times = vec![Vec::new(); TIMES];
+        columns.each(&[0, 1, 2, 3], 0..rows, |at, column| times[at] = column)?;
+        let [boots, offsets, uncertainties, sources] = &mut times[..] else {
+            return Err(FormatError::Invalid("a block has no times"));
+        };
+        let boots = all_there(std::mem::take(boots))?;
         let boots = boots
             .iter()
             .zip(0..)
             .map(|(&boot, i)| (boot as u64).wrapping_add(TICK_MS * i))
             .collect();
-        let clocks = read_clocks(&columns)?;
+        let clocks = [offsets, uncertainties, sources].map(|c| all_there(std::mem::take(c)));
+        let clocks = read_clocks(clocks)?;
         Ok(Self {
             runs,
             boots,
@@ -65,9 +102,12 @@ impl Sheet {
         })
     }
 
-    /// The bytes it was read from.
+    /// The bytes it was read from; none of one in groups, whose bytes are its own.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.columns.bytes()
+        match &self.columns {
+            Body::Whole(columns) => columns.bytes(),
+            Body::Grouped(_) => &[],
+        }
     }
 
     /// The schemas of its rows, in order.
@@ -87,12 +127,42 @@ impl Sheet {
 
     /// The values of some series, by their number, an entry for each row; all `None` where no row has that series.
     pub fn columns(&self, series: &[usize]) -> Vec<Vec<Option<i64>>> {
-        series.iter().map(|&index| self.column(index)).collect()
+        self.columns_of(series, 0..self.boots.len())
     }
 
-    /// The values of one series, by its number.
+    /// The same of some rows only. In a pack only the groups that hold these series are unpacked; one that is damaged behind
+    /// its checksum is as if no row had its series.
+    pub fn columns_of(&self, series: &[usize], rows: Range<usize>) -> Vec<Vec<Option<i64>>> {
+        let rows = rows.start.min(self.boots.len())..rows.end.min(self.boots.len());
+        let mut columns = vec![vec![None; rows.len()]; series.len()];
+        // What fails leaves what is missing as missing.
+        let _ = self.each_of(series, rows, |at, column| columns[at] = column);
+        columns
+    }
+
+    /// Gives the values of each series by its number, an entry for each of `rows`; the order is any.
+    pub(super) fn each(
+        &self,
+        rows: Range<usize>,
+        take: impl FnMut(usize, Vec<Option<i64>>),
+    ) -> Result<(), FormatError> {
+        let all: Vec<usize> = (0..self.width()).collect();
+        self.each_of(&all, rows, take)
+    }
+
+    fn each_of(
+        &self,
+        series: &[usize],
+        rows: Range<usize>,
+        take: impl FnMut(usize, Vec<Option<i64>>),
+    ) -> Result<(), FormatError> {
+        let columns = series.iter().map(|series| TIMES.saturating_add(*series));
+        self.columns.each(&columns.collect::<Vec<_>>(), rows, take)
+    }
+
+    /// The values of one series of a block, by its number.
     pub(super) fn column(&self, series: usize) -> Vec<Option<i64>> {
-        self.columns.column(TIMES.saturating_add(series))
+        self.columns(&[series]).pop().unwrap_or_default()
     }
 
     /// How many series the widest schema has.
@@ -119,6 +189,42 @@ impl Sheet {
             }
         }
         cut
+    }
+}
+
+impl Body {
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(columns) => columns.len(),
+            Self::Grouped(columns) => columns.len(),
+        }
+    }
+
+    fn present(&self, range: Range<usize>) -> u64 {
+        match self {
+            Self::Whole(columns) => columns.present(range),
+            Self::Grouped(columns) => columns.present(range),
+        }
+    }
+
+    fn each(
+        &self,
+        wanted: &[usize],
+        rows: Range<usize>,
+        mut take: impl FnMut(usize, Vec<Option<i64>>),
+    ) -> Result<(), FormatError> {
+        match self {
+            Self::Whole(columns) => {
+                for (at, index) in wanted.iter().enumerate() {
+                    let mut column = columns.column(*index);
+                    column.truncate(rows.end);
+                    column.drain(..rows.start.min(column.len()));
+                    take(at, column);
+                }
+                Ok(())
+            }
+            Self::Grouped(columns) => columns.each(wanted, rows, take),
+        }
     }
 }
 
@@ -155,30 +261,59 @@ pub(super) fn write(
     mut column: impl FnMut(usize) -> Vec<Option<i64>>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    put_u64(&mut out, runs.len() as u64);
-    for run in runs {
-        put_u64(&mut out, run.rows as u64);
-        out.extend_from_slice(&run.schema.0);
-        put_u64(&mut out, run.width as u64);
-    }
+    put_runs(&mut out, runs);
     let mut table = Table::default();
-    let even = |(boot, i): (&u64, u64)| Some(boot.wrapping_sub(TICK_MS * i) as i64);
-    table.add(&boots.iter().zip(0..).map(even).collect::<Vec<_>>());
-    let mut of_clocks = |value: fn(&Clock) -> i64| {
-        table.add(
-            &clocks
-                .iter()
-                .map(|clock| Some(value(clock)))
-                .collect::<Vec<_>>(),
-        );
-    };
-    of_clocks(|clock| clock.offset_ms);
-    of_clocks(|clock| i64::from(clock.uncertainty_ms));
-    of_clocks(|clock| i64::from(clock.source.to_byte()));
-    let width = runs.iter().map(|run| run.width).max().unwrap_or(0);
-    (0..width).for_each(|series| table.add(&column(series)));
+    for column in times(boots, clocks) {
+        table.add(&column);
+    }
+    (0..width_of(runs)).for_each(|series| table.add(&column(series)));
     table.write(&mut out);
     out
+}
+
+/// Appends a sheet in groups, of `grouped::MAX_ROWS` rows at most.
+pub(super) fn write_grouped(
+    out: &mut Vec<u8>,
+    runs: &[Run],
+    boots: &[u64],
+    clocks: &[Clock],
+    mut column: impl FnMut(usize) -> Vec<Option<i64>>,
+) {
+    let mut before = Vec::new();
+    put_runs(&mut before, runs);
+    let mut table = Writer::new();
+    for column in times(boots, clocks) {
+        table.add(&column);
+    }
+    table.close_group();
+    (0..width_of(runs)).for_each(|series| table.add(&column(series)));
+    table.finish(before, out);
+}
+
+fn width_of(runs: &[Run]) -> usize {
+    runs.iter().map(|run| run.width).max().unwrap_or(0)
+}
+
+fn put_runs(out: &mut Vec<u8>, runs: &[Run]) {
+    put_u64(out, runs.len() as u64);
+    for run in runs {
+        put_u64(out, run.rows as u64);
+        out.extend_from_slice(&run.schema.0);
+        put_u64(out, run.width as u64);
+    }
+}
+
+/// The columns that tell the time.
+fn times(boots: &[u64], clocks: &[Clock]) -> [Vec<Option<i64>>; TIMES] {
+    let even = |(boot, i): (&u64, u64)| Some(boot.wrapping_sub(TICK_MS * i) as i64);
+    let of_clocks =
+        |value: fn(&Clock) -> i64| clocks.iter().map(|clock| Some(value(clock))).collect();
+    [
+        boots.iter().zip(0..).map(even).collect(),
+        of_clocks(|clock| clock.offset_ms),
+        of_clocks(|clock| i64::from(clock.uncertainty_ms)),
+        of_clocks(|clock| i64::from(clock.source.to_byte())),
+    ]
 }
 
 fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), FormatError> {
@@ -205,9 +340,9 @@ fn read_runs(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Run>, usize), 
     }
 }
 
-fn read_clocks(columns: &Columns) -> Result<Vec<Clock>, FormatError> {
-    let (offsets, uncertainties, sources) =
-        (full(columns, 1)?, full(columns, 2)?, full(columns, 3)?);
+fn read_clocks(columns: [Result<Vec<i64>, FormatError>; 3]) -> Result<Vec<Clock>, FormatError> {
+    let [offsets, uncertainties, sources] = columns;
+    let (offsets, uncertainties, sources) = (offsets?, uncertainties?, sources?);
     let clocks = offsets.into_iter().zip(uncertainties).zip(sources).map(
         |((offset_ms, uncertainty), source)| {
             let wide = FormatError::Invalid("a clock's uncertainty or source is out of range");
@@ -225,6 +360,10 @@ fn read_clocks(columns: &Columns) -> Result<Vec<Clock>, FormatError> {
 
 /// A column that every row must have.
 pub(crate) fn full(columns: &Columns, index: usize) -> Result<Vec<i64>, FormatError> {
-    let column: Option<Vec<i64>> = columns.column(index).into_iter().collect();
+    all_there(columns.column(index))
+}
+
+fn all_there(column: Vec<Option<i64>>) -> Result<Vec<i64>, FormatError> {
+    let column: Option<Vec<i64>> = column.into_iter().collect();
     column.ok_or(FormatError::Invalid("a row of a block has no time"))
 }

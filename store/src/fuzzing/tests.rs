@@ -1,7 +1,7 @@
 //! The kept inputs, and what today's encoders write, run through every target.
 
 use super::*;
-use crate::block::{inside, put_heads};
+use crate::block::{encode_first, inside, put_heads};
 use crate::rollup::{Fold, rollups};
 use crate::{Draft, Kind, Step};
 
@@ -37,7 +37,7 @@ fn released_encodings_are_written_as_ever() {
     pin("block-content", &block.seal().content);
     pin(
         "pack-heads",
-        &put_heads(std::slice::from_ref(&block)).unwrap(),
+        &put_heads(1, std::slice::from_ref(&block)).unwrap(),
     );
     pin("seal", &block.seal().encode());
     pin("seal-message", &block.seal().message());
@@ -79,6 +79,36 @@ fn a_block_of_the_first_release_is_read() {
     assert_eq!((read.rows(), read.seal()), (rows(), block.seal()));
 }
 
+/// As both versions were packed by the builds that brought them.
+#[test]
+fn packs_of_every_release_are_read() {
+    let rows = rows();
+    let blocks: Vec<Block> = [&rows[..], &later(&rows)].map(block_of).into();
+    type Encode = fn(&[Block]) -> Result<Vec<u8>, crate::FormatError>;
+    let versions: [(&str, Encode); 2] = [("pack-1", encode_first), ("pack-2", Pack::encode)];
+    for (name, encode) in versions {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/released/store");
+        let path = std::path::Path::new(dir).join(format!("{name}.bin"));
+        if std::env::var_os("BLESS").is_some() && !path.exists() {
+            std::fs::write(&path, encode(&blocks).unwrap()).unwrap();
+        }
+        let read = Pack::read(&std::fs::read(path).unwrap()).unwrap();
+        let back = read.blocks(|_| true).unwrap();
+        let encoded = |blocks: &[Block]| blocks.iter().map(Block::encode).collect::<Vec<_>>();
+        assert_eq!(encoded(&back), encoded(&blocks), "{name}");
+    }
+}
+
+/// The rows of the window after.
+fn later(rows: &[Row]) -> Vec<Row> {
+    let mut later = rows.to_vec();
+    for row in &mut later {
+        row.seq += 60;
+        row.boot_ms += 60_000;
+    }
+    later
+}
+
 #[expect(clippy::too_many_lines, reason = "a flat table, one entry a target")]
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let (key, rows) = (key_row(), rows());
@@ -105,12 +135,13 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|run| inside(&block_of(run)))
             .into(),
         "pack" => {
-            let encoded = [&rows[..], &rows[..1]].map(|run| {
-                let mut bytes = Pack::encode(&[block_of(run)]).unwrap();
+            let first = [&rows[..], &rows[..1]].map(|run| encode_first(&[block_of(run)]).unwrap());
+            let second = [&rows[..], &rows[..1]].map(|run| Pack::encode(&[block_of(run)]).unwrap());
+            let mut encoded = [first, second].concat();
+            for bytes in &mut encoded {
                 bytes.truncate(bytes.len() - 4);
-                bytes
-            });
-            encoded.into()
+            }
+            encoded
         }
         "seal" => vec![block_of(&rows).seal().encode()],
         "rollup" => [Step::S10, Step::M1, Step::H1].map(rollup_of).into(),
