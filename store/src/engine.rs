@@ -1,7 +1,7 @@
 //! One generation of sealed blocks: the only file that names sled. On a simulated disk a `journal` stands for it.
 //!
 //! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
-//! come out by `get` and `scan`; packs of blocks lie in a tree of sled of their own, and come out by `pack_of` and
+//! come out by `get` and `scan`; packs of blocks lie in pieces in a tree of sled of their own, and come out by `pack_of` and
 //! `scan_packs`. Blocks wait for their pack in a file beside sled's (`journal`): in sled each would be written about four
 //! times, with its neighbours in the leaf. What earlier releases put into sled is read there, and goes with its pack.
 //! Every value carries our own CRC32C, so that no answer of the engine is believed unchecked. Only one writer at a time: the
@@ -36,16 +36,20 @@ const CACHE_BYTES: usize = 256 * 1024;
 /// Blocks are compressed already; level 1 costs least for finding that out.
 const ZSTD_LEVEL: i32 = 1;
 const VALUE_VERSION: u8 = 1;
-/// The tree of packs.
+/// The tree of whole packs. Only read: each took a slot up to a third larger.
 const PACKS: &str = "packs";
+/// The tree of packs in pieces, which are numbered behind the key.
+const PIECES: &str = "pieces";
+/// Two pieces in a leaf fill a slot of 64 KiB with what sled adds, so that next to nothing of a pack's place is spare, and
+/// only its last leaf is written again with the next pack.
+const PIECE_BYTES: usize = (64 << 10) / 2 - 200;
+/// Bytes of a piece's number.
+const NUMBER: usize = 2;
 /// A journal that stands for sled has packs behind this byte.
 const IN_PACKS: u8 = b'p';
 /// A block lies in the last pack that begins at or below it, unless one made at the end of a generation begins inside
 /// another: so many are looked at.
 const PACKS_TRIED: usize = 4;
-/// Behind the key of each pack stand these, with no value. With them its leaf is full and parts, so that the next pack comes
-/// into a leaf of its own, and this one isn't written a second and third time for it.
-const PADS: [u8; 3] = [0, 1, 2];
 /// The file of the blocks that wait, among sled's.
 const WAITING: &str = "waiting";
 /// Once most of the blocks in it have gone into packs, the rest is written anew.
@@ -91,6 +95,7 @@ struct Sled {
     blocks: bool,
     /// None where there is no such tree, or nobody has asked yet.
     packs: Option<sled::Tree<4>>,
+    pieces: Option<sled::Tree<4>>,
     db: Db,
     /// Something was put into sled or taken out; at first also its own files.
     dirty: bool,
@@ -139,11 +144,26 @@ impl Engine {
         let value = stamped(bytes);
         self.written += (key.len() + value.len()) as u64;
         self.run("put", |body| match body {
-            Body::Sled(sled) => there(sled)?.put_pack(key, value),
+            Body::Sled(sled) => there(sled)?.put_pack(key, &value),
             Body::Simulated(journal) => {
                 journal.put(&in_packs(key), &value);
                 Ok(())
             }
+        })
+    }
+
+    /// As packs were put before they were cut into pieces.
+    #[cfg(test)]
+    pub(crate) fn put_old_pack(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), EngineError> {
+        let value = stamped(bytes);
+        self.run("put", |body| match body {
+            Body::Sled(sled) => {
+                let sled = there(sled)?;
+                sled.dirty = true;
+                let packs = sled.db.open_tree(PACKS)?;
+                packs.insert(key, value).map(drop)
+            }
+            Body::Simulated(_) => unreachable!("a simulated disk is never of an older release"),
         })
     }
 
@@ -156,21 +176,23 @@ impl Engine {
         let mut look = |value: &[u8]| checked(value).ok().and_then(&mut wanted);
         self.run("read", |body| match body {
             Body::Sled(sled) => {
-                let Some(packs) = there(sled)?.packs(false)? else {
-                    return Ok(None);
-                };
-                let mut tried = 0;
-                for entry in packs.range(..=key).rev() {
-                    let (key, value) = entry?;
-                    if is_pad(&key) {
-                        continue;
+                let sled = there(sled)?;
+                if let Some(pieces) = sled.pieces(false)? {
+                    let mut below = of_pack(key).1;
+                    for _ in 0..PACKS_TRIED {
+                        let Some((key, value)) = last_pack(pieces, &below)? else {
+                            break;
+                        };
+                        if let Some(found) = look(&value) {
+                            return Ok(Some(found));
+                        }
+                        below = of_pack(&key).0;
                     }
-                    if let Some(found) = look(&value) {
+                }
+                let packs = sled.packs()?.into_iter();
+                for entry in packs.flat_map(|packs| packs.range(..=key).rev().take(PACKS_TRIED)) {
+                    if let Some(found) = look(&entry?.1) {
                         return Ok(Some(found));
-                    }
-                    tried += 1;
-                    if tried == PACKS_TRIED {
-                        break;
                     }
                 }
                 Ok(None)
@@ -194,14 +216,15 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.run("scan", |body| match body {
             Body::Sled(sled) => {
-                let packs = there(sled)?.packs(false)?;
-                for entry in packs.iter().flat_map(|packs| packs.iter()) {
+                let sled = there(sled)?;
+                for entry in sled.packs()?.iter().flat_map(|packs| packs.iter()) {
                     let (key, value) = entry?;
-                    if !is_pad(&key) {
-                        each(&key, checked(&value));
-                    }
+                    each(&key, checked(&value));
                 }
-                Ok(())
+                match sled.pieces(false)? {
+                    Some(pieces) => scan_pieces(pieces, |key, value| each(key, checked(value))),
+                    None => Ok(()),
+                }
             }
             Body::Simulated(journal) => journal.scan(|key, value| {
                 if is_of_pack(key) {
@@ -316,6 +339,7 @@ impl Sled {
             waiting,
             blocks,
             packs: None,
+            pieces: None,
             db,
             dirty: true,
         })
@@ -334,13 +358,21 @@ impl Sled {
         Ok(bytes)
     }
 
-    fn put_pack(&mut self, key: &[u8], value: Vec<u8>) -> io::Result<()> {
+    /// Puts all pieces of a pack; what one under the same key had more goes.
+    fn put_pack(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
         self.dirty = true;
-        if let Some(packs) = self.packs(true)? {
-            packs.insert(key, value)?;
-            for pad in PADS {
-                packs.insert([key, &[pad]].concat(), &[][..])?;
-            }
+        let Some(pieces) = self.pieces(true)? else {
+            return Ok(());
+        };
+        let mut number: u16 = 0;
+        for piece in value.chunks(PIECE_BYTES) {
+            pieces.insert([key, &number.to_be_bytes()].concat(), piece)?;
+            number += 1;
+        }
+        let rest = [key, &number.to_be_bytes()].concat()..of_pack(key).1;
+        let stale: Vec<_> = pieces.range(rest).keys().collect::<Result<_, _>>()?;
+        for key in stale {
+            pieces.remove(key)?;
         }
         Ok(())
     }
@@ -381,13 +413,65 @@ impl Sled {
         Ok(())
     }
 
-    /// The tree of packs, kept open since dropping it flushes. None is made by looking: old generations are only read.
-    fn packs(&mut self, make: bool) -> io::Result<Option<&sled::Tree<4>>> {
-        if self.packs.is_none() && (make || self.db.contains_tree(PACKS)?) {
+    /// The tree of whole packs, kept open since dropping it flushes. None is made.
+    fn packs(&mut self) -> io::Result<Option<&sled::Tree<4>>> {
+        if self.packs.is_none() && self.db.contains_tree(PACKS)? {
             self.packs = Some(self.db.open_tree(PACKS)?);
         }
         Ok(self.packs.as_ref())
     }
+
+    /// The tree of packs in pieces, kept open too. None is made by looking: old generations are only read.
+    fn pieces(&mut self, make: bool) -> io::Result<Option<&sled::Tree<4>>> {
+        if self.pieces.is_none() && (make || self.db.contains_tree(PIECES)?) {
+            self.pieces = Some(self.db.open_tree(PIECES)?);
+        }
+        Ok(self.pieces.as_ref())
+    }
+}
+
+/// The first key that a piece of a pack can have, and the first that none has.
+fn of_pack(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    (
+        [key, &[0; NUMBER]].concat(),
+        [key, &[0xff; NUMBER]].concat(),
+    )
+}
+
+/// The last pack that has a piece below `below`: its key, and its pieces joined.
+fn last_pack(pieces: &sled::Tree<4>, below: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some(last) = pieces.range(..below.to_vec()).next_back() else {
+        return Ok(None);
+    };
+    let mut key = last?.0.to_vec();
+    key.truncate(key.len().saturating_sub(NUMBER));
+    let (from, to) = of_pack(&key);
+    let mut value = Vec::new();
+    for piece in pieces.range(from..to) {
+        value.extend_from_slice(&piece?.1);
+    }
+    Ok(Some((key, value)))
+}
+
+/// Every key of a pack and its pieces joined, in order.
+fn scan_pieces(pieces: &sled::Tree<4>, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    let mut open: Option<(Vec<u8>, Vec<u8>)> = None;
+    for piece in pieces.iter() {
+        let (key, bytes) = piece?;
+        let key = &key[..key.len().saturating_sub(NUMBER)];
+        match &mut open {
+            Some((of, value)) if of == key => value.extend_from_slice(&bytes),
+            _ => {
+                if let Some((of, value)) = open.replace((key.to_vec(), bytes.to_vec())) {
+                    each(&of, &value);
+                }
+            }
+        }
+    }
+    if let Some((of, value)) = open {
+        each(&of, &value);
+    }
+    Ok(())
 }
 
 fn in_packs(key: &[u8]) -> Vec<u8> {
@@ -396,10 +480,6 @@ fn in_packs(key: &[u8]) -> Vec<u8> {
 
 fn is_of_pack(key: &[u8]) -> bool {
     key.len() == BlockKey::LEN + 1
-}
-
-fn is_pad(key: &[u8]) -> bool {
-    key.len() != BlockKey::LEN
 }
 
 fn open_sled(path: &Path) -> Result<Db, EngineError> {

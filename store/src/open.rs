@@ -35,9 +35,11 @@ use crate::writer;
 
 /// The newest format of a store's directory that this release reads, and the one it writes.
 /// 1: generations `gen-NNNNNN` alone; 2: also those of other nodes' rows, packed blocks, roll-ups; 4: blocks wait for their
-/// pack outside of sled.
+/// pack outside of sled, packs of the second version in pieces.
 /// A flipped bit must not turn one number into another: after 4 come 7 and 8.
 const FORMAT: u32 = 4;
+/// Those that are read.
+const FORMATS: [u32; 3] = [1, 2, FORMAT];
 const FORMAT_WORD: &str = "outlast-store";
 
 /// Verifies a generation's directory in a child process; `Err` says what is wrong with it.
@@ -502,7 +504,7 @@ fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
         .and_then(|rest| rest.trim().parse::<u32>().ok());
     match number {
         Some(FORMAT) => Ok(()),
-        Some(number) if (1..FORMAT).contains(&number) => {
+        Some(number) if FORMATS.contains(&number) => {
             // What is there is read as ever, what is written from here on is this release's.
             let line = format!("{FORMAT_WORD} {FORMAT}\n");
             if let Err(e) = disk.replace(&path, line.as_bytes()) {
@@ -524,7 +526,7 @@ fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
 
 /// Whether one bit of a format that is known here differs.
 fn has_flipped_bit(found: &[u8]) -> bool {
-    [1, 2, FORMAT].into_iter().any(|number| {
+    FORMATS.iter().any(|number| {
         let known = format!("{FORMAT_WORD} {number}\n").into_bytes();
         let bits = known.iter().zip(found).map(|(a, b)| (a ^ b).count_ones());
         found.len() == known.len() && bits.sum::<u32>() == 1

@@ -3,30 +3,21 @@
 //! Once `ENOUGH` blocks of a log lie there one after another, the oldest of them become a pack; when the generation is
 //! closed, whatever is left. The pack is written and synced before the first of its blocks goes, so a power cut leaves both
 //! at worst: a block is looked for by itself first, then in the packs.
-//! How many go into one: two packs lie in a leaf of sled, and a leaf fills a slot of a slab; so many that two just fit into
-//! the next smaller slot, since what they don't fill is lost.
 //! Bounds: `RUNS` packs a call, the rest next time; a pack's own bounds (`block::pack`). What cannot be packed stays as it
 //! is and is not tried again.
 //! Absent: how a pack is encoded (`block::pack`), deadlines (`shelf`).
 
 use std::collections::BTreeMap;
 
-use crate::block::{Block, Head, Pack, rows_that_fit};
+use crate::block::{Block, Head, MAX_PACK_BLOCKS, Pack, rows_that_fit};
 use crate::engine::{Engine, EngineError};
 use crate::key::block::BlockKey;
 use crate::sample::{LogId, Seq};
 
-/// Blocks of a log that wait to be packed, half an hour: more would save 0.2 % and make every read unpack more.
-const ENOUGH: usize = 30;
+/// Blocks of a log that wait to be packed: two hours, which is what a pack holds.
+const ENOUGH: usize = MAX_PACK_BLOCKS;
 /// Packs made in one call, so that a generation of an older release is packed within some minutes and no deadline.
-const RUNS: usize = 64;
-/// What sled's slots hold.
-const SLOTS: [usize; 22] = [
-    8_192, 10_240, 12_288, 14_336, 16_384, 20_480, 24_576, 28_672, 32_768, 40_960, 49_152, 57_344,
-    65_536, 98_304, 131_072, 163_840, 196_608, 262_144, 393_216, 524_288, 786_432, 1_048_576,
-];
-/// What sled adds to each of the two packs in a leaf: keys, lengths, a frame.
-const LEAF: usize = 400;
+const RUNS: usize = 16;
 
 /// Blocks in no pack: the number of rows by log and first seq.
 pub(crate) type Loose = BTreeMap<LogId, BTreeMap<Seq, u8>>;
@@ -54,13 +45,16 @@ pub(crate) fn pack(engine: &mut Engine, loose: &mut Loose, when: When) -> Result
             break;
         };
         let blocks = read_run(engine, &run)?;
-        let made = best(&blocks, when);
-        let count = made.as_ref().map_or(1, |(count, _)| *count);
+        let made = Some(&blocks).filter(|blocks| blocks.len() >= 2);
+        let made = made.and_then(|blocks| Pack::encode(blocks).ok());
+        let count = if made.is_some() { blocks.len() } else { 1 };
         for key in &run[..count] {
             forget(loose, key);
         }
-        if let Some((_, bytes)) = made {
-            engine.put_pack(&run[0].encode(), &bytes)?;
+        if let Some(bytes) = made {
+            if packed_at(engine, &run[0])? < count {
+                engine.put_pack(&run[0].encode(), &bytes)?;
+            }
             packed.extend_from_slice(&run[..count]);
         }
     }
@@ -213,26 +207,15 @@ fn read_run(engine: &mut Engine, run: &[BlockKey]) -> Result<Vec<Block>, EngineE
     Ok(blocks)
 }
 
-/// How many of the blocks make the best pack, and that pack. None: they make none.
-fn best(blocks: &[Block], when: When) -> Option<(usize, Vec<u8>)> {
-    if blocks.len() < 2 {
-        return None;
-    }
-    let whole = Pack::encode(blocks).ok()?;
-    let mut rooms = SLOTS.iter().map(|slot| slot / 2 - LEAF);
-    let room = rooms.rfind(|room| *room <= whole.len());
-    let (Some(room), When::Enough) = (room, when) else {
-        return Some((blocks.len(), whole));
-    };
-    let mut count = blocks.len() * room / whole.len();
-    while count >= 2 {
-        let bytes = Pack::encode(&blocks[..count]).ok()?;
-        if bytes.len() <= room {
-            return Some((count, bytes));
-        }
-        count -= 1;
-    }
-    Some((blocks.len(), whole))
+/// How many blocks the pack that begins with this one has; a power cut can leave a block beside it, and a shorter pack
+/// in its place would cost the others.
+fn packed_at(engine: &mut Engine, first: &BlockKey) -> Result<usize, EngineError> {
+    let count = engine.pack_of(&first.encode(), |bytes| {
+        let pack = Pack::read(bytes).ok()?;
+        let begins = pack.heads().next().is_some_and(|head| first.is_of(head));
+        begins.then(|| pack.heads().count())
+    })?;
+    Ok(count.unwrap_or(0))
 }
 
 #[cfg(test)]

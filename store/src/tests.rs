@@ -234,16 +234,22 @@ fn a_generation_that_is_damaged_is_set_aside_and_its_rows_can_come_again() {
         let store = open(dir.path(), ME);
         define(&store, PEER);
         // Most of them lie in a pack, the rest waits for one.
-        let blocks = blocks_of(PEER, 40);
+        let blocks = blocks_of(PEER, 130);
         insert_all(&store, &blocks);
         let before = store.tally();
         store.close().unwrap();
         harm(&dir.path().join("copies-000001"));
 
-        let store = open(dir.path(), ME);
+        // sled may spin over a damaged leaf; one that is set aside for being slow is as good here.
+        let patience = Tuning {
+            open_deadline: Duration::from_secs(10),
+            ..tuning()
+        };
+        let store = Store::open_tuned(config(dir.path()), keys(ME), patience).unwrap();
+        wait_ready(&store);
         let stats = store.stats();
         assert!(
-            stats.damaged > 0 || stats.quarantined.len() == 1 || stats.rows < 2_400,
+            stats.damaged > 0 || stats.quarantined.len() == 1 || stats.rows < 7_800,
             "{stats:?}"
         );
         for block in &blocks {

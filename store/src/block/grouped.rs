@@ -378,7 +378,7 @@ mod tests {
             let mut found = vec![Vec::new(); wanted.len()];
             table.each(&wanted, rows.clone(), |at, column| found[at] = column).unwrap();
             for (index, found) in wanted.iter().zip(found) {
-                let expected = columns.get(*index).map_or(vec![None; rows.len()], |c| c[rows.clone()].to_vec());
+                let expected = columns.get(*index).map_or_else(|| vec![None; rows.len()], |c| c[rows.clone()].to_vec());
                 prop_assert_eq!(found, expected);
             }
             let present = columns.iter().flatten().flatten().count() as u64;

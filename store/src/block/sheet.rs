@@ -130,14 +130,26 @@ impl Sheet {
         self.columns_of(series, 0..self.boots.len())
     }
 
-    /// The same of some rows only. In a pack only the groups that hold these series are unpacked; one that is damaged behind
-    /// its checksum is as if no row had its series.
+    /// The same of some rows only.
     pub fn columns_of(&self, series: &[usize], rows: Range<usize>) -> Vec<Vec<Option<i64>>> {
         let rows = rows.start.min(self.boots.len())..rows.end.min(self.boots.len());
         let mut columns = vec![vec![None; rows.len()]; series.len()];
-        // What fails leaves what is missing as missing.
-        let _ = self.each_of(series, rows, |at, column| columns[at] = column);
+        self.visit(series, rows, |at, column| columns[at] = column);
         columns
+    }
+
+    /// Gives for each of `series` its place there and its values, an entry for each of `rows`, one after the other in any
+    /// order. In a pack only the groups that hold these series are unpacked, each once; one that is damaged behind its
+    /// checksum is as if no row had its series.
+    pub(crate) fn visit(
+        &self,
+        series: &[usize],
+        rows: Range<usize>,
+        take: impl FnMut(usize, Vec<Option<i64>>),
+    ) {
+        if let Err(e) = self.each_of(series, rows, take) {
+            tracing::warn!(error = %e, "a group of columns in a pack is damaged");
+        }
     }
 
     /// Gives the values of each series by its number, an entry for each of `rows`; the order is any.

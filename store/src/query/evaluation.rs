@@ -211,20 +211,25 @@ impl<'q> Evaluation<'q> {
             uses.extend(series.map(|(&series, &place)| (series, rows.clone(), place)));
         }
         uses.sort_by_key(|(series, rows, _)| (*series, rows.start));
-        for uses in uses.chunk_by(|a, b| a.0 == b.0) {
-            let columns = sheet.columns(&[uses[0].0]);
-            let column = columns.iter().flatten();
-            let mut samples = column.zip(times).map(|(value, at_ms)| value.zip(*at_ms));
-            let mut row = 0;
-            for (_, rows, place) in uses {
-                let of_run = samples.by_ref().skip(rows.start - row).take(rows.len());
-                row = rows.end;
-                for (value, at_ms) in of_run.flatten() {
-                    self.add(*place, at_ms, value)?;
+        let of_series: Vec<_> = uses.chunk_by(|a, b| a.0 == b.0).collect();
+        let series: Vec<usize> = of_series.iter().map(|uses| uses[0].0).collect();
+        let first = times.iter().position(Option::is_some).unwrap_or(0);
+        let end = times
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |at| at + 1);
+        let mut outcome = Ok(());
+        sheet.visit(&series, first..end, |at, column| {
+            for (_, rows, place) in of_series[at] {
+                for row in rows.start.max(first)..rows.end.min(end) {
+                    let sample = column[row - first].zip(times[row]);
+                    if let Some((value, at_ms)) = sample.filter(|_| outcome.is_ok()) {
+                        outcome = self.add(*place, at_ms, value);
+                    }
                 }
             }
-        }
-        Ok(())
+        });
+        outcome
     }
 
     /// Takes a rollup of roll-ups of the log. A bucket with a row that was fed before is passed over.
