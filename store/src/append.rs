@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::answer::Appended;
 use crate::block::{Seal, WINDOW, window_of};
@@ -25,6 +26,9 @@ use crate::state::{State, TAIL_BYTES, TAIL_BYTES_OF_ONE};
 
 /// The last moment of the year 9999. No clock shows a later one, and no sum of times that are earlier overflows.
 const LATEST_MS: u64 = 253_402_300_799_999;
+
+/// A window that nothing joined for so long has been left by its origin.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// The epoch being written.
 #[derive(Clone, Copy, Debug)]
@@ -194,7 +198,9 @@ impl Store {
         }
         state.insert_row(&row.row, bytes, self.shared.now(), true);
         state.offer_latest(&row);
+        // Where a block is there already the two must be compared: a seal waits until it comes again, off this way.
         let waiting = state.waiting_at(&log, seq);
+        let waiting = waiting.filter(|seal| state.is_open(&log, &(seal.first..=seal.last())));
         drop(state);
         if let Some(seal) = waiting {
             // A seal that does not fit its rows stays known as unsealed: whoever asks gets the block.
@@ -254,7 +260,7 @@ impl Store {
                 origin: log.origin,
                 limit: TAIL_BYTES_OF_ONE as u64,
             }
-        } else if state.tail_bytes + bytes > TAIL_BYTES {
+        } else if state.tail_bytes + bytes > TAIL_BYTES && !self.drop_idle_rows(state, bytes) {
             StoreError::Busy {
                 held: state.tail_bytes as u64,
                 limit: TAIL_BYTES as u64,
@@ -264,6 +270,12 @@ impl Store {
         };
         state.refused += 1;
         Err(refusal)
+    }
+
+    fn drop_idle_rows(&self, state: &mut State, bytes: usize) -> bool {
+        let before = self.shared.now().checked_sub(IDLE);
+        let is_own = |origin: &Origin| self.shared.keys.is_own(origin);
+        before.is_some_and(|before| state.drop_idle_rows(bytes, before, is_own))
     }
 
     /// Refuses rows of others while too little of the disk is free.

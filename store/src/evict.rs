@@ -143,7 +143,7 @@ impl Shared {
         {
             let mut state = self.state();
             state.forget_generation(unit.number);
-            state.went(&went, Reason::Budget);
+            state.went(&went);
             for (head, place) in made {
                 let log = state.logs.entry(head.log).or_default();
                 log.rolled.insert(&head, place);

@@ -345,7 +345,7 @@ fn files(bytes: &[u8]) -> bool {
     assert!(recovered.rows.len() + recovered.damaged as usize <= bytes.len() + 1);
     let (_schemas, _file, useless) = Schemas::open(&Disk::Real, dir).expect("damage is no error");
     let (_gone, ranges) = GoneLedger::open(&Disk::Real, dir).expect("damage is no error");
-    recovered.rows.len() > 1 || !ranges.logs.is_empty() || useless > 0
+    recovered.rows.len() > 1 || !ranges.0.is_empty() || useless > 0
 }
 
 /// Keys and small values; the first byte says of which kind.

@@ -1,12 +1,14 @@
 //! Which schemas what is held still needs; the others leave memory and the file.
 //!
-//! A row names its schema inside its block only, so the blocks of an origin are read, a few each turn of the writer.
-//! Looked at are origins of which nothing is held, and those whose deltas take more than `LARGE`: these again after an
-//! hour when they take twice what was needed. What a row came with in the last hour stays, for more of them may be on their way.
-//! A schema that was needed after all, by a row that comes later, is asked for again like any other.
+//! A row names its schema inside its block only, and a schema may serve several origins, so all blocks and roll-ups are
+//! read, a few each turn of the writer. That is begun when the deltas of all, or of one origin, take much and twice what was
+//! needed at the last look, and at most once an hour. What a row came with less than an hour before the look stays, for more
+//! of them may be on their way; so does what was read from the file at a start so lately.
+//! A schema that is needed after all, by a row that comes later, is asked for again like any other.
 //! Absent: the file (`schemas`), the bound on what one origin may define.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,183 +18,169 @@ use crate::key::block::BlockKey;
 use crate::open::Shared;
 use crate::rollup::Rollup;
 use crate::row::SignedRow;
-use crate::sample::Origin;
+use crate::sample::{LogId, Origin};
+use crate::schemas::ORIGIN_BYTES;
 use crate::series::SchemaHash;
 use crate::shelf::locked;
-use crate::state::{PENDING, State};
+use crate::state::State;
 
-/// Deltas of an origin that are worth reading its blocks for.
+/// Deltas in all that are worth reading blocks for.
 const LARGE: usize = 1 << 20;
-/// Blocks and roll-ups read in one turn of the writer: a few megabytes.
+/// Blocks, or logs with roll-ups, read in one turn of the writer: a few megabytes.
 const A_TURN: usize = 128;
-/// What was used so lately stays.
+/// What was used so lately stays; between two looks.
 const LATELY: Duration = Duration::from_secs(3_600);
 
-/// The origin that is looked at, and the last look at each.
+/// The look that is on its way, and what the last one found.
 #[derive(Debug, Default)]
 pub(crate) struct Surveys {
     running: Option<Survey>,
-    looked: BTreeMap<Origin, Looked>,
+    last: Option<Looked>,
 }
 
-/// The last look at an origin: when, and how many bytes of its deltas something on disk needed.
+/// When that was, and how many bytes of each origin's deltas something on disk needed.
 #[derive(Debug)]
 struct Looked {
     at: Instant,
-    needed: usize,
+    needed: BTreeMap<Origin, usize>,
 }
 
-/// One origin's blocks and roll-ups that are still to be read, and the schemas found.
 #[derive(Debug)]
 struct Survey {
-    origin: Origin,
     begun: Instant,
-    blocks: Vec<BlockKey>,
-    rolled: Vec<Place>,
+    at: At,
     found: BTreeSet<SchemaHash>,
 }
 
+/// How far a look has come. Blocks first: one that becomes a roll-up meanwhile is found as either.
+#[derive(Debug)]
+enum At {
+    Blocks(Option<BlockKey>),
+    Rolled(Option<LogId>),
+    End,
+}
+
 impl Shared {
-    /// Looks on, and forgets what nothing needs.
+    /// Looks on, and at the end forgets what nothing needs.
     pub(crate) fn look_for_schemas(&self) {
         let mut surveys = locked(&self.surveys);
-        self.forget_departed();
         let running = surveys.running.take();
-        let Some(mut survey) = running.or_else(|| self.next_survey(&surveys.looked)) else {
+        let Some(mut survey) = running.or_else(|| self.next_survey(surveys.last.as_ref())) else {
             return;
         };
-        self.look_on(&mut survey);
-        if !survey.blocks.is_empty() || !survey.rolled.is_empty() {
+        if self.look_on(&mut survey).is_none() {
+            // What can't be read at the moment may need any of them: another time.
+            return;
+        }
+        if !matches!(survey.at, At::End) {
             surveys.running = Some(survey);
             return;
         }
-        let (needed, unneeded) = {
-            let schemas = locked(&self.schemas);
-            let since = survey.begun.checked_sub(LATELY);
-            let unneeded = |since| schemas.unneeded(&survey.origin, &survey.found, since);
-            let strictly = unneeded(Some(self.now() + LATELY));
-            let all = schemas.weights().remove(&survey.origin).unwrap_or(0);
-            (all - schemas.bytes_of(&strictly), unneeded(since))
-        };
-        self.drop_these(&unneeded);
-        let at = self.now();
-        let looked = Looked { at, needed };
-        surveys.looked.insert(survey.origin, looked);
-    }
-
-    /// Origins of which nothing is held, and no row came lately.
-    fn forget_departed(&self) {
-        let since = self.now().checked_sub(LATELY);
-        let weights = locked(&self.schemas).weights();
-        let departed: Vec<Origin> = {
-            let state = self.state();
-            let origins = weights.into_keys();
-            origins.filter(|origin| !state.has_any(origin)).collect()
-        };
-        let unneeded = {
-            let (schemas, nothing) = (locked(&self.schemas), BTreeSet::new());
-            let unneeded = departed
-                .iter()
-                .flat_map(|origin| schemas.unneeded(origin, &nothing, since));
-            unneeded.collect()
-        };
-        self.drop_these(&unneeded);
-    }
-
-    fn drop_these(&self, unneeded: &BTreeSet<SchemaHash>) {
-        if unneeded.is_empty() {
-            return;
-        }
-        match self.drop_schemas(unneeded) {
-            Ok(saved) => {
-                tracing::debug!(
-                    schemas = unneeded.len(),
-                    saved,
-                    "schemas nothing needs are forgotten"
-                );
-            }
+        let since = survey.begun.checked_sub(LATELY);
+        match self.drop_schemas(&survey.found, since) {
+            Ok(saved) => tracing::debug!(saved, "schemas that nothing needs are forgotten"),
             Err(e) => tracing::warn!(error = %e, "the file of schemas stays long"),
         }
+        surveys.last = Some(Looked {
+            at: self.now(),
+            needed: locked(&self.schemas).weights(Some(&survey.found)),
+        });
     }
 
-    fn next_survey(&self, looked: &BTreeMap<Origin, Looked>) -> Option<Survey> {
-        let (weights, now) = (locked(&self.schemas).weights(), self.now());
-        let worth = |(origin, bytes): &(Origin, usize)| {
-            let last = looked.get(origin);
-            *bytes > LARGE.max(last.map_or(0, |last| 2 * last.needed))
-                && last.is_none_or(|last| now.saturating_duration_since(last.at) >= LATELY)
+    fn next_survey(&self, last: Option<&Looked>) -> Option<Survey> {
+        let now = self.now();
+        if last.is_some_and(|last| now.saturating_duration_since(last.at) < LATELY) {
+            return None;
+        }
+        let weights = locked(&self.schemas).weights(None);
+        let needed = |origin: &Origin| last.and_then(|last| last.needed.get(origin)).copied();
+        let much = |(origin, bytes): (&Origin, &usize)| {
+            *bytes > (ORIGIN_BYTES / 2).max(2 * needed(origin).unwrap_or(0))
         };
-        let (origin, _) = weights.into_iter().find(worth)?;
-        let (blocks, rolled, rows) = self.state().all_of(&origin);
+        let all = last.map_or(0, |last| last.needed.values().sum::<usize>());
+        if weights.values().sum::<usize>() <= LARGE.max(2 * all) && !weights.iter().any(much) {
+            return None;
+        }
+        let rows = self.state().all_rows();
         let rows = rows.iter().filter_map(|row| SignedRow::decode(row).ok());
         Some(Survey {
-            origin,
-            begun: self.now(),
-            blocks,
-            rolled,
+            begun: now,
+            at: At::Blocks(None),
             found: rows.map(|row| row.row.schema).collect(),
         })
     }
 
-    /// Reads some. What is held and cannot be read at the moment comes last.
-    fn look_on(&self, survey: &mut Survey) {
-        let keys = survey
-            .blocks
-            .split_off(survey.blocks.len().saturating_sub(A_TURN));
-        for (key, bytes) in keys.iter().zip(self.fetch(&keys)) {
-            match bytes.map(|bytes| Block::read(&bytes)) {
-                Some(Ok(block)) => {
-                    survey
-                        .found
-                        .extend(block.runs().iter().map(|run| run.schema));
+    /// Reads some. None: something that is held can't be read.
+    fn look_on(&self, survey: &mut Survey) -> Option<()> {
+        match survey.at {
+            At::Blocks(after) => {
+                let keys = self.state().blocks_after(after, A_TURN);
+                for (key, bytes) in keys.iter().zip(self.fetch(&keys)) {
+                    match bytes.map(|bytes| Block::read(&bytes)) {
+                        Some(Ok(block)) => survey
+                            .found
+                            .extend(block.runs().iter().map(|run| run.schema)),
+                        _ if self.state().has_block(key) => return None,
+                        _ => {}
+                    }
                 }
-                _ if self.state().has_block(key) => survey.blocks.insert(0, *key),
-                _ => {}
+                survey.at = keys
+                    .last()
+                    .map_or(At::Rolled(None), |key| At::Blocks(Some(*key)));
             }
-        }
-        if !survey.blocks.is_empty() {
-            return;
-        }
-        let places = survey
-            .rolled
-            .split_off(survey.rolled.len().saturating_sub(A_TURN));
-        for place in places {
-            // One that can't be read answers no question: it needs nothing.
-            let body = locked(&self.attic).read(&place);
-            if let Some(Ok(rollup)) = body.map(|body| Rollup::read(&body)) {
-                survey
-                    .found
-                    .extend(rollup.runs().iter().map(|run| run.schema));
+            At::Rolled(after) => {
+                let (last, places) = self.state().rolled_after(after, A_TURN);
+                for place in places {
+                    // One that can't be read answers no question: it needs nothing.
+                    let body = locked(&self.attic).read(&place);
+                    if let Some(Ok(rollup)) = body.map(|body| Rollup::read(&body)) {
+                        survey
+                            .found
+                            .extend(rollup.runs().iter().map(|run| run.schema));
+                    }
+                }
+                survey.at = last.map_or(At::End, |log| At::Rolled(Some(log)));
             }
+            At::End => {}
         }
+        Some(())
     }
 }
 
 impl State {
-    /// Whether any row or roll-up of an origin is here.
-    fn has_any(&self, origin: &Origin) -> bool {
-        self.logs_of(origin)
-            .any(|(_, log)| !log.held.is_empty() || log.rolled.iter().next().is_some())
+    fn all_rows(&self) -> Vec<Arc<[u8]>> {
+        let rows = self.logs.values().flat_map(|log| log.tail.values());
+        rows.cloned().collect()
     }
 
     fn has_block(&self, key: &BlockKey) -> bool {
         let log = self.logs.get(&key.log);
-        log.and_then(|log| log.blocks.get(&key.first))
-            .is_some_and(|meta| meta.generation != PENDING || self.pending.contains_key(key))
+        log.is_some_and(|log| log.blocks.contains_key(&key.first))
     }
 
-    /// The blocks, roll-ups and tail rows of an origin.
-    fn all_of(&self, origin: &Origin) -> (Vec<BlockKey>, Vec<Place>, Vec<Arc<[u8]>>) {
-        let (mut blocks, mut rolled, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, log) in self.logs_of(origin) {
-            let first = log.blocks.keys();
-            blocks.extend(first.map(|first| BlockKey {
+    fn blocks_after(&self, after: Option<BlockKey>, most: usize) -> Vec<BlockKey> {
+        let from = after.map_or(Bound::Unbounded, |key| Bound::Included(key.log));
+        let logs = self.logs.range((from, Bound::Unbounded));
+        let keys = logs.flat_map(|(id, log)| {
+            let above = after.filter(|after| after.log == *id);
+            let above = above.map_or(Bound::Unbounded, |after| Bound::Excluded(after.first));
+            let first = log.blocks.range((above, Bound::Unbounded));
+            first.map(|(first, _)| BlockKey {
                 log: *id,
                 first: *first,
-            }));
-            rolled.extend(log.rolled.iter().map(|(_, entry)| entry.place));
-            rows.extend(log.tail.values().cloned());
+            })
+        });
+        keys.take(most).collect()
+    }
+
+    /// The roll-ups of some logs, and the last of these.
+    fn rolled_after(&self, after: Option<LogId>, most: usize) -> (Option<LogId>, Vec<Place>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut last, mut places) = (None, Vec::new());
+        for (id, log) in self.logs.range((from, Bound::Unbounded)).take(most) {
+            last = Some(*id);
+            places.extend(log.rolled.iter().map(|(_, entry)| entry.place));
         }
-        (blocks, rolled, rows)
+        (last, places)
     }
 }

@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 
 use crate::append::Own;
 use crate::attic::{Attic, Found};
+use crate::block::Seal;
 use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
 use crate::error::{OpenError, StoreError};
+use crate::key::gone::Reason;
 use crate::ledger::Ledger;
 use crate::needed::Surveys;
 use crate::retain::{GoneLedger, GoneRows, make_room};
@@ -405,6 +407,9 @@ fn recover_all(
     let mut state = recover(recovered, gone, disk.now());
     state.damaged += bad_schemas + bad_rollups;
     state.conflicts = kept.len() as u64;
+    for origin in kept.iter().filter_map(|(_, body)| accused(body)) {
+        *state.accused.entry(origin).or_default() += 1;
+    }
     let shared = Arc::new(Shared {
         shelf: Shelf::new(&disk, &dir, tuning.open_deadline),
         attic: Mutex::new(attic),
@@ -427,6 +432,13 @@ fn recover_all(
         ordered: Condvar::new(),
     });
     Ok((shared, Spooler::new(spool, evidence)))
+}
+
+/// Whose evidence it is.
+fn accused(body: &[u8]) -> Option<Origin> {
+    let row = SignedRow::decode(body).map(|row| row.row.log.origin);
+    row.or_else(|_no_row| Seal::decode(body).map(|seal| seal.log.origin))
+        .ok()
 }
 
 fn start(shared: &Arc<Shared>, spooler: Spooler) -> Result<Arc<Hands>, OpenError> {
@@ -454,9 +466,21 @@ fn recover(recovered: Recovered, gone: GoneRows, at: Instant) -> State {
         damaged: recovered.damaged,
         ..State::default()
     };
-    state.gone_rows = gone.rows;
-    for (log, set) in gone.logs {
-        state.logs.entry(log).or_default().gone = set;
+    for ((log, reason), rows) in gone.0 {
+        let log = state.logs.entry(log).or_default();
+        if reason == Reason::Budget {
+            state.went_rows += rows.len();
+            log.gone = rows;
+        } else {
+            log.lost.insert(reason, rows);
+        }
+    }
+    for log in state.logs.values_mut() {
+        let (lost, gone) = (std::mem::take(&mut log.lost), &log.gone);
+        let lost = lost
+            .into_iter()
+            .map(|(reason, rows)| (reason, rows.subtract(gone)));
+        log.lost = lost.filter(|(_, rows)| !rows.is_empty()).collect();
     }
     for row in recovered.rows {
         let held = state

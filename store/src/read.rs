@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError};
 use crate::error::StoreError;
 use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
+use crate::key::gone::Reason;
 use crate::open::{Shared, Store};
 use crate::packer::{self, Piece};
 use crate::query;
@@ -63,6 +64,23 @@ impl Store {
     /// What was held and went by retention: not to be asked for again.
     pub fn gone(&self) -> BTreeMap<LogId, IntervalSet> {
         self.sets(|log| &log.gone)
+    }
+
+    /// What was lost here by mischance, and why: taken again from whoever has it.
+    pub fn lost(&self) -> BTreeMap<LogId, BTreeMap<Reason, IntervalSet>> {
+        let state = self.shared.state();
+        let logs = state.logs.iter().filter(|(_, log)| !log.lost.is_empty());
+        logs.map(|(id, log)| (*id, log.lost.clone())).collect()
+    }
+
+    /// Origins whose key had signed two contents under one identity before this start, and how often that is in evidence.
+    pub fn accused(&self) -> BTreeMap<Origin, u64> {
+        self.shared.state().accused.clone()
+    }
+
+    /// Whether the disk has room for rows of others; without it none need be asked for.
+    pub fn takes_copies(&self) -> bool {
+        self.shared.state().room.copies
     }
 
     fn sets(&self, set: fn(&Log) -> &IntervalSet) -> BTreeMap<LogId, IntervalSet> {
@@ -229,7 +247,7 @@ impl Store {
             lost: state.lost,
             refused: state.refused,
             unkept: state.unkept,
-            gone_rows: state.gone_rows.clone(),
+            gone_rows: state.gone_rows(),
             over_share: state.over_share.clone(),
             tiers,
             health: state
@@ -404,14 +422,17 @@ impl Shared {
     pub(crate) fn forget_damaged(&self, key: &BlockKey) {
         let mut state = self.state();
         state.damaged += 1;
-        state.forget_block(key);
+        state.forget_block(key, Reason::Damaged);
         tracing::warn!(origin = %key.log.origin, seq = key.first, "a sealed block is damaged, it is asked for again");
     }
 
     /// Gives a generation up: it moves to quarantine, and what it held is no longer held.
     pub(crate) fn set_aside(&self, generation: u32, why: &str) {
         self.shelf.set_aside(generation, why);
-        self.state().forget_generation(generation);
+        let mut state = self.state();
+        for (log, rows) in state.forget_generation(generation) {
+            state.lose(log, &rows, Reason::Damaged);
+        }
     }
 }
 

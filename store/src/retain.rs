@@ -1,6 +1,7 @@
 //! What the store remembers of what went, and how it minds the room on its disk.
 //!
-//! What goes is written to `gone` with its reason before it is touched, so that nobody asks for it again.
+//! What goes is written to `gone` with its reason before it is touched, so that nobody asks for it again. What was lost by
+//! mischance, damaged or never written, is noted there after; it stays welcome, and leaves the count when it comes again.
 //! Copies of others' rows are not taken while less than a tenth of the disk or 2 GiB is free, whichever is less; own rows
 //! stay in memory below a twentieth or 512 MiB. Live rows go on to whoever looks.
 //! The ballast is 16 MB of allocated nothing: freed when less than `ROOM` is free, since sled can neither open nor close
@@ -18,6 +19,7 @@ use crate::key::gone::{Gone, GoneKey, Reason};
 use crate::ledger::Ledger;
 use crate::open::Shared;
 use crate::sample::{LogId, Seq};
+use crate::shelf::locked;
 
 const BALLAST_BYTES: u64 = 16 << 20;
 /// Below this bound a ballast would be too large a part of it.
@@ -35,29 +37,18 @@ const COPIES_FLOOR: &str =
 pub(crate) const OWN_FLOOR: &str =
     "nothing is kept on disk: less than a twentieth of it, or 512 MiB, is free";
 
-/// Rows that went, and how many for each reason.
-#[derive(Debug, Default)]
-pub(crate) struct GoneRows {
-    pub(crate) logs: BTreeMap<LogId, IntervalSet>,
-    pub(crate) rows: BTreeMap<Reason, u64>,
-    /// The same by the first reason that was given.
-    why: BTreeMap<(LogId, Reason), IntervalSet>,
-}
+/// Rows that went or were lost, by log and reason. What was lost may have come again since.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct GoneRows(pub(crate) BTreeMap<(LogId, Reason), IntervalSet>);
 
 impl GoneRows {
     fn insert(&mut self, log: LogId, rows: RangeInclusive<Seq>, reason: Reason) {
-        let set = self.logs.entry(log).or_default();
-        let fresh: IntervalSet = [rows.clone()].into_iter().collect();
-        let fresh = fresh.subtract(set);
-        set.insert(rows);
-        *self.rows.entry(reason).or_default() += fresh.len();
-        let why = self.why.entry((log, reason)).or_default();
-        fresh.ranges().for_each(|range| why.insert(range));
+        self.0.entry((log, reason)).or_default().insert(rows);
     }
 
     /// The fewest records that say all of it.
     fn bodies(&self) -> Vec<Vec<u8>> {
-        let ranges = self.why.iter().flat_map(|((log, reason), set)| {
+        let ranges = self.0.iter().flat_map(|((log, reason), set)| {
             set.ranges().map(move |range| body(*log, &range, *reason))
         });
         ranges.collect()
@@ -106,7 +97,25 @@ impl Shared {
     }
 }
 
-/// The file of what retention took.
+impl Shared {
+    /// Writes down what went or was lost since the last time; what can't be written waits.
+    pub(crate) fn note_gone(&self) {
+        let unnoted = std::mem::take(&mut self.state().unnoted);
+        let mut ledger = locked(&self.gone);
+        for ((log, reason), rows) in unnoted {
+            let went = BTreeMap::from([(log, rows)]);
+            if let Err(e) = ledger.add(&went, reason) {
+                tracing::warn!(error = %e, "what was lost is only remembered until the next start");
+                let mut state = self.state();
+                let waits = state.unnoted.entry((log, reason)).or_default();
+                let rows = went.values().flat_map(IntervalSet::ranges);
+                rows.for_each(|range| waits.insert(range));
+            }
+        }
+    }
+}
+
+/// The file of what retention took, and of what was lost.
 #[derive(Debug)]
 pub(crate) struct GoneLedger(Ledger);
 
@@ -203,8 +212,8 @@ mod tests {
         let short = disk.read(&dir.join("gone")).unwrap().len();
         assert!(short < long / 100, "{short} of {long}");
         let (_, again) = GoneLedger::open(&disk, dir).unwrap();
-        assert_eq!((&again.logs, &again.rows), (&gone.logs, &gone.rows));
-        let rows = [(Reason::Budget, 1_505), (Reason::Damaged, 500)];
-        assert_eq!(again.rows, rows.into());
+        assert_eq!(again, gone);
+        let rows = |reason| again.0[&(log, reason)].len();
+        assert_eq!((rows(Reason::Budget), rows(Reason::Damaged)), (1_505, 505));
     }
 }

@@ -24,7 +24,7 @@ use crate::shelf::locked;
 
 const DELTA: u8 = 1;
 /// All deltas of one origin; the whole of a schema has its own bound of 512 KiB.
-const ORIGIN_BYTES: usize = 8 << 20;
+pub(crate) const ORIGIN_BYTES: usize = 8 << 20;
 /// Deltas that wait for the disk.
 const UNWRITTEN_BYTES: usize = 8 << 20;
 const RESOLVED: usize = 16;
@@ -36,8 +36,8 @@ struct Known {
     value: Box<[u8]>,
     /// Series of the whole schema.
     width: usize,
-    /// When it was taken in, or a row came with it; `None`: not since the start.
-    used: Option<Instant>,
+    /// When it was read or taken in, or a row came with it.
+    used: Instant,
 }
 
 /// Every known delta.
@@ -66,15 +66,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Forgets these schemas and writes the file anew without them; says how many bytes that saved. After a failure they are
-    /// forgotten until the next start.
-    pub(crate) fn drop_schemas(&self, unneeded: &BTreeSet<SchemaHash>) -> io::Result<u64> {
-        self.write_schemas()?;
+    /// Forgets the schemas that are neither `needed` nor came with a row since `since`, nor grew into one of those, and
+    /// writes the file anew without them; says how many bytes that saved. After a failure they are forgotten until the
+    /// next start.
+    pub(crate) fn drop_schemas(
+        &self,
+        needed: &BTreeSet<SchemaHash>,
+        since: Option<Instant>,
+    ) -> io::Result<u64> {
         let mut file = locked(&self.schema_file);
         let (bodies, waiting) = {
             let mut schemas = locked(&self.schemas);
-            schemas.forget(unneeded);
-            // What came since waits for the next write.
+            schemas.forget_all_but(needed, since);
+            // What comes from here on waits for the next write.
             (schemas.bodies(), schemas.unwritten.len())
         };
         let before = file.0.len();
@@ -92,12 +96,12 @@ impl Schemas {
         let mut schemas = Self::default();
         let mut damaged = 0;
         for (_, body) in records {
-            damaged += u64::from(schemas.recall(&body).is_none());
+            damaged += u64::from(schemas.recall(&body, disk.now()).is_none());
         }
         Ok((schemas, SchemaFile(ledger), damaged))
     }
 
-    fn recall(&mut self, body: &[u8]) -> Option<()> {
+    fn recall(&mut self, body: &[u8], at: Instant) -> Option<()> {
         let (key, value) = body.split_at_checked(SchemaKey::LEN)?;
         let key = SchemaKey::decode(key).ok()?;
         let delta = decode_value(&key, value).ok()?;
@@ -105,11 +109,11 @@ impl Schemas {
             Some(parent) => self.width(parent)?,
             None => 0,
         };
-        self.remember(key, value, before + delta.appended.len(), None);
+        self.remember(key, value, before + delta.appended.len(), at);
         Some(())
     }
 
-    fn remember(&mut self, key: SchemaKey, value: &[u8], width: usize, used: Option<Instant>) {
+    fn remember(&mut self, key: SchemaKey, value: &[u8], width: usize, used: Instant) {
         let known = Known {
             origin: key.origin,
             value: value.into(),
@@ -150,7 +154,7 @@ impl Schemas {
         self.within_bounds(origin, value.len(), own, now)?;
         self.unwritten.push_back(key.hash);
         self.unwritten_bytes += value.len();
-        self.remember(key, &value, schema.series.len(), Some(now));
+        self.remember(key, &value, schema.series.len(), now);
         self.cache(Arc::new(schema));
         Ok(key.hash)
     }
@@ -202,7 +206,7 @@ impl Schemas {
     /// The same for a row that is about to be held: its schema stays for a while though nothing on disk needs it yet.
     pub(crate) fn touch(&mut self, hash: &SchemaHash, now: Instant) -> Option<usize> {
         let known = self.known.get_mut(hash)?;
-        known.used = Some(now);
+        known.used = now;
         Some(known.width)
     }
 
@@ -214,49 +218,38 @@ impl Schemas {
         newest.map(|(hash, _)| *hash)
     }
 
-    /// The bytes of each origin's deltas.
-    pub(crate) fn weights(&self) -> BTreeMap<Origin, usize> {
+    /// The bytes of each origin's deltas, of all or of those that are needed.
+    pub(crate) fn weights(&self, needed: Option<&BTreeSet<SchemaHash>>) -> BTreeMap<Origin, usize> {
+        let needed = needed.map(|needed| self.with_parents(needed.iter().copied()));
         let mut weights = BTreeMap::new();
-        for known in self.known.values() {
-            *weights.entry(known.origin).or_default() += known.value.len();
+        for (hash, known) in &self.known {
+            if needed.as_ref().is_none_or(|needed| needed.contains(hash)) {
+                *weights.entry(known.origin).or_default() += known.value.len();
+            }
         }
         weights
     }
 
-    pub(crate) fn bytes_of(&self, hashes: &BTreeSet<SchemaHash>) -> usize {
-        let known = hashes.iter().filter_map(|hash| self.known.get(hash));
-        known.map(|known| known.value.len()).sum()
-    }
-
-    /// Those of an origin that nothing needs: no row has come with them since `since`, and neither they nor one that grew
-    /// from them is `needed`.
-    pub(crate) fn unneeded(
-        &self,
-        origin: &Origin,
-        needed: &BTreeSet<SchemaHash>,
-        since: Option<Instant>,
-    ) -> BTreeSet<SchemaHash> {
-        let theirs = |(hash, known): (&SchemaHash, &Known)| {
-            (known.origin == *origin).then_some((*hash, known.used))
-        };
-        let theirs: BTreeMap<_, _> = self.known.iter().filter_map(theirs).collect();
-        let mut unneeded: BTreeSet<SchemaHash> = theirs.keys().copied().collect();
-        for (hash, used) in theirs {
-            let lately = used.is_some_and(|used| since.is_none_or(|since| used >= since));
-            let mut next = (lately || needed.contains(&hash)).then_some(hash);
-            // Its parents, as far as they are not kept already.
-            while let Some(hash) = next.filter(|hash| unneeded.remove(hash)) {
+    /// These and what they grew from, as far as known.
+    fn with_parents(&self, hashes: impl Iterator<Item = SchemaHash>) -> BTreeSet<SchemaHash> {
+        let mut all = BTreeSet::new();
+        for hash in hashes {
+            let mut next = Some(hash);
+            while let Some(hash) = next.filter(|hash| all.insert(*hash)) {
                 next = self.delta(&hash).and_then(|delta| delta.parent);
             }
         }
-        unneeded
+        all
     }
 
-    fn forget(&mut self, hashes: &BTreeSet<SchemaHash>) {
-        self.known.retain(|hash, _| !hashes.contains(hash));
-        self.resolved
-            .retain(|schema| !hashes.contains(&schema.hash));
-        self.unwritten.retain(|hash| !hashes.contains(hash));
+    fn forget_all_but(&mut self, needed: &BTreeSet<SchemaHash>, since: Option<Instant>) {
+        let lately = |known: &Known| since.is_none_or(|since| known.used >= since);
+        let used = self.known.iter().filter(|(_, known)| lately(known));
+        let used = used.map(|(hash, _)| *hash);
+        let stay = self.with_parents(used.chain(needed.iter().copied()));
+        self.known.retain(|hash, _| stay.contains(hash));
+        self.resolved.retain(|schema| stay.contains(&schema.hash));
+        self.unwritten.retain(|hash| stay.contains(hash));
     }
 
     /// Every record, a schema after the one it grew from.

@@ -16,7 +16,9 @@ use crate::answer::{Appended, Sealed};
 use crate::append::check_time;
 use crate::block::{Block, Draft, Head, Seal};
 use crate::error::StoreError;
+use crate::interval::IntervalSet;
 use crate::key::block::BlockKey;
+use crate::key::gone::Reason;
 use crate::open::Store;
 use crate::row::{Row, SignedRow};
 use crate::sample::{LogId, Seq};
@@ -246,7 +248,7 @@ impl Store {
                 // The spool would wait for a block that never comes, and carry nothing on meanwhile.
                 state.released.push((oldest.log, oldest.first..=end));
             }
-            state.forget_block(&oldest);
+            state.forget_block(&oldest, Reason::Unwritten);
         }
         Ok(())
     }
@@ -321,7 +323,23 @@ impl Store {
         if running || !self.shared.keys.is_own(&log.origin) || !self.ready() {
             return Vec::new();
         }
+        self.give_up_holes(log);
         self.seal_runs(log, &(1..=Seq::MAX))
+    }
+
+    /// Rows below its top that an earlier epoch of this node took and nobody gave back: they were never written, or where
+    /// damage was found they may have been.
+    fn give_up_holes(&self, id: &LogId) {
+        let is_damaged = !self.shared.shelf.quarantined().is_empty();
+        let mut state = self.shared.state();
+        let reason = if is_damaged || state.damaged > 0 {
+            Reason::Damaged
+        } else {
+            Reason::Unwritten
+        };
+        let top = state.logs.get(id).and_then(|log| log.held.last());
+        let taken: IntervalSet = top.map(|top| 1..=top).into_iter().collect();
+        state.lose(*id, &taken, reason);
     }
 
     /// Seals the contiguous runs of a range of the tail as their origin.
@@ -408,6 +426,12 @@ impl State {
         if self.waiting.len() < WAITING_SEALS || self.waiting.contains_key(&key) {
             self.waiting.insert(key, seal);
         }
+    }
+
+    /// Whether no block has any of these rows.
+    pub(crate) fn is_open(&self, log: &LogId, rows: &RangeInclusive<Seq>) -> bool {
+        let log = self.logs.get(log);
+        log.is_none_or(|log| log.blocks_in(rows).is_empty())
     }
 
     /// The waiting seal that covers `seq`, if all of its rows are here.

@@ -23,7 +23,8 @@ use crate::sample::{ClockSource, Epoch, LogId, Origin, Seq, StoreId};
 
 /// The generation of a block that only memory holds so far.
 pub(crate) const PENDING: u32 = 0;
-/// Rows in memory that no block covers. At the bound rows of others are refused and asked for again later.
+/// Rows in memory that no block covers. At the bound those of others that wait for a seal go where nothing joined their
+/// window for an hour, as when their origin died; if that is not enough, rows of others are refused and asked for later.
 pub(crate) const TAIL_BYTES: usize = 32 << 20;
 /// The part of them that one other origin may have, three minutes of the largest rows: beyond it they are refused and the
 /// origin named, so that one that never seals leaves room for the rest.
@@ -93,6 +94,8 @@ pub(crate) struct Log {
     pub(crate) held: IntervalSet,
     /// Rows that went by retention.
     pub(crate) gone: IntervalSet,
+    /// Rows lost here by mischance: taken again from whoever has them.
+    pub(crate) lost: BTreeMap<Reason, IntervalSet>,
     /// Sealed runs by first seq; none has all rows of another, so their ends ascend too.
     pub(crate) blocks: BTreeMap<Seq, Meta>,
     /// Encoded `SignedRow`s.
@@ -153,6 +156,16 @@ impl Log {
         }
         self.held = self.held.subtract(&lost);
         Some(lost)
+    }
+
+    /// These rows are held: again, if they were lost.
+    fn hold(&mut self, rows: RangeInclusive<Seq>) {
+        self.gone.remove(rows.clone());
+        self.lost.retain(|_, lost| {
+            lost.remove(rows.clone());
+            !lost.is_empty()
+        });
+        self.held.insert(rows);
     }
 
     fn take_row(&mut self, seq: Seq) -> Option<Arc<[u8]>> {
@@ -225,11 +238,15 @@ pub(crate) struct State {
     pub(crate) synced: Option<(LogId, Seq)>,
     pub(crate) ready: bool,
     pub(crate) conflicts: u64,
+    /// By whom, as far as evidence from before the start says.
+    pub(crate) accused: BTreeMap<Origin, u64>,
     pub(crate) damaged: u64,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
-    /// Rows that went, by reason.
-    pub(crate) gone_rows: BTreeMap<Reason, u64>,
+    /// Rows that went by retention.
+    pub(crate) went_rows: u64,
+    /// What went or was lost and the file of it doesn't say yet.
+    pub(crate) unnoted: BTreeMap<(LogId, Reason), IntervalSet>,
     /// Other origins that have more than their part of the bound.
     pub(crate) over_share: Vec<Origin>,
     /// Rows and blocks not kept because little of the disk is free.
@@ -246,8 +263,7 @@ impl State {
     /// Puts a row into the tail; the caller has made sure that nothing is held under its identity.
     pub(crate) fn insert_row(&mut self, row: &Row, bytes: Arc<[u8]>, at: Instant, spool: bool) {
         let log = self.logs.entry(row.log).or_default();
-        log.held.insert(row.seq..=row.seq);
-        log.gone.remove(row.seq..=row.seq);
+        log.hold(row.seq..=row.seq);
         log.touched.insert(*window_of(row.seq).start(), at);
         if row.clock.source != ClockSource::Unsynced {
             log.tail_synced.insert(row.seq, row.clock.offset_ms);
@@ -406,8 +422,7 @@ impl State {
             self.tail_bytes -= log.take_row(seq).map_or(0, |bytes| bytes.len());
         }
         log.blocks.insert(head.first, Meta::new(head, generation));
-        log.gone.remove(range.clone());
-        log.held.insert(range);
+        log.hold(range);
     }
 
     /// sled has synced these blocks into `generation`.
@@ -509,14 +524,89 @@ impl State {
     }
 
     /// Remembers that rows went and why.
-    pub(crate) fn went(&mut self, went: &BTreeMap<LogId, IntervalSet>, reason: Reason) {
+    pub(crate) fn went(&mut self, went: &BTreeMap<LogId, IntervalSet>) {
         for (log, rows) in went {
             let log = self.logs.entry(*log).or_default();
             // One that came again while its generation went is held.
             let rows = rows.subtract(&log.held);
             rows.ranges().for_each(|range| log.gone.insert(range));
-            *self.gone_rows.entry(reason).or_default() += rows.len();
+            self.went_rows += rows.len();
         }
+    }
+
+    /// Remembers rows that were lost here, those of them that aren't held all the same; the writer's next turn notes them.
+    pub(crate) fn lose(&mut self, id: LogId, rows: &IntervalSet, reason: Reason) {
+        let log = self.logs.entry(id).or_default();
+        let rows = rows.subtract(&log.held).subtract(&log.gone);
+        let rows = log
+            .lost
+            .values()
+            .fold(rows, |rows, lost| rows.subtract(lost));
+        if rows.is_empty() {
+            return;
+        }
+        let unnoted = self.unnoted.entry((id, reason)).or_default();
+        let lost = log.lost.entry(reason).or_default();
+        for range in rows.ranges() {
+            unnoted.insert(range.clone());
+            lost.insert(range);
+        }
+    }
+
+    /// Rows that are gone, by reason.
+    pub(crate) fn gone_rows(&self) -> BTreeMap<Reason, u64> {
+        let mut rows = BTreeMap::new();
+        for (reason, lost) in self.logs.values().flat_map(|log| &log.lost) {
+            *rows.entry(*reason).or_default() += lost.len();
+        }
+        if self.went_rows > 0 {
+            rows.insert(Reason::Budget, self.went_rows);
+        }
+        rows
+    }
+
+    /// Makes room in the tail: rows of others that wait for a seal go, the oldest first, while nothing has joined their
+    /// window since `before`. Says whether there is room for so many bytes.
+    pub(crate) fn drop_idle_rows(
+        &mut self,
+        bytes: usize,
+        before: Instant,
+        is_own: impl Fn(&Origin) -> bool,
+    ) -> bool {
+        let others = self.logs.iter().filter(|(id, _)| !is_own(&id.origin));
+        let windows =
+            others.flat_map(|(id, log)| log.touched.iter().map(|(seq, at)| (*at, *id, *seq)));
+        let mut idle: Vec<_> = windows.filter(|(at, ..)| *at <= before).collect();
+        idle.sort_unstable();
+        for (_, id, first) in idle {
+            if self.tail_bytes + bytes <= TAIL_BYTES {
+                break;
+            }
+            self.drop_window(id, first);
+        }
+        self.tail_bytes + bytes <= TAIL_BYTES
+    }
+
+    fn drop_window(&mut self, id: LogId, first: Seq) {
+        let Some(log) = self.logs.get_mut(&id) else {
+            return;
+        };
+        let seqs: Vec<Seq> = log
+            .tail
+            .range(window_of(first))
+            .map(|(seq, _)| *seq)
+            .collect();
+        let mut rows = IntervalSet::new();
+        for seq in seqs {
+            self.tail_bytes -= log.take_row(seq).map_or(0, |bytes| bytes.len());
+            rows.insert(seq..=seq);
+        }
+        log.held = log.held.subtract(&rows);
+        let released = rows.ranges().map(|range| (id, range));
+        self.released.extend(released);
+        let unnoted = self.unnoted.entry((id, Reason::Budget)).or_default();
+        rows.ranges().for_each(|range| unnoted.insert(range));
+        self.went(&BTreeMap::from([(id, rows)]));
     }
 
     /// The roll-ups in a file, by log.
@@ -542,10 +632,11 @@ impl State {
         })
     }
 
-    /// Forgets one block, so that it is asked for again.
-    pub(crate) fn forget_block(&mut self, key: &BlockKey) {
-        if let Some(log) = self.logs.get_mut(&key.log) {
-            log.uncover(key.first);
+    /// Forgets one block, so that it is asked for again: what is no longer held goes for this reason.
+    pub(crate) fn forget_block(&mut self, key: &BlockKey, reason: Reason) {
+        let log = self.logs.get_mut(&key.log);
+        if let Some(rows) = log.and_then(|log| log.uncover(key.first)) {
+            self.lose(key.log, &rows, reason);
         }
         if let Some(bytes) = self.pending.remove(key) {
             self.pending_bytes -= bytes.len();

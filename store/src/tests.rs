@@ -17,6 +17,7 @@ mod clocks;
 mod crash;
 mod faults;
 mod liar;
+mod losses;
 mod retention;
 mod schemas;
 mod simulated;
@@ -173,6 +174,28 @@ fn a_block_wins_over_rows_that_differ_and_the_difference_is_evidence() {
         first.seal_of(&rows[0].log, 1).unwrap().content,
         other.seal().content.min(block.seal().content)
     );
+}
+
+#[test]
+fn who_signed_two_contents_is_still_known_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    define(&store, PEER);
+    assert_eq!(store.append(row(PEER, 1, 0)).unwrap(), Appended::New);
+    assert_eq!(store.append(row(PEER, 1, 7)).unwrap(), Appended::Conflict);
+    let seal = |salt| {
+        let rows: Vec<Row> = (61..=120).map(|seq| row(PEER, seq, salt).row).collect();
+        Draft::build(&rows).unwrap().seal(&sign(PEER)).encode()
+    };
+    store.insert_block(&seal(0)).unwrap();
+    assert_eq!(store.insert_block(&seal(1)).unwrap(), Appended::Conflict);
+    assert_eq!(
+        store.accused(),
+        BTreeMap::new(),
+        "those of this run are told as they come"
+    );
+    store.close().unwrap();
+    assert_eq!(open(dir.path(), ME).accused(), [(PEER, 2)].into());
 }
 
 #[test]

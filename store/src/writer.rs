@@ -63,6 +63,7 @@ pub(crate) fn turn(shared: &Shared, all: bool) {
     shared.look_for_room();
     shared.evict();
     shared.look_for_schemas();
+    shared.note_gone();
     shared.shelf.close_idle(shared.now());
 }
 

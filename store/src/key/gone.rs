@@ -31,9 +31,9 @@ pub struct Gone {
 pub enum Reason {
     /// They made room: the store's bound in bytes.
     Budget,
-    /// They failed their check and nobody else had them.
+    /// They failed their check here, and nobody has brought them again.
     Damaged,
-    /// They never reached the disk.
+    /// They never reached this disk, and nobody has brought them again.
     Unwritten,
 }
 

@@ -56,6 +56,11 @@ fn large(parent: Option<SchemaHash>, name: &str) -> SchemaDelta {
     }
 }
 
+/// Time for more than one look, each of a few turns of the writer.
+fn a_day(rig: &mut Rig, store: &Store) {
+    (0..24).for_each(|_| rig.step(store, AN_HOUR));
+}
+
 fn row_of(schema: SchemaHash, seq: Seq) -> Row {
     Row {
         schema,
@@ -104,27 +109,55 @@ fn while_the_disk_takes_nothing_schemas_of_others_wait_up_to_a_bound() {
 }
 
 #[test]
-fn the_schemas_of_an_origin_of_which_nothing_is_held_are_forgotten_after_an_hour() {
+fn the_schemas_of_an_origin_of_which_nothing_is_held_are_forgotten_an_hour_after_their_last_use() {
     let mut rig = Rig::new();
     let store = rig.open();
-    let gone = store.define(PEER, large(None, "a")).unwrap();
+    let define_large = |name: &str| store.define(PEER, large(None, name)).unwrap();
+    let gone: Vec<SchemaHash> = (0..6).map(|at| define_large(&format!("d{at}"))).collect();
     let own = define(&store, ME);
     store.begin_epoch().unwrap();
     append_own(&store, own, 1);
     rig.step(&store, Duration::from_secs(1));
     let long = rig.file_bytes();
-    assert!(long > 200 << 10, "{long}");
+    assert!(long > 1 << 20, "{long}");
+    let known = |store: &Store| {
+        gone.iter()
+            .filter(|hash| store.schema_delta(hash).is_some())
+            .count()
+    };
     rig.step(&store, AN_HOUR / 2);
-    assert!(
-        store.schema_delta(&gone).is_some(),
-        "its rows may be on their way"
-    );
-    rig.step(&store, AN_HOUR);
-    assert_eq!(store.schema_delta(&gone), None);
+    assert_eq!(known(&store), 6, "their rows may be on their way");
+    drop(store);
+    let store = rig.open();
+    rig.step(&store, AN_HOUR / 2);
+    assert_eq!(known(&store), 6, "nor does a start make them old");
+    a_day(&mut rig, &store);
+    assert_eq!(known(&store), 0);
     assert!(rig.file_bytes() < 1 << 10, "{}", rig.file_bytes());
     drop(store);
     let store = rig.open();
-    assert!(store.schema(&own).is_some() && store.schema(&gone).is_none());
+    assert!(store.schema(&own).is_some());
+    assert_eq!(known(&store), 0);
+}
+
+/// Two machines with the same series share a schema, which has the name of its content.
+#[test]
+fn a_schema_stays_for_the_rows_of_one_origin_though_another_defined_it_and_is_gone() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    let departed = Origin([77; 32]);
+    let shared = store.define(departed, delta()).unwrap();
+    assert_eq!(define(&store, PEER), shared);
+    insert_all(&store, &blocks_of(PEER, 2));
+    for at in 0..6 {
+        store
+            .define(departed, large(None, &format!("d{at}")))
+            .unwrap();
+    }
+    let forgotten = large(None, "d0").hash();
+    a_day(&mut rig, &store);
+    assert!(store.schema_delta(&forgotten).is_none());
+    assert!(store.schema(&shared).is_some());
 }
 
 #[test]
@@ -144,7 +177,7 @@ fn of_an_origin_s_many_schemas_those_stay_that_a_block_a_row_or_another_of_them_
     rig.step(&store, Duration::from_secs(30));
     let long = rig.file_bytes();
     assert!(long > 2 << 20, "{long}");
-    rig.step(&store, 2 * AN_HOUR);
+    a_day(&mut rig, &store);
     let kept = |store: &Store, hash: &SchemaHash| store.schema_delta(hash).is_some();
     assert!(!idle.iter().any(|hash| kept(&store, hash)));
     assert!(

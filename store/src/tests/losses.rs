@@ -1,0 +1,211 @@
+//! What a store loses by mischance, and what it lets go to make room in memory: each has its reason, and what was lost
+//! stays welcome.
+
+use super::*;
+use crate::disk::Disk;
+use crate::state::{TAIL_BYTES, TAIL_BYTES_OF_ONE};
+
+const AN_HOUR: Duration = Duration::from_secs(3_600);
+
+struct Rig {
+    disk: SimDisk,
+    now: Instant,
+    seed: u64,
+    limit_bytes: u64,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            disk: SimDisk::new(1 << 30),
+            now: Instant::now(),
+            seed: 1,
+            limit_bytes: 64 << 20,
+        }
+    }
+
+    fn open(&mut self) -> Store {
+        self.seed += 1;
+        let config = StoreConfig {
+            limit_bytes: self.limit_bytes,
+            ..config(Path::new("/store"))
+        };
+        Store::simulated(self.disk.clone(), config, keys(ME), self.now, self.seed).unwrap()
+    }
+
+    fn step(&mut self, store: &Store, after: Duration) {
+        self.now += after;
+        store.step(self.now);
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let disk = Disk::Simulated(self.disk.clone());
+        disk.exists(&Path::new("/store").join(name))
+    }
+}
+
+fn lost(
+    log: LogId,
+    rows: std::ops::RangeInclusive<Seq>,
+    reason: Reason,
+) -> BTreeMap<LogId, BTreeMap<Reason, IntervalSet>> {
+    [(log, [(reason, [rows].into_iter().collect())].into())].into()
+}
+
+#[test]
+fn rows_of_a_damaged_generation_are_gone_as_damaged_over_a_restart_until_somebody_brings_them() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    define(&store, PEER);
+    let blocks = blocks_of(PEER, 2);
+    insert_all(&store, &blocks);
+    store.flush().unwrap();
+    let log = row(PEER, 1, 0).row.log;
+    store.shared.set_aside(1, "for the test");
+    assert_eq!(store.lost(), lost(log, 1..=120, Reason::Damaged));
+    assert_eq!(
+        store.gone(),
+        BTreeMap::new(),
+        "they are still asked for where they are"
+    );
+    rig.step(&store, Duration::from_secs(30));
+    drop(store);
+    let store = rig.open();
+    assert_eq!(store.lost(), lost(log, 1..=120, Reason::Damaged));
+    assert_eq!(store.stats().gone_rows, [(Reason::Damaged, 120)].into());
+    assert_eq!(store.insert_block(&blocks[0]).unwrap(), Appended::New);
+    assert_eq!(store.append(row(PEER, 61, 0)).unwrap(), Appended::New);
+    assert_eq!(store.lost(), lost(log, 62..=120, Reason::Damaged));
+    rig.step(&store, Duration::from_secs(30));
+    store.close().unwrap();
+    assert_eq!(rig.open().stats().gone_rows, [(Reason::Damaged, 59)].into());
+}
+
+#[test]
+fn rows_of_an_earlier_run_that_nobody_gave_back_are_gone_as_unwritten() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    let log = store.begin_epoch().unwrap();
+    let schema = define(&store, ME);
+    let mut rows = Vec::new();
+    for seq in 1..=20 {
+        rows.push(append_own(&store, schema, seq).0);
+        if seq == 5 {
+            rig.step(&store, Duration::from_secs(1));
+        }
+    }
+    drop(store);
+    rig.disk
+        .power_cut(&mut <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(1));
+    let store = rig.open();
+    assert!(store.holds(&log, 1..=5) && !store.holds(&log, 9..=9));
+    store.begin_epoch().unwrap();
+    define(&store, ME);
+    // A peer had heard the newest of them.
+    for row in &rows[14..] {
+        store.append(row.clone()).unwrap();
+    }
+    store.seal_closed(&log);
+    let unwritten = lost(log, 6..=14, Reason::Unwritten);
+    assert_eq!(store.lost(), unwritten);
+    rig.step(&store, Duration::from_secs(30));
+    store.close().unwrap();
+    let store = rig.open();
+    assert_eq!(store.lost(), unwritten);
+    assert_eq!(store.append(rows[7].clone()).unwrap(), Appended::New);
+    assert_eq!(store.stats().gone_rows, [(Reason::Unwritten, 8)].into());
+}
+
+/// A row of 40 KB.
+fn wide(origin: Origin, seq: Seq, schema: SchemaHash) -> SignedRow {
+    let row = Row {
+        schema,
+        values: vec![Some(i64::MAX); 4_000],
+        ..row(origin, seq, 0).row
+    };
+    row.sign(&sign(origin))
+}
+
+#[test]
+fn rows_of_origins_that_died_before_sealing_make_room_in_the_tail_for_the_living() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    let series = |at: usize| Series::new(format!("s{at}"), [], "", Kind::Gauge, 0).unwrap();
+    let delta = SchemaDelta {
+        parent: None,
+        appended: (0..4_000).map(series).collect(),
+    };
+    let dead = |number: usize| Origin([100 + number as u8; 32]);
+    let alive = Origin([99; 32]);
+    let schema = store.define(alive, delta).unwrap();
+    let row_bytes = wide(alive, 1, schema).encode().len();
+    let of_one = TAIL_BYTES_OF_ONE / row_bytes;
+    for number in 0..5 {
+        for seq in 1..=of_one as Seq {
+            match store.append(wide(dead(number), seq, schema)) {
+                Ok(appended) => assert_eq!(appended, Appended::New),
+                Err(e) => assert!(matches!(e, StoreError::Busy { .. }), "{e}"),
+            }
+        }
+        rig.step(&store, Duration::from_secs(1));
+    }
+    let full = store.append(wide(alive, 1, schema));
+    assert!(matches!(full, Err(StoreError::Busy { .. })), "{full:?}");
+    rig.step(&store, AN_HOUR);
+    assert_eq!(store.append(wide(alive, 1, schema)).unwrap(), Appended::New);
+    let gone: Vec<Origin> = store.gone().keys().map(|log| log.origin).collect();
+    assert_eq!(
+        gone,
+        [dead(0)],
+        "the oldest first, and no more than it takes"
+    );
+    let went = store.stats().gone_rows[&Reason::Budget];
+    assert_eq!(went, 60, "one window");
+    assert_eq!(
+        store.append(wide(dead(0), 1, schema)).unwrap(),
+        Appended::Known
+    );
+    assert!(store.shared.state().tail_bytes <= TAIL_BYTES);
+    rig.step(&store, Duration::from_secs(30));
+    drop(store);
+    let store = rig.open();
+    assert_eq!(store.stats().gone_rows[&Reason::Budget], went);
+}
+
+#[test]
+fn the_ballast_goes_when_the_disk_is_full_and_is_made_again_when_it_has_plenty() {
+    let mut rig = Rig::new();
+    rig.limit_bytes = 256 << 20;
+    let store = rig.open();
+    assert!(rig.has("ballast"), "made at open");
+    assert!(store.stats().bytes >= 16 << 20, "it counts as the store's");
+    let schema = define(&store, ME);
+    store.begin_epoch().unwrap();
+    rig.disk.set_capacity(rig.disk.used_bytes() + (4 << 20));
+    for seq in 1..=60 {
+        append_own(&store, schema, seq);
+    }
+    // Whether there was room for the blocks or not.
+    let _ = store.flush();
+    assert!(!rig.has("ballast"), "freed: less than 8 MB were left");
+    drop(store);
+    // On a disk as full as that it opens, and all is there.
+    let store = rig.open();
+    assert!(!rig.has("ballast"));
+    assert_eq!(store.stats().rows, 60);
+    rig.disk.set_capacity(1 << 30);
+    store.begin_epoch().unwrap();
+    let schema = define(&store, ME);
+    for seq in 1..=60 {
+        append_own(&store, schema, seq);
+    }
+    store.flush().unwrap();
+    assert!(rig.has("ballast"), "there is plenty again");
+}
+
+#[test]
+fn a_small_store_has_no_ballast() {
+    let mut rig = Rig::new();
+    drop(rig.open());
+    assert!(!rig.has("ballast"));
+}
