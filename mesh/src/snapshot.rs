@@ -56,6 +56,8 @@ pub struct MemberSnapshot {
     pub metered: bool,
     /// Whether it may be off without anything being wrong: nobody counts on it.
     pub may_be_off: bool,
+    /// Bytes its store may take. `None`: its own choice.
+    pub retention_bytes: Option<u64>,
     /// The dead machine whose history it carries on.
     pub replaces: Option<NodeId>,
     /// Who carries on its history; it is retired.

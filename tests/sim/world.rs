@@ -617,6 +617,7 @@ fn member(who: u32, id: NodeId, down: bool, sites: bool) -> MemberSnapshot {
         site: sites.then(|| format!("site-{}", who % SITES)),
         metered: sites && who % 10 == 7,
         may_be_off: sites && who % 10 == 3,
+        retention_bytes: None,
         replaces: None,
         replaced_by: None,
     }

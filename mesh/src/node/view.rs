@@ -72,6 +72,12 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// Whether another machine carries on what it was.
+    pub(super) fn is_replaced(&self, id: &NodeId) -> bool {
+        let member = self.state.members.get(id);
+        member.is_some_and(|member| member.replaced_by.is_some())
+    }
+
     fn member(&self, id: NodeId, now: Now) -> Option<MemberSnapshot> {
         let member = self.state.members.get(&id)?;
         let state = match self.peers.get(&id) {
@@ -89,6 +95,7 @@ impl Node {
             site: settings.site(&id).map(str::to_owned),
             metered: settings.is_on(&id, Setting::Metered),
             may_be_off: settings.is_on(&id, Setting::MayBeOff),
+            retention_bytes: settings.retention_bytes(&id),
             replaces: member.replaces,
             replaced_by: member.replaced_by,
         })
@@ -99,9 +106,8 @@ impl Node {
         let reachable = matches!(heard, PeerState::Alive | PeerState::Stale);
         let has_way = reachable && (peer.is_live() || !self.wide.on);
         let endpoint = peer.endpoint.filter(|_| has_way);
-        let member = self.state.members.get(&peer.id);
-        let retired = member.is_some_and(|member| member.replaced_by.is_some());
-        let state = if retired { PeerState::Retired } else { heard };
+        let replaced = self.is_replaced(&peer.id);
+        let state = if replaced { PeerState::Retired } else { heard };
         PeerSnapshot {
             id: peer.id,
             name: self.name_of(peer.id),

@@ -288,8 +288,13 @@ impl Node {
             wide.lives.handle_heard(*id);
         }
         let lives = &wide.lives;
+        let state = &self.state;
+        let replaced = |id: &NodeId| {
+            let member = state.members.get(id);
+            member.is_some_and(|member| member.replaced_by.is_some())
+        };
         let unanswered = wide.view.handle_timeout(
-            peers.keys(),
+            peers.keys().filter(|id| !replaced(id)),
             |id| lives.belief(id),
             |id| awake_and_heard.contains(&id),
             now.mono,

@@ -60,6 +60,7 @@ impl Replica {
         let partners = self.partners().into_iter();
         partners
             .filter(|peer| wanted.contains(peer) || here(peer))
+            .filter(|peer| !self.roster.is_gone(peer))
             .map(|peer| (peer, self.backlog_of(&peer, now)))
             .collect()
     }

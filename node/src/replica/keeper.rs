@@ -145,6 +145,12 @@ impl Roster {
         self.seats.get(member).is_some_and(|seat| seat.metered)
     }
 
+    /// Whether it was retired or evicted: it keeps nothing, and nobody waits for it.
+    #[must_use]
+    pub fn is_gone(&self, member: &Origin) -> bool {
+        self.seats.get(member).is_some_and(|seat| seat.gone)
+    }
+
     /// Whether no copy there counts.
     #[must_use]
     pub fn may_be_off(&self, member: &Origin) -> bool {

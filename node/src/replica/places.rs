@@ -158,7 +158,7 @@ impl Replica {
     }
 
     /// Whom a session is wanted with: who keeps our rows, whose rows we keep, for those of them that
-    /// are away the other keepers, and whoever still lacks what we hold and keep no longer.
+    /// are away the other keepers, and whoever still lacks what we hold and keep no longer. Nobody waits for whom another machine replaced.
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<Origin> {
         let is_here = |peer: &Origin| {
@@ -174,6 +174,7 @@ impl Replica {
             }
         }
         wanted.remove(&self.me);
+        wanted.retain(|peer| is_here(peer) || !self.roster.is_gone(peer));
         wanted
     }
 

@@ -15,6 +15,7 @@ mod meeting;
 mod members;
 mod paths;
 mod ping;
+mod replaced;
 mod statements;
 mod strangers;
 mod versions;

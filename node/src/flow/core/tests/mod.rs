@@ -1,5 +1,6 @@
 //! Whole exchanges between cores, on virtual time.
 
+mod heir;
 mod sites;
 mod wide;
 mod world;

@@ -431,6 +431,7 @@ pub(super) fn snapshot(index: usize) -> MemberSnapshot {
         site: None,
         metered: false,
         may_be_off: false,
+        retention_bytes: None,
         replaces: None,
         replaced_by: None,
     }
