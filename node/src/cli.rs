@@ -117,6 +117,7 @@ Examples:
   outlast invite                     one machine, within an hour
   outlast invite --uses 5 --expires 2d > token
   outlast invite | ssh b outlast join
+  outlast invite --replaces attic    a new machine in the place of a dead one: its name, its history
   outlast invite --qr                also as a QR code, to scan from another screen")]
     Invite(InviteArgs),
     /// Join the mesh that a token names; waits until admitted
@@ -145,6 +146,27 @@ Examples:
   outlast members                    who belongs to it, up or not; works without a running node too
   outlast members --json | jq -r '.[].name'")]
     Members(JsonArgs),
+    /// Set something for the whole mesh or for one node; every node knows it
+    #[command(after_help = "\
+Examples:
+  outlast set retention=4GiB             for every node that has none of its own
+  outlast set attic site=home metered=on
+  outlast set attic site=                takes it back
+Needs the admin key: run it where `outlast init` ran.
+
+Settings:
+  site=NAME          where machines stand that lose power or their link together
+  metered=on|off     each byte to and from it costs money: it gets summaries and sealed blocks only
+  may-be-off=on|off  it may be off without anything being wrong: nobody counts on it
+  retention=SIZE     how much its store may take, 64MiB or more, such as 512MiB or 2GiB")]
+    Set(SetArgs),
+    /// Show what is set, for the mesh and for each node
+    #[command(after_help = "\
+Examples:
+  outlast get                        every node; works without a running node too
+  outlast get attic                  each setting of one node, and where it comes from
+  outlast get --json | jq '.nodes[] | select(.metered)'")]
+    Get(GetArgs),
     /// Measure the round trip to a node through its tunnel
     #[command(after_help = "\
 Examples:

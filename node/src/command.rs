@@ -9,6 +9,7 @@ mod completions;
 mod dashboard;
 mod demo;
 mod doctor;
+mod get;
 mod init;
 mod invite;
 mod isolate;
@@ -20,6 +21,8 @@ mod ping;
 mod qr;
 mod query;
 mod service;
+mod set;
+mod sign;
 mod status;
 mod tail;
 mod up;
@@ -48,6 +51,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Status(arguments) => status::run(&global, &arguments, out),
         Command::Members(arguments) => members::run(&global, &arguments, out),
+        Command::Set(arguments) => set::run(&global, &arguments, out),
+        Command::Get(arguments) => get::run(&global, &arguments, out),
         Command::Ping(arguments) => ping::run(&global, &arguments, out),
         Command::Doctor(arguments) => doctor::run(&global, &arguments, out),
         Command::Tail(arguments) => tail::run(&global, arguments, out),

@@ -47,6 +47,35 @@ pub(crate) struct Config {
     pub(crate) unlimited_repair: bool,
 }
 
+/// How much the store may take, and who said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) bytes: u64,
+    pub(crate) from: BoundFrom,
+}
+
+/// Who said how much the store may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoundFrom {
+    /// `store.limit_bytes` of this machine's configuration.
+    Configuration,
+    /// The mesh's setting `retention`.
+    Setting,
+    /// Nobody: 2 GiB, or a twentieth of the file system if that is less.
+    Disk,
+}
+
+impl BoundFrom {
+    /// The word in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Setting => "setting",
+            Self::Disk => "disk",
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawConfig {
@@ -141,7 +170,26 @@ impl Config {
         (found, lost)
     }
 
-    /// How much the store below `dir` may take.
+    /// How much the store below `dir` may take, given what the mesh settled for this node: its own
+    /// configuration goes before that, and that before a part of the disk.
+    pub(crate) fn store_bound(&self, dir: &Path, retention_bytes: Option<u64>) -> Bound {
+        match (self.store_limit_bytes, retention_bytes) {
+            (Some(bytes), _) => Bound {
+                bytes,
+                from: BoundFrom::Configuration,
+            },
+            (None, Some(bytes)) => Bound {
+                bytes,
+                from: BoundFrom::Setting,
+            },
+            (None, None) => Bound {
+                bytes: self.store_limit(dir),
+                from: BoundFrom::Disk,
+            },
+        }
+    }
+
+    /// How much the store below `dir` may take where nobody settled anything for it in the mesh.
     pub(crate) fn store_limit(&self, dir: &Path) -> u64 {
         self.store_limit_bytes.unwrap_or_else(|| {
             // Of a directory that is yet to be made, the one it will be made in tells.
@@ -217,8 +265,6 @@ fn one_line(text: &str, error: &toml::de::Error) -> anyhow::Error {
 
 /// A key that isn't known, with the one that was probably meant, or all that could be.
 fn unknown_key(message: &str) -> Option<String> {
-    /// Half of the letters in their places, as clap asks of a mistyped flag.
-    const ALIKE: f64 = 0.8;
     let mut quoted = message
         .strip_prefix("unknown field ")?
         .split('`')
@@ -226,14 +272,10 @@ fn unknown_key(message: &str) -> Option<String> {
         .step_by(2);
     let typed = quoted.next()?;
     let known: Vec<&str> = quoted.collect();
-    let near = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(typed, known), known))
-        .filter(|(alike, _)| *alike > ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = crate::text::nearest(typed, &known);
     let typed = crate::text::visible(typed);
     Some(match near {
-        Some((_, meant)) => format!("unknown key `{typed}`; did you mean `{meant}`?"),
+        Some(meant) => format!("unknown key `{typed}`; did you mean `{meant}`?"),
         None => format!(
             "unknown key `{typed}`; what can be set here: {}",
             known.join(", ")
@@ -329,6 +371,23 @@ mod tests {
         assert_eq!(config.dashboard, flags.dashboard.unwrap());
         assert_eq!(config.endpoints, flags.reach.endpoint);
         assert_eq!(file.clone().with_reach(&ReachArgs::default()), file);
+    }
+
+    #[test]
+    fn the_owners_bound_goes_before_the_meshs_and_that_before_the_disks() {
+        let dir = Path::new("/");
+        let own = Config::parse("store.limit_bytes = 67108864\n").unwrap();
+        let none = Config::parse("").unwrap();
+        let of = |config: &Config, retention| {
+            let bound = config.store_bound(dir, retention);
+            (bound.bytes, bound.from)
+        };
+        assert_eq!(
+            of(&own, Some(1 << 30)),
+            (64 << 20, BoundFrom::Configuration)
+        );
+        assert_eq!(of(&none, Some(1 << 30)), (1 << 30, BoundFrom::Setting));
+        assert_eq!(of(&none, None), (none.store_limit(dir), BoundFrom::Disk));
     }
 
     #[test]

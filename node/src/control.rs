@@ -30,6 +30,11 @@ pub(crate) enum Request {
     Status,
     /// `members --json`.
     Members,
+    /// `get --json`.
+    Settings {
+        /// A name or the beginning of an id. `None` = all.
+        node: Option<String>,
+    },
     /// Every statement held, base64, in parts of one each.
     Statements,
     /// Stores statements and tells the peers.
@@ -93,6 +98,7 @@ impl Request {
         match self {
             Self::Status
             | Self::Members
+            | Self::Settings { .. }
             | Self::Query(_)
             | Self::Ticket
             | Self::Ping { .. }

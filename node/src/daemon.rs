@@ -6,6 +6,7 @@
 //! Absent: what the commands on the socket answer (`daemon/answer.rs`).
 
 mod answer;
+mod bound;
 mod history;
 mod ping;
 mod pulse;
@@ -32,7 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::Collector;
-use crate::config::Config;
+use crate::config::{Bound, Config};
 use crate::control::server::{self, Door};
 use crate::failure::Failure;
 use crate::flow::{Flow, FlowConfig};
@@ -201,12 +202,11 @@ impl Daemon {
         let identity = Keys::load_or_make(&self.state)?.identity;
         let node = identity.node.clone();
         let store = {
-            let (state, limit) = (
-                self.state.clone(),
-                self.config.store_limit(self.state.path()),
-            );
+            let state = self.state.clone();
+            let settings = &membership.statements.state().settings;
+            let bound = self.bound(settings.retention_bytes(&node.id()));
             let opening =
-                tokio::task::spawn_blocking(move || open_store(&state, limit, Some(node)));
+                tokio::task::spawn_blocking(move || open_store(&state, bound.bytes, Some(node)));
             opening.await.context("open the store")??
         };
         let config = MeshConfig {
@@ -251,6 +251,13 @@ impl Daemon {
             dashboard = %dashboard,
             "running"
         );
+        tokio::spawn(bound::follow(
+            self.config.clone(),
+            self.state.clone(),
+            mesh.watch(),
+            store.clone(),
+            stop.clone(),
+        ));
         let page = std::sync::Mutex::new(Some(page));
         let running = Running {
             mesh,
@@ -265,6 +272,11 @@ impl Daemon {
         self.running
             .set(running)
             .map_err(|_second| anyhow::anyhow!("the node is running already"))
+    }
+
+    /// What the store may take, given what the mesh settled.
+    fn bound(&self, retention_bytes: Option<u64>) -> Bound {
+        self.config.store_bound(self.state.path(), retention_bytes)
     }
 
     /// The addresses to tell others; where names aren't resolved in time the node starts without them.

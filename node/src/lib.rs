@@ -25,7 +25,9 @@ mod losses;
 mod membership;
 mod nodes;
 mod service;
+mod settled;
 mod state;
+mod succession;
 mod text;
 mod when;
 

@@ -1,10 +1,24 @@
-//! What a store let go, left out or set aside, in words: for `status` and `doctor`.
+//! What bounds a store, and what it let go, left out or set aside, in words: for `status` and `doctor`.
 //!
 //! In: the `store` part of a status. Absent: what is to be done about it.
 
 use serde_json::Value;
 
-use crate::text::{count, visible};
+use crate::text::{count, size, visible};
+
+/// Who said how much it may take, where somebody did.
+pub(crate) fn bound(store: &Value) -> Option<String> {
+    let settled = store["retention_bytes"].as_u64();
+    match (store["limit_from"].as_str()?, settled) {
+        ("setting", _) => Some("the mesh's retention".to_owned()),
+        ("configuration", Some(settled)) => Some(format!(
+            "store.limit_bytes of its configuration, which goes before the mesh's retention of {}",
+            size(settled)
+        )),
+        ("configuration", None) => Some("store.limit_bytes of its configuration".to_owned()),
+        _ => None,
+    }
+}
 
 /// What went because it had to, as agreed: to make room, or because bounds say so.
 pub(crate) fn let_go(store: &Value) -> Vec<String> {

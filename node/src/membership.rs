@@ -61,6 +61,15 @@ impl Membership {
     }
 }
 
+/// Who the node at `state` is. `None`: it has no key yet.
+pub(crate) fn me(state: &StateDir) -> Result<Option<NodeId>> {
+    let path = state.join("node.key");
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(NodeKey::load(&path)?.id()))
+}
+
 /// Statements as a set, under the mesh their Genesis names.
 pub(crate) fn gather(stored: Vec<Statement>) -> Result<Statements> {
     let genesis = stored
@@ -146,6 +155,8 @@ pub(crate) struct Joined {
     pub(crate) mesh_name: String,
     pub(crate) name: String,
     pub(crate) members: Vec<String>,
+    /// The machine whose place it took.
+    pub(crate) replaces: Option<String>,
     /// It was a member before it was given this token, which is unused.
     pub(crate) before: bool,
 }
@@ -221,6 +232,9 @@ fn describe(
     Ok(Joined {
         mesh_name: mesh_name.to_owned(),
         name: myself.name.clone(),
+        replaces: myself
+            .replaces
+            .and_then(|old| Some(members.get(&old)?.name.clone())),
         members: names,
         before: false,
     })

@@ -77,6 +77,19 @@ pub(crate) fn series_name<'a>(
     written
 }
 
+/// The word that was probably meant by a mistyped one.
+pub(crate) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+    /// Half of the letters in their places, as clap asks of a mistyped flag.
+    const ALIKE: f64 = 0.8;
+    let alike = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(typed, known), *known))
+        .filter(|(alike, _)| *alike > ALIKE);
+    alike
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
 /// A moment as RFC 3339 in UTC with milliseconds, or the bare number when it is out of any calendar.
 pub(crate) fn moment(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| format!("{at:.3}"))

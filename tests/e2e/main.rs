@@ -6,7 +6,9 @@ mod disk;
 mod liar;
 mod manners;
 mod package;
+mod replaced;
 mod service;
+mod settled;
 mod views;
 
 /// The daemon and its command line under test.

@@ -72,6 +72,12 @@ pub(crate) struct InviteArgs {
     /// The name the new machine must take
     #[arg(long, value_name = "NODE", value_parser = node_name)]
     pub(crate) name: Option<String>,
+    /// Let one new machine take the place, name and history of a dead one
+    #[arg(long, value_name = "NODE", conflicts_with = "uses")]
+    pub(crate) replaces: Option<String>,
+    /// Replace a machine even if it is still heard
+    #[arg(long, requires = "replaces")]
+    pub(crate) force: bool,
     /// Print token, expiry and uses as JSON
     #[arg(long, conflicts_with = "qr")]
     pub(crate) json: bool,
@@ -85,7 +91,8 @@ pub(crate) struct InviteArgs {
 /// `join`.
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
-    /// This node's name: a-z, 0-9 and -, at most 63 letters [default: the host's name]
+    /// This node's name: a-z, 0-9 and -, at most 63 letters [default: the one the token is for, else the
+    /// host's name]
     #[arg(long, value_name = "NODE", value_parser = node_name)]
     pub(crate) name: Option<String>,
     /// Read the token from a file
@@ -99,6 +106,26 @@ pub(crate) struct JoinArgs {
     pub(crate) service: bool,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
+}
+
+/// `set`.
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// Which node: a name or the beginning of an id [default: every node]
+    pub(crate) node: Option<String>,
+    /// What to set: site, metered, may-be-off or retention; nothing after the = takes it back
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Only this node: a name or the beginning of an id
+    pub(crate) node: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `up`.

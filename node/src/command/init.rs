@@ -54,7 +54,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
             founding.tell();
             (
                 terms
-                    .map(|terms| invite::through_node(&mut client, &home, terms))
+                    .map(|terms| invite::through_node(&mut client, &home, terms.into()))
                     .transpose()?,
                 true,
             )
@@ -69,7 +69,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
             let recovery = recovery_words(arguments.recovery_out.as_deref())?;
             on_disk(&state, &wanted, recovery)?;
             let invited = terms
-                .map(|terms| invite::on_disk(&state, &config, &home, terms))
+                .map(|terms| invite::on_disk(&state, &config, &home, terms.into()))
                 .transpose()?;
             (invited, false)
         }

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use outlast_mesh::trust::{Bootstrap, InviteTerms, Statement, Statements, Token, issue_invite};
-use outlast_mesh::{MeshId, NodeId};
+use outlast_mesh::trust::{
+    Bootstrap, InviteSeed, InviteTerms, State, Statement, Statements, Token, issue_invite,
+    issue_replace,
+};
+use outlast_mesh::{AdminKey, MeshId, NodeId};
 use serde_json::{Value, json};
 
 use super::{Doer, reader};
@@ -16,6 +19,7 @@ use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::membership::admin::Admin;
 use crate::membership::{self, Keys, Membership, addresses};
+use crate::nodes;
 use crate::state::{self, StateDir};
 use crate::text::{self, Printer, aside, visible};
 use crate::when;
@@ -36,10 +40,15 @@ pub(super) fn run(
         uses: arguments.uses,
         needs_approval: false,
     };
+    let replaces = arguments.replaces.as_ref().map(|typed| Replaces {
+        typed: typed.clone(),
+        force: arguments.force,
+    });
+    let asked = Asked { terms, replaces };
     let home = state::config_home()?;
     let invited = match reader(&state)? {
-        Doer::Node(mut client) => through_node(&mut client, &home, terms)?,
-        Doer::Ourselves(_lock) => on_disk(&state, &config, &home, terms)?,
+        Doer::Node(mut client) => through_node(&mut client, &home, asked)?,
+        Doer::Ourselves(_lock) => on_disk(&state, &config, &home, asked)?,
     };
     show(&invited, arguments.json, out)?;
     if arguments.qr {
@@ -48,9 +57,34 @@ pub(super) fn run(
     Ok(())
 }
 
+/// What is to be agreed about a token.
+pub(super) struct Asked {
+    pub(super) terms: InviteTerms,
+    pub(super) replaces: Option<Replaces>,
+}
+
+/// Whose place the new machine takes.
+pub(super) struct Replaces {
+    /// A name or the beginning of an id.
+    typed: String,
+    /// Even if it is still heard.
+    force: bool,
+}
+
+impl From<InviteTerms> for Asked {
+    fn from(terms: InviteTerms) -> Self {
+        Self {
+            terms,
+            replaces: None,
+        }
+    }
+}
+
 /// A token and what was agreed about it.
 pub(super) struct Invited {
     pub(super) token: Token,
+    /// Whose place its user takes.
+    replaces: Option<(NodeId, String)>,
 }
 
 impl Invited {
@@ -63,21 +97,20 @@ impl Invited {
 pub(super) fn through_node(
     client: &mut Client,
     config_home: &std::path::Path,
-    terms: InviteTerms,
+    asked: Asked,
 ) -> Result<Invited, Failure> {
     let mesh = mesh_of(client)?;
     // Before the statements are read: whoever had the key before us has published by then.
     let admin = Admin::open(config_home, &mesh.id, &mesh.name)?;
-    let (statements, me) = settled(client, &mesh.me)?;
-    let now_ms = now_ms();
-    let (seed, statement) =
-        issue_invite(&admin.key, &statements, terms, now_ms).map_err(anyhow::Error::from)?;
-    client.call(&Request::Publish {
-        statements: vec![membership::to_text(&statement)],
+    let (mut statements, me) = settled(client, &mesh.me)?;
+    let issued = issue(&admin.key, &mut statements, asked, &mesh.me, |id| {
+        mesh.states.get(id).cloned()
     })?;
-    let named = membership::bootstraps(&statements, me, &mesh.heard);
-    let token = Token::new(seed, statement, &statements, named).map_err(anyhow::Error::from)?;
-    Ok(Invited { token })
+    let signed = issued.signed.iter().map(membership::to_text);
+    client.call(&Request::Publish {
+        statements: signed.collect(),
+    })?;
+    issued.invited(&statements, me, &mesh.heard)
 }
 
 /// Invites where no node runs: the statement is on disk, and spreads when this node is up.
@@ -85,11 +118,11 @@ pub(super) fn on_disk(
     state: &StateDir,
     config: &Config,
     config_home: &std::path::Path,
-    terms: InviteTerms,
+    asked: Asked,
 ) -> Result<Invited, Failure> {
     let mut membership = Membership::load(state)?
         .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
-    let statements = &membership.statements;
+    let statements = &mut membership.statements;
     let folded = statements.state();
     let admin = Admin::open(config_home, &statements.mesh(), &folded.name)?;
     let identity = Keys::load_or_make(state)?.identity;
@@ -105,15 +138,116 @@ pub(super) fn on_disk(
         addrs,
     };
     let others: Vec<NodeId> = folded.members.keys().copied().collect();
-    let (seed, statement) =
-        issue_invite(&admin.key, statements, terms, now_ms()).map_err(anyhow::Error::from)?;
+    let myself = me.node;
+    let issued = issue(&admin.key, statements, asked, &myself, |_| None)?;
+    if let Some((_, name)) = &issued.replaces {
+        let name = visible(name);
+        aside(format!(
+            "no node runs here, so nobody looked whether {name} is still up; it should not be"
+        ));
+    }
     membership
         .journal
-        .append(std::slice::from_ref(&statement))
+        .append(&issued.signed)
         .with_context(|| format!("write {}", state.join(membership::JOURNAL).display()))?;
-    let named = membership::bootstraps(statements, me, &others);
-    let token = Token::new(seed, statement, statements, named).map_err(anyhow::Error::from)?;
-    Ok(Invited { token })
+    issued.invited(statements, me, &others)
+}
+
+/// What was signed, and is yet to be told.
+struct Issued {
+    seed: InviteSeed,
+    /// The invite, and whose place its user takes.
+    signed: Vec<Statement>,
+    replaces: Option<(NodeId, String)>,
+}
+
+impl Issued {
+    fn invited(
+        self,
+        statements: &Statements,
+        me: Bootstrap,
+        others: &[NodeId],
+    ) -> Result<Invited, Failure> {
+        let named = membership::bootstraps(statements, me, others);
+        let invite = self.signed[0].clone();
+        let token = Token::new(self.seed, invite, statements, named);
+        Ok(Invited {
+            token: token.map_err(anyhow::Error::from)?,
+            replaces: self.replaces,
+        })
+    }
+}
+
+/// Signs an invite, and that its user takes a place if it shall. `state_of` says how a member is heard, if known.
+fn issue(
+    admin: &AdminKey,
+    statements: &mut Statements,
+    asked: Asked,
+    me: &NodeId,
+    state_of: impl Fn(&NodeId) -> Option<String>,
+) -> Result<Issued, Failure> {
+    let Asked {
+        mut terms,
+        replaces,
+    } = asked;
+    let folded = statements.state();
+    let old = replaces
+        .map(|replaces| dead(&folded, &replaces, me, state_of))
+        .transpose()?;
+    if let Some((_, name)) = &old {
+        terms.name.get_or_insert_with(|| name.clone());
+    }
+    let now_ms = now_ms();
+    let (seed, invite) =
+        issue_invite(admin, statements, terms, now_ms).map_err(anyhow::Error::from)?;
+    let mut signed = vec![invite.clone()];
+    if let Some((id, _)) = &old {
+        let of = invite.id(&statements.mesh());
+        statements.insert(invite).map_err(anyhow::Error::from)?;
+        let replace = issue_replace(admin, statements, of, *id, now_ms);
+        signed.push(replace.map_err(anyhow::Error::from)?);
+    }
+    Ok(Issued {
+        seed,
+        signed,
+        replaces: old,
+    })
+}
+
+/// The member that is to be replaced: one that nobody hears, unless that is known and wanted so.
+fn dead(
+    folded: &State,
+    replaces: &Replaces,
+    me: &NodeId,
+    state_of: impl Fn(&NodeId) -> Option<String>,
+) -> Result<(NodeId, String), Failure> {
+    let members = folded.members.values();
+    let names = members
+        .map(|member| (member.id, member.name.clone()))
+        .collect();
+    let id = nodes::find(&names, &replaces.typed)?;
+    let name = &names[&id];
+    let shown = visible(name);
+    if id == *me {
+        return Err(Failure::usage(format!(
+            "{shown} is this node: run this on another member once it is gone"
+        )));
+    }
+    let state = state_of(&id);
+    let heard = state.filter(|state| matches!(state.as_str(), "alive" | "stale" | "suspect"));
+    if let Some(state) = heard.filter(|_| !replaces.force) {
+        return Err(Failure::new(format!(
+            "{shown} is {state}: stop it first, or give --force; once the token is used it is retired and keeps nothing any more"
+        )));
+    }
+    let open = folded.invites.values();
+    let mut open = open.filter(|invite| invite.replaces == Some(id) && invite.is_open(now_ms()));
+    if open.next().is_some() {
+        aside(format!(
+            "a token for the place of {shown} is open already: whoever is first takes it"
+        ));
+    }
+    Ok((id, name.clone()))
 }
 
 /// Prints the token, and beside it what its owner should know.
@@ -125,6 +259,10 @@ pub(super) fn show(invited: &Invited, as_json: bool, out: &mut Printer) -> Resul
             "token": invited.text(),
             "expires_ms": until_ms,
             "uses": invite.uses,
+            "replaces": invited.replaces.as_ref().map(|(id, name)| json!({
+                "id": id.to_string(),
+                "name": name,
+            })),
         }))
     } else {
         out.line(invited.text())
@@ -144,6 +282,13 @@ pub(super) fn show(invited: &Invited, as_json: bool, out: &mut Printer) -> Resul
         visible(invited.token.mesh_name()),
         text::moment(until_ms)
     ));
+    if let Some((_, old)) = &invited.replaces {
+        let name = invite.name.as_deref().unwrap_or(old);
+        let (old, name) = (visible(old), visible(name));
+        aside(format!(
+            "it takes the place of {old}: it is called {name}, gets the history of {old} from whoever keeps it, and {old} is retired"
+        ));
+    }
     aside("on each new machine: outlast join < token, then: outlast up");
     aside("every member can read everything that the others measure");
     Ok(())
@@ -168,15 +313,17 @@ fn unheard(invited: &Invited, until_ms: i64, failure: &Failure) -> Failure {
     ))
 }
 
-struct Mesh {
-    id: MeshId,
-    name: String,
+pub(super) struct Mesh {
+    pub(super) id: MeshId,
+    pub(super) name: String,
     me: NodeId,
     /// Peers, the most recently heard first.
     heard: Vec<NodeId>,
+    /// How each peer is heard.
+    states: BTreeMap<NodeId, String>,
 }
 
-fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
+pub(super) fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
     let status = client.call(&Request::Status)?;
     let id = status["mesh"]["id"].as_str().ok_or_else(|| {
         Failure::new(
@@ -188,6 +335,8 @@ fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
         .map_err(|error| anyhow!("the node's mesh id: {error}"))?;
     let identity = client.call(&Request::Identity)?;
     let me = public_of(&identity)?;
+    let peers = peers(client, &status)?;
+    let state = |(_, id, state): &(u64, NodeId, String)| (*id, state.clone());
     Ok(Mesh {
         id,
         name: status["mesh"]["name"]
@@ -195,7 +344,8 @@ fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
             .unwrap_or_default()
             .to_owned(),
         me,
-        heard: heard(client, &status)?,
+        states: peers.iter().map(state).collect(),
+        heard: peers.into_iter().map(|(_, id, _)| id).collect(),
     })
 }
 
@@ -209,7 +359,8 @@ pub(super) fn public_of(identity: &Value) -> Result<NodeId, Failure> {
         .ok_or_else(|| Failure::new("the node did not say who it is"))
 }
 
-fn heard(client: &mut Client, status: &Value) -> Result<Vec<NodeId>, Failure> {
+/// When each peer was heard, and how it is; the most recently heard first.
+fn peers(client: &mut Client, status: &Value) -> Result<Vec<(u64, NodeId, String)>, Failure> {
     let statements = statements_of(client)?;
     let by_text: BTreeMap<String, NodeId> = statements
         .state()
@@ -217,20 +368,21 @@ fn heard(client: &mut Client, status: &Value) -> Result<Vec<NodeId>, Failure> {
         .keys()
         .map(|id| (id.to_string(), *id))
         .collect();
-    let mut heard: Vec<(u64, NodeId)> = status["peers"]
+    let mut peers: Vec<(u64, NodeId, String)> = status["peers"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|peer| {
             let id = by_text.get(peer["id"].as_str()?)?;
-            Some((peer["last_heard_ms"].as_u64().unwrap_or(0), *id))
+            let state = peer["state"].as_str().unwrap_or_default().to_owned();
+            Some((peer["last_heard_ms"].as_u64().unwrap_or(0), *id, state))
         })
         .collect();
-    heard.sort_by(|a, b| b.cmp(a));
-    Ok(heard.into_iter().map(|(_, id)| id).collect())
+    peers.sort_by(|a, b| b.cmp(a));
+    Ok(peers)
 }
 
-fn statements_of(client: &mut Client) -> Result<Statements, Failure> {
+pub(super) fn statements_of(client: &mut Client) -> Result<Statements, Failure> {
     let mut stored: Vec<Statement> = Vec::new();
     client.stream(&Request::Statements, |part| {
         let text = part.as_str().unwrap_or_default();

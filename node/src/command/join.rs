@@ -29,7 +29,9 @@ pub(super) fn run(global: &Global, arguments: &JoinArgs, out: &mut Printer) -> R
     let text = token_text(arguments)?;
     // Read here as well, so that a wrong one is told before anything is touched.
     let token = Token::parse(text.trim()).map_err(anyhow::Error::from)?;
-    let name = arguments.name.clone().unwrap_or_else(membership::host_name);
+    let pinned = || token.invite().name.clone();
+    let name = arguments.name.clone().or_else(pinned);
+    let name = name.unwrap_or_else(membership::host_name);
     let (joined, runs) = match doer(&state)? {
         Doer::Node(mut client) => {
             let request = Request::Join {
@@ -56,6 +58,12 @@ pub(super) fn run(global: &Global, arguments: &JoinArgs, out: &mut Printer) -> R
         visible(&joined.name),
         members.join(", ")
     ))?;
+    if let Some(old) = joined.replaces.as_deref().filter(|_| !joined.before) {
+        let old = visible(old);
+        aside(format!(
+            "this node takes the place of {old}: its history comes from whoever keeps it, the newest first"
+        ));
+    }
     if arguments.service {
         out.flush()?;
         service::install_after("join")?;
@@ -89,6 +97,7 @@ fn read_answer(answer: &Value) -> Joined {
             .flatten()
             .map(text)
             .collect(),
+        replaces: answer["replaces"].as_str().map(str::to_owned),
         before: answer["before"].as_bool() == Some(true),
     }
 }

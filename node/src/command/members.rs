@@ -1,5 +1,6 @@
 //! `members`: who belongs to the mesh; without a running node from what is on disk.
 
+use outlast_mesh::NodeId;
 use serde_json::{Value, json};
 
 use super::{Doer, reader};
@@ -23,22 +24,43 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
     if arguments.json {
         return out.json(&members);
     }
+    let listed = members.as_array().map_or(&[][..], Vec::as_slice);
+    let any_replaced = listed
+        .iter()
+        .any(|member| member["replaced_by"].is_string());
     let mut rows = vec![Cell::headings(["NAME", "ID", "ADDRESS", "STATE", "JOINED"])];
-    for member in members.as_array().into_iter().flatten() {
+    if any_replaced {
+        rows[0].push("HISTORY".to_owned().into());
+    }
+    for member in listed {
         let field = |name: &str| visible(member[name].as_str().unwrap_or("-")).into_owned();
         let id: String = field("id").chars().take(8).collect();
         let joined = member["joined_ms"]
             .as_i64()
             .map_or_else(|| "-".to_owned(), text::moment);
-        rows.push(vec![
+        let mut row: Vec<Cell> = vec![
             field("name").into(),
             id.into(),
             field("address").into(),
             Cell::state(member["state"].as_str().unwrap_or("-")),
             joined.into(),
-        ]);
+        ];
+        if any_replaced {
+            row.push(history(member).into());
+        }
+        rows.push(row);
     }
     out.table(&rows)
+}
+
+/// Whose history a member carries on, and who carries on its own.
+fn history(member: &Value) -> String {
+    let name = |field: &str| member[field].as_str().map(visible);
+    match (name("replaced_by"), name("replaces")) {
+        (Some(by), _) => format!("carried on by {by}"),
+        (None, Some(old)) => format!("and that of {old}"),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 /// The members on disk; whether they are up is unknown while no node runs here.
@@ -46,13 +68,16 @@ fn stored(state: &StateDir) -> Result<Value, Failure> {
     let membership = Membership::load(state)?
         .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
     let folded = membership.statements.state();
+    let name = |id: Option<NodeId>| Some(&folded.members.get(&id?)?.name);
     let members = folded.members.values().map(|member| {
         json!({
             "id": member.id.to_string(),
             "name": member.name,
             "address": member.address,
             "joined_ms": member.joined_ms,
-            "state": "unknown",
+            "state": if member.replaced_by.is_some() { "retired" } else { "unknown" },
+            "replaces": name(member.replaces),
+            "replaced_by": name(member.replaced_by),
         })
     });
     Ok(members.collect())

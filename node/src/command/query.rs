@@ -12,8 +12,9 @@ use crate::config::Config;
 use crate::control::{History, Request};
 use crate::daemon;
 use crate::failure::Failure;
-use crate::membership::Membership;
+use crate::membership::{self, Membership};
 use crate::state::StateDir;
+use crate::succession::Succession;
 use crate::text::{self, Printer, Tone, aside, csv_cell, visible};
 use crate::when;
 
@@ -54,6 +55,8 @@ struct Source {
     tiers: BTreeMap<Tier, (i64, i64)>,
     /// Rows left out because they are stamped ahead of now.
     ahead_rows: u64,
+    /// Machines that were replaced and whose rows are in the answer: under which name, and until when.
+    formers: BTreeMap<String, (String, i64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +73,13 @@ impl Source {
         if let Some(rows) = part["ahead_rows"].as_u64() {
             self.ahead_rows += rows;
             return true;
+        }
+        if let (Some(former), Some(until_ms)) = (
+            part["former"]["name"].as_str(),
+            part["former"]["until_ms"].as_i64(),
+        ) {
+            let name = part["node"].as_str().unwrap_or_default().to_owned();
+            self.formers.insert(former.to_owned(), (name, until_ms));
         }
         for span in part["tiers"].as_array().into_iter().flatten() {
             let tier = match span["tier"].as_str() {
@@ -99,6 +109,12 @@ impl Source {
             };
             let (from, to) = (text::moment(*from_ms), text::moment(*to_ms));
             aside(format!("from {from} to {to}: {what}"));
+        }
+        for (former, (name, until_ms)) in &self.formers {
+            let (former, name, until) = (visible(former), visible(name), text::moment(*until_ms));
+            aside(format!(
+                "{name} took the place of {former} at {until}: rows of both are shown under {name}"
+            ));
         }
         if self.ahead_rows > 0 {
             let rows = self.ahead_rows;
@@ -149,12 +165,16 @@ fn stored(
         .values()
         .map(|member| (member.id, member.name.clone()))
         .collect();
-    let store = daemon::open_store(state, config.store_limit(state.path()), None)?;
+    let lines = Succession::stored(folded.members.values());
+    let me = membership::me(state)?;
+    let retention = me.and_then(|me| folded.settings.retention_bytes(&me));
+    let bound = config.store_bound(state.path(), retention);
+    let store = daemon::open_store(state, bound.bytes, None)?;
     let deadline = Instant::now() + OPENING;
     while !store.ready() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let answered = daemon::offline(&store, &names, asked, each);
+    let answered = daemon::offline(&store, &names, &lines, asked, each);
     store.close().map_err(anyhow::Error::from)?;
     answered
 }
@@ -286,7 +306,9 @@ fn csv(part: &Value, out: &mut Printer) -> Result<(), Failure> {
 fn table(part: &Value, out: &mut Printer) -> Result<(), Failure> {
     let node = visible(part["node"].as_str().unwrap_or("-")).into_owned();
     let unit = visible(part["unit"].as_str().unwrap_or_default()).into_owned();
-    let heading = format!("{node} {}", series_of(part));
+    let former = part["former"]["name"].as_str();
+    let former = former.map_or_else(String::new, |name| format!(" (from {})", visible(name)));
+    let heading = format!("{node} {}{former}", series_of(part));
     out.line(out.toned(Tone::Strong, &heading))?;
     for (at_ms, value) in points(part) {
         let value = match value {

@@ -94,9 +94,10 @@ fn facts(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     }
     let store = &status["store"];
     out.line(format!(
-        "  store {} of {}, {} series, {}",
+        "  store {} of {}{}, {} series, {}",
         text::size(store["bytes"].as_u64().unwrap_or(0)),
         text::size(store["limit_bytes"].as_u64().unwrap_or(0)),
+        losses::bound(store).map_or_else(String::new, |by| format!(" ({by})")),
         text::count(store["series"].as_u64().unwrap_or(0)),
         reach(store)
     ))?;
@@ -204,8 +205,12 @@ fn peer_row(peer: &Value, summary: Option<&Value>) -> Vec<Cell> {
         0 => "nothing".to_owned(),
         samples => format!("{} samples", text::count(samples)),
     };
+    let name = match peer["replaced_by"].as_str() {
+        Some(by) => format!("{} (replaced by {})", shown(&peer["name"]), visible(by)),
+        None => shown(&peer["name"]),
+    };
     vec![
-        shown(&peer["name"]).into(),
+        name.into(),
         Cell::state(peer["state"].as_str().unwrap_or("-")),
         path.into(),
         rtt.into(),

@@ -23,8 +23,9 @@ use crate::control::{self, Request};
 use crate::failure::Failure;
 use crate::flow::{Arrival, node_of};
 use crate::membership::{self, Keys};
+use crate::succession::Succession;
 use crate::when::now_ms;
-use crate::{nodes, text};
+use crate::{nodes, settled, text};
 
 /// How long a request waits for a node that is starting; after that it is told so.
 const STARTING: Duration = Duration::from_secs(15);
@@ -54,6 +55,7 @@ impl Daemon {
         match request {
             Request::Status => Ok(status::status(self).await),
             Request::Members => Ok(status::members(&self.member()?.mesh)),
+            Request::Settings { node } => self.settings(node).await,
             Request::Statements => self.statements(answers).await,
             Request::Publish { statements } => self.publish(&statements).await,
             Request::Identity => self.identity().await,
@@ -96,6 +98,19 @@ impl Daemon {
             answers.part(json!(membership::to_text(statement))).await?;
         }
         Ok(json!({}))
+    }
+
+    async fn settings(&self, node: Option<String>) -> Result<Value, Failure> {
+        let running = self.member()?;
+        let only = node
+            .map(|typed| nodes::find(&names(running), &typed))
+            .transpose()?;
+        let folded = running.mesh.statements().await.state();
+        let mut settled = settled::shown(&folded, only);
+        let me = running.mesh.me();
+        let retention = folded.settings.retention_bytes(&me);
+        settled["here"] = settled::here(me, self.bound(retention), retention);
+        Ok(settled)
     }
 
     async fn publish(&self, statements: &[String]) -> Result<Value, Failure> {
@@ -155,6 +170,7 @@ impl Daemon {
             "mesh": joined.mesh_name,
             "name": joined.name,
             "members": joined.members,
+            "replaces": joined.replaces,
             "before": joined.before,
         }))
     }
@@ -189,25 +205,30 @@ impl Daemon {
     ) -> Result<Value, Failure> {
         let running = self.member()?;
         let (store, names) = (running.store.clone(), Arc::new(names(running)));
+        let lines = Succession::shown(&running.mesh.snapshot().members);
+        let lines = Arc::new(lines);
         let origins = History {
             store: &store,
             names: &names,
+            lines: &lines,
         }
         .origins(&asked)?;
         // One origin at a time, and few parts ahead of the reader: what is in memory at once stays small.
         for origin in origins {
             if self
-                .query_elsewhere(&asked, origin, &names, answers)
+                .query_elsewhere(&asked, origin, &names, &lines, answers)
                 .await?
             {
                 continue;
             }
             let (store, names, asked) = (store.clone(), Arc::clone(&names), asked.clone());
+            let lines = Arc::clone(&lines);
             let (parts, mut read) = mpsc::channel(PARTS_AHEAD);
             let reading = tokio::task::spawn_blocking(move || {
                 let history = History {
                     store: &store,
                     names: &names,
+                    lines: &lines,
                 };
                 history.parts(&asked, origin, |part| {
                     let sent = parts.blocking_send(part);
@@ -228,6 +249,7 @@ impl Daemon {
         asked: &control::History,
         origin: Origin,
         names: &Names,
+        lines: &Succession,
         answers: &mut Answers,
     ) -> Result<bool, Failure> {
         let running = self.member()?;
@@ -256,6 +278,7 @@ impl Daemon {
         let history = History {
             store: &running.store,
             names,
+            lines,
         };
         for mut part in told
             .series

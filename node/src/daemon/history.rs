@@ -2,6 +2,7 @@
 //!
 //! In: a request, who is called what, the store. Out: JSON of one series each, long ones in several parts, as they are read:
 //! no more than a slice of the answer is in memory.
+//! Rows of a machine that was replaced come under its successor's name, and say whose they were.
 //! Invariant: a part never holds more than `MOST_POINTS` points; parts of one series follow each other.
 //! Absent: gaps and steps; the store decides those.
 
@@ -18,6 +19,7 @@ use crate::control;
 use crate::failure::Failure;
 use crate::flow::{node_of, origin_of};
 use crate::nodes;
+use crate::succession::Succession;
 use crate::text::visible;
 use crate::when;
 
@@ -35,11 +37,12 @@ const GLOB_LETTERS: [char; 4] = ['*', '?', '[', '{'];
 pub(crate) struct History<'a> {
     pub(crate) store: &'a Store,
     pub(crate) names: &'a Names,
+    pub(crate) lines: &'a Succession,
 }
 
 impl History<'_> {
     /// The origins that the request's node means, each to be asked for itself: all that match a glob, or
-    /// the one that a name or the beginning of an id names.
+    /// the one that a name or the beginning of an id names. Whoever took a place comes after whose it was.
     pub(crate) fn origins(&self, asked: &control::History) -> Result<Vec<Origin>, Failure> {
         let mut known = self.names.clone();
         for log in self.store.held().keys() {
@@ -47,11 +50,33 @@ impl History<'_> {
             known.entry(node).or_insert_with(|| node.to_string());
         }
         if !asked.node.contains(GLOB_LETTERS) {
-            return Ok(vec![origin_of(nodes::find(&known, &asked.node)?)]);
+            return Ok(self.line(nodes::find(&known, &asked.node)?));
         }
         let glob = node_glob(&asked.node)?;
-        known.retain(|_, name| glob.is_match(&*name));
-        Ok(known.into_keys().map(origin_of).collect())
+        let heirs = known.iter().filter(|(_, name)| glob.is_match(&**name));
+        let mut nodes: Vec<NodeId> = Vec::new();
+        for origin in heirs.flat_map(|(id, _)| self.line(*id)) {
+            let node = node_of(origin);
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes.sort_by_key(|node| (self.lines.heir(*node), self.lines.formers(*node).len()));
+        Ok(nodes.into_iter().map(origin_of).collect())
+    }
+
+    /// A node after those whose history it carries on.
+    fn line(&self, node: NodeId) -> Vec<Origin> {
+        let formers = self.lines.formers(node).into_iter();
+        formers
+            .map(|former| origin_of(former.id))
+            .chain([origin_of(node)])
+            .collect()
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        let known = self.names.get(&node);
+        known.cloned().unwrap_or_else(|| node.to_string())
     }
 
     /// The parts of one origin's answer, as they are read. Last what is to be said beside them, if anything is.
@@ -78,22 +103,24 @@ impl History<'_> {
 
     pub(crate) fn series_parts(&self, found: &SeriesPoints) -> Vec<Value> {
         let node = node_of(found.origin);
-        let id = node.to_string();
         let labels: BTreeMap<&str, &str> = found
             .series
             .labels
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        let head = json!({
-            "node": self.names.get(&node).unwrap_or(&id),
-            "node_id": id,
+        let mut head = json!({
+            "node": self.name(self.lines.heir(node)),
+            "node_id": node.to_string(),
             "name": found.series.name,
             "labels": labels,
             "unit": found.series.unit,
             "kind": found.series.kind,
             "step_ms": found.step_ms,
         });
+        if let Some(until_ms) = self.lines.replaced_ms(&node) {
+            head["former"] = json!({ "name": self.name(node), "until_ms": until_ms });
+        }
         let chunks = found.points.chunks(MOST_POINTS).zip(0..);
         let part = |(points, number): (&[(i64, Option<f64>)], usize)| {
             let mut part = head.clone();
@@ -138,10 +165,15 @@ impl From<StoreError> for Stopped {
 pub(crate) fn offline(
     store: &Store,
     names: &Names,
+    lines: &Succession,
     asked: &control::History,
     mut each: impl FnMut(Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let history = History { store, names };
+    let history = History {
+        store,
+        names,
+        lines,
+    };
     for origin in history.origins(asked)? {
         history.parts(asked, origin, &mut each)?;
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
 use outlast_store::{ClockChange, Reason, Stats, Step};
 
-use super::{Daemon, Running};
+use super::{Daemon, Running, bound};
 use crate::flow::{TWO_CONTENTS, node_of, time};
 use crate::when;
 
@@ -78,7 +78,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         },
         "node": node(daemon, Some((running, &snapshot))),
         "peers": peers,
-        "store": store(&stats),
+        "store": with_bound(store(&stats), daemon, &snapshot),
         "flow": running.flow.stats(),
         "clock": running.flow.clock_state(),
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
@@ -166,11 +166,15 @@ fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {
 }
 
 fn with_backlog(peer: &PeerSnapshot, snapshot: &Snapshot, backlog_samples: u64) -> Value {
+    let member = snapshot.members.iter().find(|member| member.id == peer.id);
+    let by = member.and_then(|member| member.replaced_by);
     json!({
         "id": peer.id.to_string(),
         "name": peer.name,
         "address": peer.address,
         "state": peer.state.as_str(),
+        "may_be_off": member.is_some_and(|member| member.may_be_off),
+        "replaced_by": by.map(|by| name_of(snapshot, by)),
         "path": peer.path.as_str(),
         "via": super::ping::via(peer, snapshot),
         "endpoint": peer.endpoint,
@@ -217,6 +221,14 @@ fn store(stats: &Stats) -> Value {
         "over_share": over_share,
         "synced_seq": stats.synced.as_ref().map(|(_, seq)| seq),
     })
+}
+
+/// The store's part, with who said how much it may take.
+fn with_bound(mut store: Value, daemon: &Daemon, snapshot: &Snapshot) -> Value {
+    let settled = bound::settled_here(snapshot);
+    store["limit_from"] = json!(daemon.bound(settled).from.as_str());
+    store["retention_bytes"] = json!(settled);
+    store
 }
 
 /// How many rows went from here, by reason.
@@ -296,6 +308,8 @@ pub(super) fn members(mesh: &Mesh) -> Value {
             "address": member.address,
             "joined_ms": member.joined_ms,
             "state": member.state.as_str(),
+            "replaces": member.replaces.map(|id| name_of(&snapshot, id)),
+            "replaced_by": member.replaced_by.map(|id| name_of(&snapshot, id)),
         })
     });
     members.collect()

@@ -68,10 +68,15 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
     let NodeFacts::Runs(status) = &facts.node else {
         return Vec::new();
     };
-    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    let peers = status["peers"].as_array().into_iter().flatten();
+    let peers: Vec<_> = peers
+        .filter(|peer| !matches!(peer["state"].as_str(), Some("retired" | "evicted")))
+        .collect();
+    // Of one that may be off nobody expects to hear.
     let away: Vec<_> = peers
         .iter()
         .filter(|peer| matches!(peer["state"].as_str(), Some("down" | "suspect")))
+        .filter(|peer| peer["may_be_off"] != true)
         .collect();
     if away.is_empty() && !peers.is_empty() {
         // Who said goodbye is neither in reach nor missed.
@@ -83,7 +88,7 @@ pub(super) fn peers(facts: &Facts) -> Vec<Finding> {
             format!("{} of {} in reach", in_reach.count(), peers.len()),
         )];
     }
-    let finding = |peer: &&Value| {
+    let finding = |peer: &&&Value| {
         let name = visible(peer["name"].as_str().unwrap_or("-")).into_owned();
         let heard = match peer["last_heard_ms"].as_i64() {
             Some(at) => format!(

@@ -2,10 +2,12 @@
 //!
 //! Without a node that answers only what lies in quarantine can be told.
 
+use serde_json::Value;
+
 use super::Finding;
 use super::facts::{Facts, NodeFacts};
 use crate::losses;
-use crate::text::visible;
+use crate::text::{size, visible};
 
 const CHECK: &str = "store";
 
@@ -34,10 +36,7 @@ pub(super) fn store(facts: &Facts) -> Vec<Finding> {
             ));
         }
         if findings.is_empty() {
-            findings.push(Finding::ok(
-                CHECK,
-                well(&losses::let_go(store), store["ready"] == false),
-            ));
+            findings.push(Finding::ok(CHECK, well(store)));
         }
     }
     findings
@@ -60,11 +59,14 @@ fn set_aside(facts: &Facts) -> Option<Finding> {
     })
 }
 
-fn well(let_go: &[String], opening: bool) -> String {
+fn well(store: &Value) -> String {
     let mut says = vec!["healthy".to_owned()];
-    if opening {
+    if store["ready"] == false {
         says.push("still reading its generations".to_owned());
     }
-    says.extend(let_go.iter().cloned());
+    if let (Some(by), Some(limit)) = (losses::bound(store), store["limit_bytes"].as_u64()) {
+        says.push(format!("at most {}, by {by}", size(limit)));
+    }
+    says.extend(losses::let_go(store));
     says.join("; ")
 }

@@ -362,6 +362,38 @@ fn a_clock_that_chrony_keeps_is_fine_without_a_word_from_timesyncd() {
 }
 
 #[test]
+fn nobody_misses_a_machine_that_may_be_off_or_was_replaced() {
+    let facts = running(|status| {
+        let off = json!({ "name": "laptop", "state": "down", "may_be_off": true });
+        let old = json!({ "name": "cellar-abcd", "state": "retired", "may_be_off": false });
+        let peers = status["peers"].as_array_mut().unwrap();
+        peers.extend([off, old]);
+    });
+    let [finding] = &node::peers(&facts)[..] else {
+        panic!("one finding")
+    };
+    assert_eq!(
+        (finding.verdict, finding.says.as_str()),
+        (Verdict::Ok, "1 of 2 in reach")
+    );
+}
+
+#[test]
+fn a_store_that_is_bounded_by_somebody_says_by_whom() {
+    let facts = running(|status| {
+        status["store"] = json!({
+            "health": "", "ready": true, "limit_bytes": 128 << 20,
+            "limit_from": "configuration", "retention_bytes": 1 << 30,
+        });
+    });
+    let findings = store::store(&facts);
+    assert_eq!(
+        findings[0].says,
+        "healthy; at most 128.0 MiB, by store.limit_bytes of its configuration, which goes before the mesh's retention of 1.0 GiB"
+    );
+}
+
+#[test]
 fn a_path_is_quoted_for_the_shell_it_is_pasted_into() {
     let cases = [
         ("/var/lib/outlast", "/var/lib/outlast"),

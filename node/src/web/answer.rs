@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use axum::extract::ws::Message;
 use outlast_mesh::NodeId;
-use outlast_store::Series;
+use outlast_store::{Series, SeriesPoints};
 
 use super::api::{Column, ColumnsHeader, SeriesInfo, SeriesKind, ServerMessage};
 use super::elsewhere;
 use super::history::{self, Past, Range};
 use super::live::Live;
 use super::{frame, now_ms};
+use crate::succession::Succession;
 use crate::summary::columns::COLUMNS;
 
 /// How many values a column of the overview has.
@@ -60,19 +61,44 @@ pub(super) async fn history(live: Arc<Live>, wanted: Wanted) -> Vec<Message> {
         infos,
         range,
     } = wanted;
-    let store = live.flow().store().clone();
-    let place = live.flow().whereabouts(id).await;
-    let past = if place.kept || place.holders.is_empty() {
-        let query = move || history::of_series(&store, id, &series, range);
-        live.compute(query).await
-    } else {
-        elsewhere::of_series(&live, id, &place.holders, &series, range).await
-    };
-    let message = match past {
+    let mut found = Vec::new();
+    for id in line(&live, id, range) {
+        match found_of(&live, id, &series, range).await {
+            Ok(more) => found.extend(more),
+            Err(message) => return vec![text(&ServerMessage::Error { request, message })],
+        }
+    }
+    let past = live.compute(move || Ok::<_, String>(history::out_of(&found, &series, range)));
+    vec![match past.await {
         Ok(past) => columns(request, node, range, infos, &past),
         Err(message) => text(&ServerMessage::Error { request, message }),
-    };
-    vec![message]
+    }]
+}
+
+async fn found_of(
+    live: &Arc<Live>,
+    id: NodeId,
+    series: &[Arc<Series>],
+    range: Range,
+) -> Result<Vec<SeriesPoints>, String> {
+    let place = live.flow().whereabouts(id).await;
+    if !place.kept && !place.holders.is_empty() {
+        return elsewhere::found_of(live, id, &place.holders, series, range).await;
+    }
+    let (store, series) = (live.flow().store().clone(), series.to_vec());
+    let query = move || history::found_of(&store, id, &series, range);
+    live.compute(query).await
+}
+
+/// A node after those whose history it carries on and whose rows reach into the range.
+fn line(live: &Live, id: NodeId, range: Range) -> Vec<NodeId> {
+    let lines = Succession::shown(&live.flow().mesh().snapshot().members);
+    let formers = lines.formers(id).into_iter();
+    formers
+        .filter(|former| former.until_ms >= range.from_ms)
+        .map(|former| former.id)
+        .chain([id])
+        .collect()
 }
 
 /// The overview's past of some nodes: a COLUMNS frame each, empty where nothing is held.
@@ -89,7 +115,8 @@ pub(super) async fn overview(live: Arc<Live>, nodes: Vec<u16>, window_ms: u64) -
         let past = match live.newest_schema(id) {
             Some(schema) => {
                 let store = live.flow().store().clone();
-                let query = move || history::of_overview(&store, id, &schema.series, range);
+                let line = line(&live, id, range);
+                let query = move || history::of_overview(&store, &line, &schema.series, range);
                 live.compute(query).await.unwrap_or_default()
             }
             None => Past::default(),

@@ -99,8 +99,12 @@ pub struct Node {
     pub rtt_ms: Option<f64>,
     /// Wall time of the newest row held of it; `null` where none is held.
     pub last_ms: Option<i64>,
-    /// Wall time of the oldest row held of it; `null` where none is held.
+    /// Wall time of the oldest row held of it, or of whom it replaced; `null` where none is held.
     pub oldest_ms: Option<i64>,
+    /// The name of the machine whose place it took; its past is shown as this one's.
+    pub former: Option<String>,
+    /// The name of the machine that took its place.
+    pub successor: Option<String>,
     /// Samples the serving node holds and this one has not got yet.
     pub backlog_samples: u64,
     /// Its address inside the mesh.

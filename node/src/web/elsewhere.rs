@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outlast_mesh::NodeId;
-use outlast_store::{Query, Series, Step};
+use outlast_store::{Query, Series, SeriesPoints, Step};
 
-use super::history::{Past, Range, out_of};
+use super::history::Range;
 use super::live::Live;
 use super::now_ms;
 use crate::flow::origin_of;
@@ -18,14 +18,14 @@ use crate::when;
 /// How far back a holder is asked which series a node has.
 const SERIES_WITHIN_MS: i64 = 24 * 3_600_000;
 
-/// One column for each series, in the order given; `Err` is for the page.
-pub(super) async fn of_series(
+/// All that is held anywhere of some series of a node; `Err` is for the page.
+pub(super) async fn found_of(
     live: &Arc<Live>,
     node: NodeId,
     holders: &[NodeId],
     series: &[Arc<Series>],
     range: Range,
-) -> Result<Past, String> {
+) -> Result<Vec<SeriesPoints>, String> {
     let names: BTreeSet<&str> = series.iter().map(|series| series.name.as_str()).collect();
     let mut found = Vec::new();
     for name in names {
@@ -37,7 +37,7 @@ pub(super) async fn of_series(
         let told = live.flow().ask_holders(node, holders, &query, local);
         found.extend(told.await.map_err(|error| error.to_string())?.series);
     }
-    Ok(out_of(&found, series, range))
+    Ok(found)
 }
 
 /// Has a holder say which series a node has, by their values of the last day; nothing is learnt where nobody answers.

@@ -37,20 +37,20 @@ pub(super) struct Past {
     pub(super) table: Table,
 }
 
-/// One column for each series, in the order given.
-pub(super) fn of_series(
+/// All that one node's rows say of some series.
+pub(super) fn found_of(
     store: &Store,
     node: NodeId,
     series: &[Arc<Series>],
     range: Range,
-) -> Result<Past, StoreError> {
+) -> Result<Vec<SeriesPoints>, StoreError> {
     let (step, _) = range.steps();
     let wanted = series.iter().map(|series| &**series);
-    let found = query_all(store, node, wanted, range, step)?;
-    Ok(out_of(&found, series, range))
+    query_all(store, node, wanted, range, step)
 }
 
-/// The same out of what a query found.
+/// One column for each series, in the order given, out of what queries found: of a node, after that of those whose
+/// history it carries on.
 pub(super) fn out_of(found: &[SeriesPoints], series: &[Arc<Series>], range: Range) -> Past {
     let (step, bucket_ms) = range.steps();
     let columns: Vec<_> = series
@@ -63,14 +63,23 @@ pub(super) fn out_of(found: &[SeriesPoints], series: &[Arc<Series>], range: Rang
 /// The overview's columns.
 pub(super) fn of_overview(
     store: &Store,
-    node: NodeId,
+    line: &[NodeId],
     schema: &[Series],
     range: Range,
 ) -> Result<Past, StoreError> {
     let (step, bucket_ms) = range.steps();
     let plan = Plan::new(schema);
-    let wanted = plan.inputs().map(|at| &schema[at]);
-    let found = query_all(store, node, wanted, range, step)?;
+    let wanted: Vec<&Series> = plan.inputs().map(|at| &schema[at]).collect();
+    let mut found = Vec::new();
+    for node in line {
+        found.extend(query_all(
+            store,
+            *node,
+            wanted.iter().copied(),
+            range,
+            step,
+        )?);
+    }
     let inputs: Vec<_> = plan
         .inputs()
         .map(|at| points_of(&found, &schema[at]))
@@ -161,13 +170,21 @@ impl Range {
     }
 }
 
-/// The points of one series over all runs of its node, counters as rates.
+/// The points of one series over all runs of its node, counters as rates; between two machines is a gap.
 fn points_of(found: &[SeriesPoints], wanted: &Series) -> Vec<(i64, Option<f64>)> {
     let same = |points: &&SeriesPoints| {
         points.series.name == wanted.name && points.series.labels == wanted.labels
     };
     let mut all = Vec::new();
+    let mut of = None;
     for points in found.iter().filter(same) {
+        let other = of
+            .replace(points.origin)
+            .is_some_and(|of| of != points.origin);
+        let last_ms = all.last().map(|(at_ms, _): &(i64, Option<f64>)| *at_ms);
+        if let Some(last_ms) = last_ms.filter(|_| other) {
+            all.push((last_ms.saturating_add_unsigned(points.step_ms), None));
+        }
         match points.series.kind {
             Kind::Counter => all.extend(rates(&points.points)),
             Kind::Gauge => all.extend_from_slice(&points.points),

@@ -16,7 +16,6 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::Catalog;
-use super::history::Past;
 use super::roster::{Board, Held, Roster};
 use super::{api, overview};
 use crate::flow::{Flow, origin_of};
@@ -168,17 +167,17 @@ impl Live {
     }
 
     /// Runs a query on a thread for blocking work, when one of `MAX_QUERIES` is free.
-    pub(super) async fn compute<E: std::fmt::Display + Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
         &self,
-        query: impl FnOnce() -> Result<Past, E> + Send + 'static,
-    ) -> Result<Past, String> {
+        query: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, String> {
         let _turn = self
             .queries
             .acquire()
             .await
             .map_err(|closed| closed.to_string())?;
         match tokio::task::spawn_blocking(query).await {
-            Ok(past) => past.map_err(|error| format!("{error:#}")),
+            Ok(found) => found.map_err(|error| format!("{error:#}")),
             Err(error) => Err(error.to_string()),
         }
     }

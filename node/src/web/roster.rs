@@ -9,6 +9,7 @@ use std::sync::Arc;
 use outlast_mesh::{MemberSnapshot, NodeId, Path, PeerSnapshot, PeerState, Snapshot};
 
 use super::api;
+use crate::succession::Succession;
 
 /// Which number each node has. Numbers are never given twice.
 #[derive(Debug, Default)]
@@ -54,12 +55,20 @@ impl Roster {
     ) -> Vec<api::Node> {
         let peers: BTreeMap<NodeId, &PeerSnapshot> =
             snapshot.peers.iter().map(|peer| (peer.id, peer)).collect();
+        let lines = Succession::shown(&snapshot.members);
+        let name = |id: NodeId| {
+            let mut members = snapshot.members.iter();
+            Some(members.find(|member| member.id == id)?.name.clone())
+        };
         let mut nodes: Vec<api::Node> = Vec::with_capacity(snapshot.members.len());
         for member in &snapshot.members {
             let Some(index) = self.number(member.id) else {
                 continue;
             };
             let peer = peers.get(&member.id).copied();
+            let formers = lines.formers(member.id);
+            let reaches = formers.iter().map(|former| held(former.id).oldest_ms);
+            let past_ms = reaches.flatten().min();
             let held = held(member.id);
             nodes.push(api::Node {
                 index,
@@ -72,7 +81,9 @@ impl Roster {
                     .to_owned(),
                 rtt_ms: peer.and_then(|peer| peer.rtt_ms),
                 last_ms: held.last_ms,
-                oldest_ms: held.oldest_ms,
+                oldest_ms: past_ms.into_iter().chain(held.oldest_ms).min(),
+                former: member.replaces.and_then(name),
+                successor: member.replaced_by.and_then(name),
                 backlog_samples: backlog.get(&member.id).copied().unwrap_or(0),
                 address: member.address.to_string(),
                 series: held.series,
@@ -206,6 +217,7 @@ mod tests {
             site: None,
             metered: false,
             may_be_off: false,
+            retention_bytes: None,
             replaces: None,
             replaced_by: None,
         };

@@ -6,3 +6,4 @@ mod help;
 mod home;
 mod mistakes;
 mod pipes;
+mod settings;

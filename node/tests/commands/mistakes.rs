@@ -100,6 +100,16 @@ const USAGE: &[&str] = &[
     "invite --expires 400d",
     "invite --uses 70000",
     "invite --json --qr",
+    "invite --replaces attic --uses 2",
+    "invite --force",
+    "set",
+    "set attic",
+    "set meterd=on",
+    "set colour=blue",
+    "set metered=yes",
+    "set attic retention=5GB",
+    "set site=a site=b",
+    "set site=a attic",
     "join --token-file /nowhere/token",
     "join --token-file a TOKEN",
     "up --listen 51800",
@@ -135,6 +145,8 @@ const WITHOUT_MESH: &[&str] = &[
     "dashboard --print",
     "members",
     "invite",
+    "set site=home",
+    "get",
     "query --series '*'",
 ];
 
@@ -209,6 +221,10 @@ fn member(typed: &mut Transcript) {
     typed.run("init", "");
     for line in [
         "invite --listen 127.0.0.1:0",
+        "invite --replaces atic --listen 192.0.2.1:7000",
+        "invite --replaces attic --listen 192.0.2.1:7000",
+        "set atic site=home",
+        "get atic",
         "query --series '*' --node atic",
         "query --series '*' --node '[a'",
         "query --series '*' --node ''",

@@ -117,9 +117,17 @@ rtt_ms: number | null,
  */
 last_ms: number | null,
 /**
- * Wall time of the oldest row held of it; `null` where none is held.
+ * Wall time of the oldest row held of it, or of whom it replaced; `null` where none is held.
  */
 oldest_ms: number | null,
+/**
+ * The name of the machine whose place it took; its past is shown as this one's.
+ */
+former: string | null,
+/**
+ * The name of the machine that took its place.
+ */
+successor: string | null,
 /**
  * Samples the serving node holds and this one has not got yet.
  */

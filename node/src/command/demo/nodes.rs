@@ -124,7 +124,7 @@ impl Nodes {
             uses: u16::try_from(others).expect("a demo has 16 nodes at most"),
             needs_approval: false,
         };
-        let invited = invite::through_node(&mut first.client()?, &first.home, terms)?;
+        let invited = invite::through_node(&mut first.client()?, &first.home, terms.into())?;
         for node in &self.nodes[1..] {
             node.call(&Request::Join {
                 token: invited.text(),
