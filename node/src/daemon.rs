@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
-use outlast_mesh::{Mesh, MeshConfig};
+use outlast_mesh::{Mesh, MeshConfig, NodeKey};
 use outlast_store::{Stats, Store};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -200,15 +200,9 @@ impl Daemon {
     async fn start(&self) -> Result<()> {
         let membership = Membership::load(&self.state)?.context("no statements to start from")?;
         let identity = Keys::load_or_make(&self.state)?.identity;
-        let node = identity.node.clone();
-        let store = {
-            let state = self.state.clone();
-            let settings = &membership.statements.state().settings;
-            let bound = self.bound(settings.retention_bytes(&node.id()));
-            let opening =
-                tokio::task::spawn_blocking(move || open_store(&state, bound.bytes, Some(node)));
-            opening.await.context("open the store")??
-        };
+        let settled = membership.statements.state();
+        let retention = settled.settings.retention_bytes(&identity.node.id());
+        let store = self.open_store(identity.node.clone(), retention).await?;
         let config = MeshConfig {
             listen: self.config.listen,
             advertise: self.advertise().await,
@@ -272,6 +266,13 @@ impl Daemon {
         self.running
             .set(running)
             .map_err(|_second| anyhow::anyhow!("the node is running already"))
+    }
+
+    async fn open_store(&self, node: NodeKey, retention_bytes: Option<u64>) -> Result<Store> {
+        let (state, bound) = (self.state.clone(), self.bound(retention_bytes));
+        let opening =
+            tokio::task::spawn_blocking(move || open_store(&state, bound.bytes, Some(node)));
+        opening.await.context("open the store")?
     }
 
     /// What the store may take, given what the mesh settled.

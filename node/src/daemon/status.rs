@@ -35,11 +35,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     let statements = running.mesh.statements().await;
     let state = statements.state();
     let now = u64::try_from(when::now_ms()).unwrap_or_default();
-    let open_invites = state
-        .invites
-        .values()
-        .filter(|invite| invite.is_open(now))
-        .count();
+    let open_invites = state.invites.values().filter(|one| one.is_open(now));
     let mut notices = snapshot.notices.clone();
     if state
         .genesis
@@ -59,22 +55,19 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     notices.extend(running.flow.notices());
     let changes = clock_changes(running, &snapshot).await;
     let named = |change: &ClockChange| name_of(&snapshot, node_of(change.log.origin));
-    notices.extend(time::sentences(
-        &changes,
-        running.flow.trusted_now_ms(),
-        named,
-    ));
-    let peers: Vec<Value> = snapshot
-        .peers
-        .iter()
-        .map(|peer| with_backlog(peer, &snapshot, backlog.get(&peer.id).copied().unwrap_or(0)))
+    let trusted_ms = running.flow.trusted_now_ms();
+    notices.extend(time::sentences(&changes, trusted_ms, named));
+    let lacks = |peer: &PeerSnapshot| backlog.get(&peer.id).copied().unwrap_or(0);
+    let peers = snapshot.peers.iter();
+    let peers: Vec<Value> = peers
+        .map(|peer| with_backlog(peer, &snapshot, lacks(peer)))
         .collect();
     json!({
         "mesh": {
             "id": snapshot.mesh.to_string(),
             "name": snapshot.mesh_name,
             "members": snapshot.members.len(),
-            "open_invites": open_invites,
+            "open_invites": open_invites.count(),
         },
         "node": node(daemon, Some((running, &snapshot))),
         "peers": peers,

@@ -13,10 +13,8 @@ const OLD: usize = 1;
 fn a_successor_pulls_the_whole_history_of_the_dead_and_nobody_waits_for_the_dead() {
     let mut world = World::new(31, &[5; COUNT]);
     world.live(90);
-    let strangers = (2..COUNT).filter(|index| world.rows(*index, OLD) == 0);
-    let heir = strangers
-        .last()
-        .expect("somebody who keeps none of its rows");
+    let heir = (2..COUNT).rfind(|index| world.rows(*index, OLD) == 0);
+    let heir = heir.expect("somebody who keeps none of its rows");
     let held = (0..COUNT).map(|index| world.rows(index, OLD));
     let whole = held.max().expect("members");
     assert!(whole >= 88, "{whole} rows");
