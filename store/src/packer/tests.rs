@@ -43,6 +43,22 @@ fn two_hours_of_blocks_become_a_pack_and_every_block_comes_back_as_it_was() {
 }
 
 #[test]
+fn packed_blocks_do_not_come_back_when_the_engine_is_closed_right_after() {
+    for (disk, _kept, path) in places() {
+        let blocks = minutes(0..30);
+        let (mut engine, mut loose) = filled(&disk, &path, &blocks);
+        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        drop(engine);
+        let mut engine = Engine::open(&disk, &path).unwrap();
+        let mut alone = 0;
+        engine.scan(|_, _| alone += 1).unwrap();
+        let left: usize = loose.values().map(BTreeMap::len).sum();
+        assert_eq!(alone, left);
+        check(&mut engine, &blocks);
+    }
+}
+
+#[test]
 fn a_power_cut_after_packing_leaves_every_block() {
     for seed in 0..8 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
