@@ -61,6 +61,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod varint;
+mod worker;
 mod writer;
 
 pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats, Tier};
