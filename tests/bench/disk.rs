@@ -1,7 +1,7 @@
 //! Bytes a sample on disk: 45 recorded minutes of real rows fed to a store, as they are and looped
 //! to a day, then the whole directory counted, indexes and slack included; and what that day costs:
-//! bytes written (blocks are flushed each minute, as in life; the spool at speed, so that its page a
-//! second isn't in it), memory, and questions. After each the same samples in others' stores (`compare`).
+//! bytes written (blocks are flushed every five minutes, as in life; the spool at speed, so that its page a
+//! second isn't in it: see `written`), memory, and questions. After each the same samples in others' stores (`compare`).
 //!
 //! The looped day is the same 45 minutes 32 times. That favours who compresses more than 45 minutes of a series at once:
 //! VictoriaMetrics has up to 8,192 samples in a block. Prometheus' chunks of 120 samples and our packs of half an hour don't see it.
@@ -79,6 +79,11 @@ fn loaded(ticks: &[Tick], rows: usize) -> usize {
 
 /// A store of its own, ready, and whose it is.
 pub(crate) fn open(dir: &Path, seed: u8) -> (Store, Origin) {
+    open_synced(dir, seed, Duration::from_secs(1))
+}
+
+/// As `open`, with the spool synced so often.
+pub(crate) fn open_synced(dir: &Path, seed: u8, sync_every: Duration) -> (Store, Origin) {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let origin = Origin(key.verifying_key().to_bytes());
     let keys = Keys {
@@ -93,7 +98,7 @@ pub(crate) fn open(dir: &Path, seed: u8) -> (Store, Origin) {
     let config = StoreConfig {
         dir: dir.to_owned(),
         limit_bytes: 1 << 30,
-        sync_every: Duration::from_secs(1),
+        sync_every,
         check: None,
     };
     let store = Store::open(config, keys).expect("open the store");
@@ -133,7 +138,7 @@ fn ask(store: &Store, origin: Origin, rows: usize) {
 }
 
 /// What this process has had written to disks.
-fn written_bytes() -> u64 {
+pub(crate) fn written_bytes() -> u64 {
     let io = std::fs::read_to_string("/proc/self/io").expect("what this process wrote");
     let line = io
         .lines()
@@ -141,8 +146,23 @@ fn written_bytes() -> u64 {
     line.and_then(|bytes| bytes.parse().ok()).expect("a number")
 }
 
-/// Appends ticks as this node's own rows, a second apart, and returns how many samples those were.
+/// Appends ticks as this node's own rows, a second apart, and returns how many samples those were. What is sealed reaches the
+/// disk as often as in life.
 pub(crate) fn play(store: &Store, ticks: &[Tick], rows: usize) -> usize {
+    paced(store, ticks, rows, |number| {
+        if number % 300 == 299 {
+            store.flush().expect("what is sealed reaches the disk");
+        }
+    })
+}
+
+/// As `play`; `after` is called with the number of each row.
+pub(crate) fn paced(
+    store: &Store,
+    ticks: &[Tick],
+    rows: usize,
+    mut after: impl FnMut(usize),
+) -> usize {
     let log = store.begin_epoch().expect("begin an epoch");
     let clock = Clock {
         offset_ms: PLAYED_AT_MS,
@@ -167,9 +187,7 @@ pub(crate) fn play(store: &Store, ticks: &[Tick], rows: usize) -> usize {
         store
             .append_own(boot_ms(number, tick), clock, schema, values)
             .expect("append a row");
-        if number % 60 == 59 {
-            store.flush().expect("what is sealed reaches the disk");
-        }
+        after(number);
     }
     samples
 }

@@ -1,7 +1,7 @@
 //! What the promise costs, measured on this machine beside what people run today.
 //!
 //! `make bench` runs all but the long ones, each printing a table: `disk` (bytes a sample, beside
-//! Prometheus and VictoriaMetrics), `speed` (samples a second, questions), `cost`
+//! Prometheus and VictoriaMetrics), `written` (what a day writes, and its memory), `speed` (samples a second, questions), `cost`
 //! (CPU and memory of a node beside node_exporter in the same minute), `wire` and `rest` (bytes
 //! between peers, with rows and without), `sessions` (from a start to the first session and row,
 //! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `replay` (a day that a peer
@@ -29,6 +29,7 @@ mod sessions;
 mod speed;
 mod wire;
 mod wireguard;
+mod written;
 
 /// The daemon being measured, in the release profile.
 const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
@@ -37,8 +38,9 @@ const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
 static COUNTED: allocator::Counted = allocator::Counted;
 
 /// What a run without names measures.
-const USUAL: [(&str, fn()); 12] = [
+const USUAL: [(&str, fn()); 13] = [
     ("disk", disk::measure),
+    ("written", written::measure),
     ("speed", speed::measure),
     ("cost", cost::measure),
     ("wire", wire::measure),
@@ -64,6 +66,11 @@ fn main() {
         && name == "meshes"
     {
         return meshes::run(count.parse().expect("a count of members"));
+    }
+    if let [name, dir] = &chosen[..]
+        && name == "written-day"
+    {
+        return written::day(dir.as_ref());
     }
     let wanted = |name: &str| chosen.iter().any(|chosen| chosen == name);
     for (name, measure) in USUAL {
