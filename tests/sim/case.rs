@@ -45,7 +45,7 @@ pub(crate) enum Flaw {
     BulkFirst,
     /// Nobody signs, and nobody looks.
     LaxKeys,
-    /// After a start a disk has no room, though nothing happened to it.
+    /// A new disk has no room at all.
     MeanDisk,
     /// What a copy took and nobody else has isn't held to be lost.
     Unmourned,
@@ -73,6 +73,8 @@ pub(crate) struct Case {
     pub(crate) flaw: Option<Flaw>,
     /// Whether faults and accusations are told while they happen.
     pub(crate) told_aloud: bool,
+    /// Whether it is over a minute after every keeper has everything.
+    pub(crate) ends_when_equal: bool,
     /// When its run is given up, however far it has come.
     pub(crate) until: Option<Instant>,
 }
@@ -83,7 +85,7 @@ impl Case {
             Kind::Heavy | Kind::Sites => Story::heavy(seed, nodes, minutes),
             Kind::Cramped => Story::cramped(seed, nodes, minutes),
             Kind::Ordinary => Story::ordinary(seed, nodes, minutes),
-            Kind::Heal => Story::heal(nodes),
+            Kind::Heal => Story::heal(nodes, 300, 120),
             Kind::Calm => Story::default(),
         };
         Self {
@@ -94,6 +96,7 @@ impl Case {
             story,
             flaw: None,
             told_aloud: false,
+            ends_when_equal: false,
             until: None,
         }
     }

@@ -107,11 +107,11 @@ impl Story {
         story
     }
 
-    /// Half of all machines cut from the other half for two minutes, from the fifth on; nothing else.
-    pub(crate) fn heal(nodes: u32) -> Self {
+    /// Half of all machines cut from the other half for so many seconds, after so many calm ones; nothing else.
+    pub(crate) fn heal(nodes: u32, calm_secs: u64, cut_secs: u64) -> Self {
         Self(vec![Fault {
-            at: Moment::secs(300),
-            lasts: Moment::secs(120),
+            at: Moment::secs(calm_secs),
+            lasts: Moment::secs(cut_secs),
             what: What::Cut((0..nodes / 2).collect()),
         }])
     }

@@ -116,7 +116,9 @@ impl World {
                 }
             }
             What::Wipe(m) => {
-                let empty = SimDisk::new(self.case.disk_bytes());
+                let mean = self.case.flaw == Some(Flaw::MeanDisk);
+                let room = if mean { 0 } else { self.case.disk_bytes() };
+                let empty = SimDisk::new(room);
                 self.machines[m as usize].disk = empty;
                 self.machines[m as usize].stalled = false;
                 self.machines[m as usize].durable.clear();
@@ -148,9 +150,6 @@ impl World {
     fn down(&mut self, m: u32, power: bool) {
         self.stop(m);
         let lying = self.case.flaw == Some(Flaw::LyingDisk);
-        if self.case.flaw == Some(Flaw::MeanDisk) {
-            self.machines[m as usize].disk.stall(true);
-        }
         let now = self.now;
         let machine = &mut self.machines[m as usize];
         machine.holds += 1;

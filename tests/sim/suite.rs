@@ -104,7 +104,7 @@ pub(crate) fn flaws() -> bool {
         ("what is held can be read", calm(3, "", Flaw::Sieve)),
         (
             "the store always starts",
-            calm(3, "60s +9s crash 1", Flaw::MeanDisk),
+            calm(3, "60s +9s wipe 1", Flaw::MeanDisk),
         ),
         (
             "everything taken is somewhere",

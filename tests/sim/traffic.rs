@@ -9,7 +9,7 @@ use crate::world::World;
 /// The first seconds are meetings, not a mesh at rest.
 const SETTLED_SECS: usize = 180;
 /// A shorter stretch says little.
-const LEAST_SECS: usize = 120;
+const LEAST_SECS: usize = 100;
 /// What a node sends a second in a calm mesh of any size, with rows of three series.
 const MOST: f64 = 7_000.0;
 /// The second half of a calm stretch against the first.

@@ -158,11 +158,14 @@ impl World {
 
     /// Runs the case to its end, or to the first broken invariant.
     pub(crate) fn run(mut self) -> Result<Figures, Broken> {
-        let end = Moment::secs(u64::from(self.case.minutes) * 60);
+        let mut end = Moment::secs(u64::from(self.case.minutes) * 60);
         while let Some((at, (machine, event))) = self.calendar.next_before(end) {
             self.now = at;
             self.record(machine, &event);
             let looks = matches!(event, Event::Look);
+            if let Some(at) = self.watch.converged.filter(|_| self.case.ends_when_equal) {
+                end = end.min(at + 60 * SECOND);
+            }
             self.handle(machine, event);
             if looks && self.case.until.is_some_and(|until| Instant::now() >= until) {
                 self.breaks("there was time for it", self.case.to_string());
