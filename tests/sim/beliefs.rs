@@ -1,7 +1,7 @@
 //! Nobody who lives and is within reach is believed down for longer than it takes to meet again.
 //!
 //! In: whom a machine believes to be down (`lives`). Truth: the world's own processes and walls. What counts is the time
-//! since both ran, no wall stood between them and loss was mild; a copy of either makes it uncertain who is meant.
+//! he was believed down since both ran, no wall stood between them and loss was mild; a copy of either makes it uncertain who is meant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,18 +14,23 @@ const WRONGLY_DOWN: Duration = Duration::from_secs(150);
 
 impl World {
     pub(crate) fn look_at_beliefs(&mut self, m: u32, down: &BTreeSet<u32>) {
+        let now = self.now;
+        let mut believed = std::mem::take(&mut self.machines[m as usize].down_since);
+        believed.retain(|who, _| down.contains(who));
         for who in down {
-            let Some(since) = self.within_reach_since(m, *who) else {
+            let since = *believed.entry(*who).or_insert(now);
+            let Some(reached) = self.within_reach_since(m, *who) else {
                 continue;
             };
-            let wrongly = self.now.since(since);
+            let wrongly = now.since(since.max(reached));
             self.watch.wrongly_down = self.watch.wrongly_down.max(wrongly);
             if wrongly > WRONGLY_DOWN {
                 let secs = wrongly.as_secs();
-                let detail = format!("machine {m} believes {who} to be, within reach for {secs} s");
-                return self.breaks("who lives isn't believed down", detail);
+                let detail = format!("machine {m} believes {who} to be, wrongly for {secs} s");
+                self.breaks("who lives isn't believed down", detail);
             }
         }
+        self.machines[m as usize].down_since = believed;
     }
 
     /// `None`: one of them is not there, or not to be reached from the other.

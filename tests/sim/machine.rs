@@ -42,6 +42,8 @@ pub(crate) struct Machine {
     pub(crate) roster: Roster,
     /// Of them, those it believes to be down, as it last told its core.
     pub(crate) absent: Rc<BTreeSet<u32>>,
+    /// Since when each of those was, as far as it was looked at.
+    pub(crate) down_since: BTreeMap<u32, Moment>,
     /// Since when it isn't up.
     pub(crate) off_since: Option<Moment>,
     pub(crate) sessions: Sessions,
@@ -93,6 +95,7 @@ impl Machine {
             powered: now,
             roster,
             absent: Rc::default(),
+            down_since: BTreeMap::new(),
             off_since: Some(now),
             sessions: Sessions::default(),
             beliefs: None,
