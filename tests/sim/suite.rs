@@ -115,7 +115,7 @@ pub(crate) fn flaws() -> bool {
             "every queue is bounded",
             many(3, "30s +60s freeze 1", Flaw::Hoards),
         ),
-        ("who lives isn't believed down", large(6, Flaw::Slander)),
+        ("who lives isn't believed down", large(11, Flaw::Slander)),
         ("what a node sends stays flat", large(6, Flaw::Chatty)),
         ("what a node sends stays flat", calm(9, "", Flaw::EverMore)),
     ];
