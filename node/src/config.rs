@@ -173,19 +173,19 @@ impl Config {
     /// How much the store below `dir` may take, given what the mesh settled for this node: its own
     /// configuration goes before that, and that before a part of the disk.
     pub(crate) fn store_bound(&self, dir: &Path, retention_bytes: Option<u64>) -> Bound {
+        let settled = self.store_limit_bytes.or(retention_bytes);
+        Bound {
+            bytes: settled.unwrap_or_else(|| self.store_limit(dir)),
+            from: self.bound_from(retention_bytes),
+        }
+    }
+
+    /// Who says so, without a look at the disk.
+    pub(crate) fn bound_from(&self, retention_bytes: Option<u64>) -> BoundFrom {
         match (self.store_limit_bytes, retention_bytes) {
-            (Some(bytes), _) => Bound {
-                bytes,
-                from: BoundFrom::Configuration,
-            },
-            (None, Some(bytes)) => Bound {
-                bytes,
-                from: BoundFrom::Setting,
-            },
-            (None, None) => Bound {
-                bytes: self.store_limit(dir),
-                from: BoundFrom::Disk,
-            },
+            (Some(_), _) => BoundFrom::Configuration,
+            (None, Some(_)) => BoundFrom::Setting,
+            (None, None) => BoundFrom::Disk,
         }
     }
 

@@ -33,7 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::Collector;
-use crate::config::{Bound, Config};
+use crate::config::Config;
 use crate::control::server::{self, Door};
 use crate::failure::Failure;
 use crate::flow::{Flow, FlowConfig};
@@ -248,6 +248,7 @@ impl Daemon {
         tokio::spawn(bound::follow(
             self.config.clone(),
             self.state.clone(),
+            retention,
             mesh.watch(),
             store.clone(),
             stop.clone(),
@@ -269,15 +270,11 @@ impl Daemon {
     }
 
     async fn open_store(&self, node: NodeKey, retention_bytes: Option<u64>) -> Result<Store> {
-        let (state, bound) = (self.state.clone(), self.bound(retention_bytes));
+        let state = self.state.clone();
+        let bound = self.config.store_bound(state.path(), retention_bytes);
         let opening =
             tokio::task::spawn_blocking(move || open_store(&state, bound.bytes, Some(node)));
         opening.await.context("open the store")?
-    }
-
-    /// What the store may take, given what the mesh settled.
-    fn bound(&self, retention_bytes: Option<u64>) -> Bound {
-        self.config.store_bound(self.state.path(), retention_bytes)
     }
 
     /// The addresses to tell others; where names aren't resolved in time the node starts without them.

@@ -275,6 +275,12 @@ impl Store {
         Ok(Self { shared, hands })
     }
 
+    /// Bound on everything below the store's directory.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.shared.limit_bytes()
+    }
+
     /// Sets another bound; what is over it goes at once, in the usual order.
     pub fn set_limit(&self, limit_bytes: u64) {
         let before = self.shared.limit_bytes.swap(limit_bytes, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::history::{History, Names};
 use super::tally::{log_name, tally};
 use super::{Daemon, Running, status};
+use crate::config::Bound;
 use crate::control::server::Answers;
 use crate::control::{self, Request};
 use crate::failure::Failure;
@@ -109,7 +110,11 @@ impl Daemon {
         let mut settled = settled::shown(&folded, only);
         let me = running.mesh.me();
         let retention = folded.settings.retention_bytes(&me);
-        settled["here"] = settled::here(me, self.bound(retention), retention);
+        let bound = Bound {
+            bytes: running.store.limit_bytes(),
+            from: self.config.bound_from(retention),
+        };
+        settled["here"] = settled::here(me, bound, retention);
         Ok(settled)
     }
 

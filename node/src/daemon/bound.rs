@@ -14,29 +14,26 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::state::StateDir;
 
-/// Keeps the store at its bound until the node stops.
+/// Keeps the store at its bound until the node stops. `settled` is what it was opened with.
 pub(super) async fn follow(
     config: Config,
     state: StateDir,
+    mut settled: Option<u64>,
     mut mesh: watch::Receiver<Arc<Snapshot>>,
     store: Store,
     stop: CancellationToken,
 ) {
-    let mut settled = None;
     loop {
         let now = settled_here(&mesh.borrow_and_update());
-        if settled != Some(now) {
-            // Without a setting the disk is asked how large it is: once a change, not once a second.
+        if settled != now {
             let bound = config.store_bound(state.path(), now);
-            if settled.is_some() {
-                tracing::info!(
-                    limit_bytes = bound.bytes,
-                    from = bound.from.as_str(),
-                    "the store has another bound"
-                );
-            }
+            tracing::info!(
+                limit_bytes = bound.bytes,
+                from = bound.from.as_str(),
+                "what the mesh settled for the store changed"
+            );
             store.set_limit(bound.bytes);
-            settled = Some(now);
+            settled = now;
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -219,7 +219,7 @@ fn store(stats: &Stats) -> Value {
 /// The store's part, with who said how much it may take.
 fn with_bound(mut store: Value, daemon: &Daemon, snapshot: &Snapshot) -> Value {
     let settled = bound::settled_here(snapshot);
-    store["limit_from"] = json!(daemon.bound(settled).from.as_str());
+    store["limit_from"] = json!(daemon.config.bound_from(settled).as_str());
     store["retention_bytes"] = json!(settled);
     store
 }
