@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outlast_mesh::{NodeKey, verify};
 use outlast_store::{
-    Clock, ClockSource, Keys, Kind, Origin, SchemaDelta, Series, Store, StoreConfig,
+    Clock, ClockSource, Keys, Kind, Origin, SchemaDelta, Series, Store, StoreConfig, StoreError,
 };
 use outlast_tests::{Control, Node, World, now_ms, wait_for};
 use serde_json::{Value, json};
@@ -71,14 +71,14 @@ fn a_store_shrinks_to_the_retention_that_is_set_and_its_own_configuration_goes_b
     world.found(&["a", "b"]);
     world.node(0).wait_alive(&["b"], SOON);
     assert_eq!(world.node_mut(0).stop(), Some(0));
-    fill(world.node(0), 100 << 20);
+    fill(world.node(0), 84 << 20);
     world.node_mut(0).up();
-    let full = wait_for("the store read", SOON, || {
+    let full = wait_for("the store read", Duration::from_secs(120), || {
         let store = store(world.node(0));
         let bytes = store["bytes"].as_u64().filter(|_| store["ready"] == true);
         bytes.ok_or_else(|| store.to_string())
     });
-    assert!(full > 90 << 20, "{full} bytes");
+    assert!(full > 80 << 20, "{full} bytes");
     assert_eq!(world.node_mut(1).stop(), Some(0));
     let config = world.dir().join("own.toml");
     std::fs::write(&config, "[store]\nlimit_bytes = 134217728\n").expect("write a configuration");
@@ -180,18 +180,25 @@ fn fill(node: &Node, bytes: u64) {
     };
     let mut random: u64 = 1;
     let mut row = 0;
-    while store.stats().bytes < bytes {
-        let values = (0..SERIES).map(|_| {
+    loop {
+        let noise = (0..SERIES).map(|_| {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             Some((random >> 8).cast_signed())
         });
-        let appended = store.append_own(row * 1_000, clock, schema, values.collect());
-        appended.expect("append a row");
+        let values: Vec<_> = noise.collect();
+        while let Err(error) = store.append_own(row * 1_000, clock, schema, values.clone()) {
+            assert!(matches!(error, StoreError::Busy { .. }), "{error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         row += 1;
-        if row % 60 == 0 {
+        // Each flush costs a sync of everything this machine writes: few of them.
+        if row % 240 == 0 {
             store.flush().expect("what is sealed reaches the disk");
+            if store.stats().bytes >= bytes {
+                break;
+            }
         }
         assert!(row < 36_000, "rows take next to no room");
     }
