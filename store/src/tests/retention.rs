@@ -162,11 +162,11 @@ fn what_went_is_answered_from_roll_ups_as_the_rows_would() {
 
 #[test]
 fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
-    let (was, is) = (2 << 20, 256 << 10);
+    let (was, is) = (4 << 20, 256 << 10);
     let mut rig = Rig::new(was);
     let store = rig.open();
     define(&store, PEER);
-    for window in 0..400 {
+    for window in 0..500 {
         store.insert_block(&block(PEER, window, true)).unwrap();
         rig.step(&store);
     }
@@ -176,7 +176,7 @@ fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
 
     store.set_limit(is);
     // Generations as large as the old bound asked for are closed by the next write.
-    for window in 400..420 {
+    for window in 500..520 {
         store.insert_block(&block(PEER, window, true)).unwrap();
         rig.step(&store);
     }
