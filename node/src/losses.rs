@@ -41,11 +41,11 @@ pub(crate) fn lost(store: &Value) -> Vec<String> {
         ),
         (
             &store["gone_rows"]["unwritten"],
-            "rows never reached the disk",
+            "rows never reached the disk, and nobody has brought them again",
         ),
         (
             &store["gone_rows"]["damaged"],
-            "rows were damaged, and nobody else had them",
+            "rows were damaged, and nobody has brought them again",
         ),
         (
             &store["damaged"],
@@ -116,7 +116,7 @@ mod tests {
             lost(&store),
             [
                 "60 rows were given up in memory: the disk took none for too long",
-                "2 rows never reached the disk",
+                "2 rows never reached the disk, and nobody has brought them again",
                 "1 damaged records or blocks were left out; the peers give back what they have",
             ]
         );

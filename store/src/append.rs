@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::row::{Row, SignedRow};
 use crate::sample::{Clock, Epoch, LogId, Origin, Seq};
 use crate::series::{MAX_EPOCHS, Schema, SchemaDelta, SchemaHash};
 use crate::shelf::locked;
-use crate::state::{State, TAIL_BYTES, TAIL_BYTES_OF_ONE};
+use crate::state::{MAX_RANGES, State, TAIL_BYTES, TAIL_BYTES_OF_ONE};
 
 /// The last moment of the year 9999. No clock shows a later one, and no sum of times that are earlier overflows.
 const LATEST_MS: u64 = 253_402_300_799_999;
@@ -190,7 +191,7 @@ impl Store {
                 self.settle(&mut state, &old, &row, bytes)
             };
         }
-        self.admit(&mut state, &log, bytes.len())?;
+        self.admit(&mut state, &log, &(seq..=seq), bytes.len())?;
         if let Err(e) = self.keep_free(&mut state, &log) {
             // Whoever looks sees it all the same.
             state.offer_latest(&row);
@@ -242,6 +243,7 @@ impl Store {
         &self,
         state: &mut State,
         log: &LogId,
+        rows: &RangeInclusive<Seq>,
         bytes: usize,
     ) -> Result<(), StoreError> {
         if self.shared.keys.is_own(&log.origin) {
@@ -253,6 +255,16 @@ impl Store {
                 what: "epochs",
                 origin: log.origin,
                 limit: MAX_EPOCHS as u64,
+            }
+        } else if state
+            .logs
+            .get(log)
+            .is_some_and(|log| log.has_many_holes(rows))
+        {
+            StoreError::OverLimit {
+                what: "holes",
+                origin: log.origin,
+                limit: MAX_RANGES as u64,
             }
         } else if bytes > 0 && state.tail_bytes_of(&log.origin) + bytes > TAIL_BYTES_OF_ONE {
             StoreError::OverLimit {

@@ -1,8 +1,8 @@
 //! Keeping the store within its bytes: what goes becomes a roll-up first, and is remembered as gone.
 //!
 //! The bound covers everything below the store's directory, and holds to within one generation. What was set aside goes
-//! first, then whole units in the order of `plan`. A unit that goes: its roll-up is written and synced, then `gone` is, then
-//! the index turns to the roll-up, then its files are deleted; a power cut in between leaves both, and the finer one counts.
+//! first, then whole units in the order of `plan`. A unit that goes: its roll-up is written and synced, the index turns to the
+//! roll-up, `gone` is written, then its files are deleted; a power cut in between leaves both, and the finer one counts.
 //! A roll-up that would not be smaller than what it stands for is not made.
 //! Absent: what goes first (`plan`); looking at samples' wall time.
 

@@ -1,6 +1,6 @@
 //! What the store remembers of what went, and how it minds the room on its disk.
 //!
-//! What goes is written to `gone` with its reason before it is touched, so that nobody asks for it again. What was lost by
+//! What goes is written to `gone` with its reason before its files are deleted, so that nobody asks for it again. What was lost by
 //! mischance, damaged or never written, is noted there after; it stays welcome, and leaves the count when it comes again.
 //! Copies of others' rows are not taken while less than a tenth of the disk or 2 GiB is free, whichever is less; own rows
 //! stay in memory below a twentieth or 512 MiB. Live rows go on to whoever looks.

@@ -132,7 +132,7 @@ impl Store {
                 return Ok(Appended::Known);
             }
             // A block takes no room in the tail, but its epoch counts.
-            self.admit(&mut state, &head.log, 0)?;
+            self.admit(&mut state, &head.log, &(head.first..=head.last()), 0)?;
             self.keep_free(&mut state, &head.log)?;
         }
         let appended = self.place(&block)?;

@@ -36,6 +36,9 @@ pub(crate) const QUEUE_BYTES: usize = 8 << 20;
 pub(crate) const PENDING_BYTES: usize = 8 << 20;
 /// Blocks waiting in memory from which sled takes them without waiting for its next turn.
 pub(crate) const FLUSH_BYTES: usize = 512 << 10;
+/// Stretches of rows with a hole between them, in one log of another origin: two and a quarter hours of every second row.
+/// Beyond it what joins none of them is refused, and the origin named.
+pub(crate) const MAX_RANGES: usize = 4_096;
 /// Seals whose rows are not all here. At the bound further ones are forgotten and asked for again later.
 pub(crate) const WAITING_SEALS: usize = 1_024;
 
@@ -156,6 +159,13 @@ impl Log {
         }
         self.held = self.held.subtract(&lost);
         Some(lost)
+    }
+
+    /// Whether these rows would be one more stretch than may be.
+    pub(crate) fn has_many_holes(&self, rows: &RangeInclusive<Seq>) -> bool {
+        let near = rows.start().saturating_sub(1)..=rows.end().saturating_add(1);
+        let near: IntervalSet = [near].into_iter().collect();
+        self.held.ranges().len() >= MAX_RANGES && self.held.intersect(&near).is_empty()
     }
 
     /// These rows are held: again, if they were lost.

@@ -49,6 +49,7 @@ use crate::replica::budget::Pace;
 use crate::summary::Seen;
 use ask::Look;
 pub use ask::{AskError, Told, Whereabouts};
+use offence::Offence;
 use remote::{Inbox, Outbox, Remote};
 use shared::Shared;
 
@@ -163,6 +164,10 @@ impl Flow {
     ) -> anyhow::Result<Self> {
         let running = store.begin_epoch().context("begin this run's epoch")?;
         let shared = Arc::new(Shared::new(running));
+        // What a restart must not silence: the evidence is on disk.
+        for (origin, times) in store.accused() {
+            (0..times).for_each(|_| shared.blame(node_of(origin), Offence::TwoContents));
+        }
         let (looks_in, looks) = mpsc::channel(64);
         let flow = Self {
             store,

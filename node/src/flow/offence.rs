@@ -22,6 +22,8 @@ pub enum Offence {
     Schemas,
     /// More rows that it never seals than are kept of one origin.
     Unsealed,
+    /// More stretches of rows with holes between them than are kept of one run.
+    Holes,
     /// Bytes that are no message, question or answer.
     Unreadable,
     /// More live rows than a second has.
@@ -64,6 +66,7 @@ impl Offence {
             Self::Epochs => "epochs over the limit",
             Self::Schemas => "schemas over the limit",
             Self::Unsealed => "unsealed rows over the limit",
+            Self::Holes => "rows with too many holes",
             Self::Unreadable => "unreadable messages",
             Self::Live => "live rows too often",
             Self::Digests => "digests too often",
@@ -102,6 +105,7 @@ pub(super) fn of(error: &StoreError) -> Option<(Offence, Fault)> {
             what: "unsealed bytes",
             ..
         } => (Offence::Unsealed, Fault::Origin),
+        StoreError::OverLimit { what: "holes", .. } => (Offence::Holes, Fault::Origin),
         StoreError::OverLimit { .. } => (Offence::Schemas, Fault::Origin),
         StoreError::UnknownSchema(_)
         | StoreError::Busy { .. }

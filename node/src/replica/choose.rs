@@ -184,7 +184,7 @@ impl Replica {
         now: Instant,
         believed: impl Fn(&Peer) -> bool,
     ) -> IntervalSet {
-        if !self.keeps(&log.origin) {
+        if !self.keeps(&log.origin) || !(self.room || log.origin == self.me) {
             return IntervalSet::default();
         }
         let mut offered = self

@@ -79,6 +79,8 @@ pub struct Replica {
     places: Places,
     holdings: Holdings,
     ready: bool,
+    /// Whether rows of others can be kept.
+    room: bool,
     peers: BTreeMap<Origin, Peer>,
     /// Logs of which something may be missing; `poll_request` clears those that aren't.
     suspects: BTreeSet<LogId>,
@@ -108,6 +110,7 @@ impl Replica {
             places: Places::default(),
             holdings: Holdings::default(),
             ready: false,
+            room: true,
             peers: BTreeMap::new(),
             suspects: BTreeSet::new(),
             asks: Asks::default(),
@@ -128,6 +131,19 @@ impl Replica {
         self.open.insert(log.origin, log);
     }
 
+    /// Whether the disk has room for rows of others: what could not be kept is not asked for, until it has again.
+    pub fn handle_room(&mut self, room: bool) {
+        if room && !self.room {
+            self.suspect_all();
+        }
+        self.room = room;
+    }
+
+    fn suspect_all(&mut self) {
+        let theirs = self.peers.values().flat_map(|peer| peer.logs.keys());
+        self.suspects.extend(theirs.copied());
+    }
+
     /// Takes the store's word for what is held and evicted here. Nothing is asked for before the
     /// store is `ready`: until then it may hold more than it says.
     pub fn handle_store(
@@ -140,11 +156,7 @@ impl Replica {
         self.holdings.replace(held, gone, running);
         self.settle_held();
         if ready && !self.ready {
-            self.suspects.extend(
-                self.peers
-                    .values()
-                    .flat_map(|peer| peer.logs.keys().copied()),
-            );
+            self.suspect_all();
         }
         self.ready = ready;
     }

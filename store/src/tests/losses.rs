@@ -173,6 +173,22 @@ fn rows_of_origins_that_died_before_sealing_make_room_in_the_tail_for_the_living
 }
 
 #[test]
+fn a_log_that_is_all_holes_is_refused_beyond_a_bound_and_what_fills_them_is_not() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    define(&store, PEER);
+    let refused = (1..).find(|at| store.append(row(PEER, 2 * at, 0)).is_err());
+    assert_eq!(refused, Some(4_097));
+    let error = store.append(row(PEER, 8_194, 0)).unwrap_err();
+    assert!(
+        matches!(error, StoreError::OverLimit { what: "holes", .. }),
+        "{error}"
+    );
+    assert_eq!(store.append(row(PEER, 3, 0)).unwrap(), Appended::New);
+    assert_eq!(store.append(row(PEER, 8_194, 0)).unwrap(), Appended::New);
+}
+
+#[test]
 fn the_ballast_goes_when_the_disk_is_full_and_is_made_again_when_it_has_plenty() {
     let mut rig = Rig::new();
     rig.limit_bytes = 256 << 20;

@@ -10,6 +10,7 @@ use outlast_store::{IntervalSet, LogId, Seal, Seq};
 use tracing::debug;
 
 use super::{Core, Effect, MOST_JOBS, TICK};
+use crate::flow::STALLED;
 use crate::flow::keep::{Charge, Job, Live, Note, Outcome};
 use crate::flow::{node_of, origin_of};
 use crate::replica::Ask;
@@ -30,6 +31,8 @@ pub(super) struct Jobs {
     since: BTreeMap<LogId, IntervalSet>,
     /// When the store last answered anything but a live row, while something waits.
     answered: Option<Instant>,
+    /// Whether that is counted as a stall.
+    stalled: bool,
 }
 
 impl Jobs {
@@ -106,7 +109,15 @@ impl Core {
                 self.handle_repaired(ask, &piece, outcome, now);
             }
             Outcome::Defined { ask, defined } => self.handle_defined(ask, defined, now),
-            Outcome::Holdings { held, gone, ready } => self.handle_holdings(held, gone, ready),
+            Outcome::Holdings {
+                held,
+                gone,
+                ready,
+                room,
+            } => {
+                self.replica.handle_room(room);
+                self.handle_holdings(held, gone, ready);
+            }
             Outcome::Unsealed(windows) => self.replica.handle_unsealed(&windows, now),
             Outcome::SealedClosed(seals) => self.send_seals(&seals),
             Outcome::Exported { stream, parcels } => self.handle_exported(stream, parcels, now),
@@ -178,6 +189,11 @@ impl Core {
         if self.jobs.other > 0 && self.jobs.answered.is_none() {
             self.jobs.answered = Some(now);
         }
+        let stalled = self.store_silent(now) >= STALLED;
+        if stalled && !self.jobs.stalled {
+            self.refuse("store: it did not answer for 10 s");
+        }
+        self.jobs.stalled = stalled;
         let backlog = self.replica.backlog(now).into_iter();
         self.backlog = backlog
             .map(|(peer, samples)| (node_of(peer), samples))

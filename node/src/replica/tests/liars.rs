@@ -16,33 +16,16 @@ use crate::replica::{Ask, DIGEST_EVERY, Member, Offence, Replica, SETTLE};
 #[test]
 fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
     let now = Instant::now();
-    let log = LogId {
-        origin: name(3),
-        store: StoreId(1),
-        epoch: Epoch {
-            counter: 1,
-            nonce: 1,
-        },
-    };
-    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
-    let members: Vec<_> = (0..4).map(name).map(Member::new).collect();
-    replica.handle_members(&members, now);
-    replica.handle_store(Held::new(), Held::new(), true);
+    let mut replica = replica_of(4, now);
+    let log = log_of(3, 1);
+    let some: IntervalSet = [1..=50].into_iter().collect();
     for peer in [1, 2] {
         replica.handle_connected(name(peer), now);
-        let held = [1..=50].into_iter().collect();
-        let entry = Entry::new(
-            log.origin,
-            digest::hash(&Held::new()),
-            Some((
-                log,
-                Coverage {
-                    held,
-                    gone: IntervalSet::new(),
-                },
-            )),
+        replica.handle_digest(
+            name(peer),
+            claim(log, some.clone(), IntervalSet::new()),
+            now,
         );
-        replica.handle_digest(name(peer), vec![entry], now);
     }
     let first = replica.poll_request(now).unwrap();
     assert_eq!(
@@ -60,39 +43,41 @@ fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
 #[test]
 fn a_forged_row_is_not_asked_of_the_same_peer_again() {
     let now = Instant::now();
-    let log = LogId {
-        origin: name(1),
-        store: StoreId(1),
-        epoch: Epoch {
-            counter: 1,
-            nonce: 1,
-        },
-    };
-    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
-    let members: Vec<_> = (0..2).map(name).map(Member::new).collect();
-    replica.handle_members(&members, now);
-    replica.handle_store(Held::new(), Held::new(), true);
+    let mut replica = replica_of(2, now);
+    let log = log_of(1, 1);
+    let some: IntervalSet = [1..=50].into_iter().collect();
     replica.handle_connected(name(1), now);
-    let entry = || {
-        let held = [1..=50].into_iter().collect();
-        Entry::new(
-            log.origin,
-            digest::hash(&Held::new()),
-            Some((
-                log,
-                Coverage {
-                    held,
-                    gone: IntervalSet::new(),
-                },
-            )),
-        )
-    };
-    replica.handle_digest(name(1), vec![entry()], now);
+    replica.handle_digest(name(1), claim(log, some.clone(), IntervalSet::new()), now);
     let request = replica.poll_request(now).unwrap();
     replica.handle_refused(Some(name(1)), log, 1, 48);
     replica.handle_done(request.id, now);
-    replica.handle_digest(name(1), vec![entry()], now);
+    replica.handle_digest(name(1), claim(log, some, IntervalSet::new()), now);
     assert_eq!(replica.poll_request(now), None);
+}
+
+#[test]
+fn rows_of_others_that_the_disk_has_no_room_for_are_asked_for_once_it_has() {
+    let now = Instant::now();
+    let mut replica = replica_of_three(now);
+    let (theirs, own) = (log_of(1, 1), log_of(0, 1));
+    let all: IntervalSet = [1..=100].into_iter().collect();
+    replica.handle_room(false);
+    replica.handle_digest(name(1), claim(theirs, all.clone(), IntervalSet::new()), now);
+    for second in 0..60 {
+        let at = now + SETTLE + Duration::from_secs(second);
+        assert_eq!(replica.poll_request(at), None);
+    }
+    let later = now + Duration::from_secs(61);
+    replica.handle_digest(name(2), claim(own, all, IntervalSet::new()), later);
+    let asked = |request: Option<crate::replica::Request>| match request.map(|r| r.ask) {
+        Some(Ask::Rows { log, .. }) => Some(log),
+        _ => None,
+    };
+    let request = replica.poll_request(later + SETTLE);
+    assert_eq!(asked(request), Some(own), "its own it wants all the same");
+    replica.handle_room(true);
+    let request = replica.poll_request(later + SETTLE);
+    assert_eq!(asked(request), Some(theirs));
 }
 
 #[test]
@@ -301,11 +286,17 @@ fn log_of(origin: usize, counter: u32) -> LogId {
 
 /// Node 0 of three, connected to the others.
 fn replica_of_three(now: Instant) -> Replica {
-    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
-    let members: Vec<_> = (0..3).map(name).map(Member::new).collect();
-    replica.handle_members(&members, now);
-    replica.handle_store(Held::new(), Held::new(), true);
+    let mut replica = replica_of(3, now);
     replica.handle_connected(name(1), now);
     replica.handle_connected(name(2), now);
+    replica
+}
+
+/// Node 0 of so many, connected to nobody.
+fn replica_of(count: usize, now: Instant) -> Replica {
+    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
+    let members: Vec<_> = (0..count).map(name).map(Member::new).collect();
+    replica.handle_members(&members, now);
+    replica.handle_store(Held::new(), Held::new(), true);
     replica
 }
