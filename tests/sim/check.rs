@@ -332,7 +332,7 @@ impl World {
             .filter_map(|machine| machine.up.as_ref());
         let there = ups.fold(IntervalSet::new(), |all, up| {
             let held = up.store.held_of(&log.origin).remove(log);
-            held.map_or(all.clone(), |held| all.union(&held))
+            held.map_or_else(|| all.clone(), |held| all.union(&held))
         });
         lacks.intersect(&there)
     }

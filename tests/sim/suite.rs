@@ -119,20 +119,22 @@ pub(crate) fn flaws() -> bool {
         ("what a node sends stays flat", large(6, Flaw::Chatty)),
         ("what a node sends stays flat", calm(9, "", Flaw::EverMore)),
     ];
-    let mut good = true;
-    for (invariant, case) in table {
-        let noticed = run(&case).err().map(|broken| broken.what);
-        if noticed == Some(invariant) {
-            say(format!("flaw  {:?} noticed: {invariant}", case.flaw));
-        } else {
-            say(format!(
-                "BROKE {:?} should break \"{invariant}\", but: {noticed:?}",
-                case.flaw
-            ));
-            good = false;
-        }
+    let noticed = table.map(|(invariant, case)| is_noticed(invariant, &case));
+    noticed.into_iter().all(|noticed| noticed)
+}
+
+fn is_noticed(invariant: &str, case: &Case) -> bool {
+    let broken = run(case).err().map(|broken| broken.what);
+    let noticed = broken == Some(invariant);
+    if noticed {
+        say(format!("flaw  {:?} noticed: {invariant}", case.flaw));
+    } else {
+        say(format!(
+            "BROKE {:?} should break \"{invariant}\", but: {broken:?}",
+            case.flaw
+        ));
     }
-    good
+    noticed
 }
 
 /// A long story that breaks by one of its faults is told by that one.
