@@ -15,7 +15,7 @@ pub(crate) fn every_change() -> bool {
     let begun = Instant::now();
     let mut cases = vec![Case::new(Kind::Ordinary, 1, 1_000, 10)];
     cases.extend((1..=40).map(|seed| Case::new(Kind::Heavy, seed, 20, 30)));
-    cases.push(Case::new(Kind::Cramped, 1, 5, 90));
+    cases.push(crowded());
     cases.extend((1..=4).map(|seed| Case::new(Kind::Sites, seed, 20, 30)));
     cases.push(storm());
     cases.extend(kept());
@@ -24,6 +24,14 @@ pub(crate) fn every_change() -> bool {
     let noticed = flaws() & shortens();
     say(format!("{:.0} s in all", begun.elapsed().as_secs_f64()));
     good && same && noticed
+}
+
+/// Disks that others fill, below the floor for copies and below that for own rows, while old rows make room for new ones.
+fn crowded() -> Case {
+    let story =
+        "600s +900s fill 1 8\n900s +600s fill 2 3\n1500s +600s fill 3 6\n2400s +60s power 4";
+    let story = story.parse().expect("the stories here are well told");
+    Case::new(Kind::Cramped, 1, 5, 90).told(story)
 }
 
 /// As many as there are join at once, past the size at which everybody knows everybody.
