@@ -9,7 +9,7 @@
 //!   are reliable while the peer is connected and yield to messages.
 //! - Members are never forgotten because they are silent, and are dialled for ever. A peer is
 //!   `Connected` once a session is up and both sides have said which statements they hold.
-//! - Up to 64 members everybody keeps a session with everybody. Above, a node keeps those its
+//! - Up to 48 members everybody keeps a session with everybody. Above, a node keeps those its
 //!   application wants (`Mesh::want`), a few at random and whoever keeps it, at a cost that doesn't
 //!   grow with the mesh; a message to anybody else begins a session, and `Disconnected` only says
 //!   that one ended. Who is there is in the snapshot: down takes the word of three observers.

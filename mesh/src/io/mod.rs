@@ -166,7 +166,7 @@ impl Mesh {
     }
 
     /// Sends one small message, at most `MAX_MESSAGE` bytes, kind 64 or above. It may be lost; it
-    /// never waits behind streams. In a mesh of more than 64 members it begins a session where there is none.
+    /// never waits behind streams. In a mesh of more than 48 members it begins a session where there is none.
     pub fn send(&self, to: NodeId, kind: u8, body: Bytes) -> Result<(), SendError> {
         if kind < FIRST_APPLICATION_KIND {
             return Err(SendError::ReservedKind(kind));
@@ -262,7 +262,7 @@ impl Mesh {
     }
 
     /// Names the peers a session is kept with, instead of those named before: in a mesh of more than
-    /// 64 members nobody keeps one with everybody. Up to 64 members it changes nothing.
+    /// 48 members nobody keeps one with everybody. Up to 48 members it changes nothing.
     pub fn want(&self, peers: BTreeSet<NodeId>) {
         self.wanted.send_if_modified(|wanted| {
             let changed = *wanted != peers;

@@ -15,6 +15,7 @@ use super::gauges::{GAUGES, Gauges};
 pub const SYNCED: u8 = 1;
 
 const VERSION: u8 = 1;
+#[cfg(test)]
 const HEAD: usize = 2;
 const SHORT: usize = 3;
 const LONG: usize = 8;
@@ -22,9 +23,11 @@ const LONG_ID: u8 = 0x80;
 const ANSWER: u8 = 1;
 /// An age takes up to five bytes, and an id eight: no message of so many entries is too long.
 const LONGEST_ENTRY: usize = 1 + LONG + 2 + 5 + GAUGES;
+#[cfg(test)]
 const USUAL_ENTRY: usize = 1 + SHORT + 2 + 1 + GAUGES;
-/// Entries a sender puts into a message at most.
-pub const MOST_ENTRIES: usize = (MAX_MESSAGE - HEAD) / USUAL_ENTRY;
+/// Entries of the usual length that fit.
+#[cfg(test)]
+const MOST_ENTRIES: usize = (MAX_MESSAGE - HEAD) / USUAL_ENTRY;
 /// Ages are whole tenths of a second.
 const UNIT_MS: u128 = 100;
 
@@ -240,7 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn everybody_up_to_64_members_fits_into_one_message() {
+    fn what_is_said_at_once_fits_however_long_its_entries_are() {
         assert_eq!(MOST_ENTRIES, 72);
+        assert!(HEAD + super::super::AT_ONCE * LONGEST_ENTRY <= MAX_MESSAGE);
     }
 }

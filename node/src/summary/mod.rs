@@ -2,8 +2,8 @@
 //!
 //! In: this node's own gauges each second, messages of peers, who is a member and connected. Out: messages for random
 //! connected peers (`poll_message`), and what is known of each member (`seen`).
-//! Bounds: one summary a member; `BUDGET` bytes a second on their way out, in messages of one datagram, what was learnt
-//! last first, so that beyond 64 members freshness falls and cost doesn't. Lost ones aren't repeated.
+//! Bounds: one summary a member; `BUDGET` bytes a second on their way out, in messages of `AT_ONCE`, what was learnt
+//! last first, so that beyond so many members freshness falls and cost doesn't grow. Lost ones aren't repeated.
 //! Invariants: an age is never less than the times the summary was held on its way, and goes on while the machine
 //! sleeps; no clock of another machine is believed. A node's own word stands against hearsay about it.
 //! Absent: rows and proof. A summary isn't signed; who needs certainty asks for signed rows.
@@ -31,16 +31,19 @@ use self::roll::Roll;
 pub use self::table::Seen;
 use self::table::{Table, Verdict};
 
-/// Bytes of messages a second, without what the tunnel adds.
-pub const BUDGET: u32 = 4_400;
+/// Bytes a second, with what a datagram has around it: a member of fifty sends what one of a thousand does.
+pub const BUDGET: u32 = 3_000;
 
-/// Up to this many members every message holds everybody.
-pub const ALL_AT_ONCE: usize = message::MOST_ENTRIES;
+/// What a datagram has around a message: IPv4 and UDP, WireGuard, IPv6 and UDP inside, and the mesh's own head.
+const AROUND: u32 = 112;
+
+/// Summaries in a message. Half of what fits, twice as often, reaches everybody sooner for the same bytes.
+pub const AT_ONCE: usize = 36;
 
 /// Between two messages while rows go to everybody anyway: summaries then serve who is cut off.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
-/// Between two messages in a larger mesh: four fill the budget.
-const BUSY_EVERY: Duration = Duration::from_millis(250);
+/// Between two messages in a larger mesh at least; from `AT_ONCE` members on the budget makes it more.
+const BUSY_EVERY: Duration = Duration::from_millis(200);
 /// Between two messages of a metered member, each of which is answered with one.
 const METERED_EVERY: Duration = Duration::from_secs(10);
 
@@ -205,13 +208,15 @@ impl Summaries {
         if due > now {
             return None;
         }
-        let every = self.every();
+        let to = self.target();
+        let message = to.map(|to| (to, self.message_for(to, now)));
+        let len = message.as_ref().map_or(0, |(_, message)| message.len());
+        let every = self.every(len);
         // Nodes must not speak in step.
-        let jitter = self.rng.random_range(0..=every.as_millis() as u64 / 8);
-        let next = due.max(now.checked_sub(every).unwrap_or(due)) + every;
-        self.due = Some(next + Duration::from_millis(jitter));
-        let to = self.target()?;
-        Some((to, self.message_for(to, now)))
+        let jittered = every.mul_f64(self.rng.random_range(0.94..1.06));
+        let from = due.max(now.checked_sub(every).unwrap_or(due));
+        self.due = Some(from + jittered);
+        message
     }
 
     /// When the next message is due.
@@ -236,13 +241,15 @@ impl Summaries {
         others.filter_map(move |node| Some((*node, self.table.seen(*node, at_ms)?)))
     }
 
-    fn every(&self) -> Duration {
+    /// How long to wait after a message of so many bytes.
+    fn every(&self, len: usize) -> Duration {
         if self.is_metered(&self.me) {
             METERED_EVERY
         } else if self.members.len() <= self.everybody {
             IDLE_EVERY
         } else {
-            BUSY_EVERY
+            let bytes = len as f64 + f64::from(AROUND);
+            BUSY_EVERY.max(Duration::from_secs_f64(bytes / f64::from(BUDGET)))
         }
     }
 
@@ -273,25 +280,21 @@ impl Summaries {
     fn message_for(&mut self, to: NodeId, now: Instant) -> Bytes {
         let at_ms = self.clock_ms(now);
         let answer = self.is_metered(&self.me) && !self.is_metered(&to);
-        let mut entries: Vec<Entry> = Vec::new();
-        for (node, seen) in self.table.newest_learnt(at_ms) {
-            if node == to || seen.from == to {
-                continue;
-            }
-            if let Some(id) = self.roll.id(&node) {
-                entries.push(Entry {
-                    id,
-                    tick: seen.tick,
-                    marks: seen.marks,
-                    age: seen.age,
-                    gauges: seen.gauges,
-                });
-            }
-            if entries.len() == message::MOST_ENTRIES {
-                break;
-            }
-        }
+        let learnt = self.table.newest_learnt(at_ms);
+        let news = learnt.filter(|(node, seen)| *node != to && seen.from != to);
+        let entry = |(node, seen): (NodeId, Seen)| {
+            Some(Entry {
+                id: self.roll.id(&node)?,
+                tick: seen.tick,
+                marks: seen.marks,
+                age: seen.age,
+                gauges: seen.gauges,
+            })
+        };
+        // What was learnt last is likeliest to be news, and of that what is youngest.
+        let mut entries: Vec<Entry> = news.filter_map(entry).take(2 * AT_ONCE).collect();
         entries.sort_by_key(|entry| entry.age);
+        entries.truncate(AT_ONCE);
         Message { answer, entries }.encode()
     }
 

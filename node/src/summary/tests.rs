@@ -1,6 +1,7 @@
 //! What a summary may and may not say, and how fast summaries spread.
 
 use rand::SeedableRng as _;
+use rand::seq::IteratorRandom as _;
 
 use super::message::{SYNCED, ShortId};
 use super::*;
@@ -84,6 +85,27 @@ fn a_tick_that_runs_ahead_of_time_is_not_believed() {
     assert_eq!(hear(&mut b, 100, 0), 1);
     assert_eq!(hear(&mut b, 20_000, 5_000), 0);
     assert_eq!(hear(&mut b, 105, 5_000), 1);
+}
+
+#[test]
+fn a_liar_who_keeps_ahead_of_the_true_ticks_is_contradicted_by_them() {
+    let start = Instant::now();
+    let [_, mut b, _] = mesh([A, B, C], start);
+    let (mut ahead, mut disputed) = (0, 0);
+    for second in 0..120_u16 {
+        let now = start + ms(1_000 * u64::from(second));
+        if second % 10 == 0 {
+            b.handle_message(C, &entry(A, second + 100 + 5, 0, 9), now)
+                .unwrap();
+        }
+        let taken = b
+            .handle_message(C, &entry(A, second + 100, 0, 1), now)
+            .unwrap();
+        ahead += u32::from(b.seen(A, now).unwrap().gauges == gauges(9));
+        disputed += taken.disputed;
+    }
+    assert!(ahead < 80, "{ahead} of 120 seconds");
+    assert!(disputed >= 10, "{disputed}");
 }
 
 #[test]
@@ -197,19 +219,17 @@ fn a_flood_is_cut_off_and_garbage_is_named() {
 }
 
 #[test]
-fn sixty_four_members_are_a_second_or_two_old_and_two_hundred_a_few() {
-    let small = spread(64, 30, 1);
-    assert!(
-        small.p50 <= ms(2_500) && small.p99 <= ms(6_000),
-        "{small:?}"
-    );
-    let large = spread(200, 30, 2);
-    assert!(
-        large.p50 <= ms(4_000) && large.p99 <= ms(12_000),
-        "{large:?}"
-    );
-    for spread in [small, large] {
-        assert!(spread.bytes_per_second <= f64::from(BUDGET), "{spread:?}");
+fn fifty_members_are_a_second_or_two_old_and_two_hundred_three_at_the_same_cost() {
+    let (few, some, many) = (spread(50, 15, 1), spread(64, 15, 1), spread(200, 20, 2));
+    for small in [&few, &some] {
+        let fresh = small.p50 <= ms(2_200) && small.p99 <= ms(5_000);
+        assert!(fresh, "{small:?}");
+    }
+    let fresh = many.p50 <= ms(2_800) && many.p99 <= ms(11_000);
+    assert!(fresh, "{many:?}");
+    for spread in [few, some, many] {
+        let part = spread.bytes_per_second / f64::from(BUDGET);
+        assert!((0.95..=1.02).contains(&part), "{spread:?}");
         assert_eq!(spread.known, 1.0);
     }
 }
@@ -218,7 +238,7 @@ fn sixty_four_members_are_a_second_or_two_old_and_two_hundred_a_few() {
 #[test]
 #[ignore = "a measurement, and minutes long without --release"]
 fn spread_of_large_meshes() {
-    for (members, seconds) in [(64, 120), (200, 120), (1_000, 120), (2_000, 120)] {
+    for (members, seconds) in [(50, 60), (64, 60), (200, 60), (1_000, 60), (2_000, 120)] {
         println!("{members} members: {:?}", spread(members, seconds, 7));
     }
 }
@@ -232,7 +252,10 @@ struct Spread {
     bytes_per_second: f64,
 }
 
-/// Everybody takes a summary each second and speaks to everybody; 1 message in 20 is lost, each takes 20 ms.
+/// Sessions a node of a large mesh has.
+const PEERS: usize = 20;
+
+/// Everybody takes a summary each second and speaks to `PEERS` others; 1 message in 20 is lost, each takes 20 ms.
 fn spread(members: u16, seconds: u64, seed: u64) -> Spread {
     let start = Instant::now();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -243,10 +266,12 @@ fn spread(members: u16, seconds: u64, seed: u64) -> Spread {
     for id in &ids {
         let mut node = Summaries::new(*id, 16, ChaCha8Rng::from_rng(&mut rng), start);
         node.handle_members(all.clone());
-        ids.iter()
-            .filter(|peer| *peer != id)
-            .for_each(|peer| node.handle_connected(*peer));
-        node.due = Some(start + ms(rng.random_range(0..250)));
+        let others = ids.iter().filter(|peer| *peer != id);
+        let peers = others.copied().choose_multiple(&mut rng, PEERS);
+        peers
+            .into_iter()
+            .for_each(|peer| node.handle_connected(peer));
+        node.due = Some(start + ms(rng.random_range(0..300)));
         nodes.push(node);
     }
     let phases: Vec<u64> = ids.iter().map(|_| rng.random_range(0..50)).collect();
@@ -262,7 +287,7 @@ fn spread(members: u16, seconds: u64, seed: u64) -> Spread {
                 node.handle_own(1, (at / 50) as u32, 0, gauges(number as u8), now);
             }
             while let Some((to, message)) = node.poll_message(now) {
-                bytes += message.len();
+                bytes += message.len() + AROUND as usize;
                 if !rng.random_bool(0.05) {
                     air.push((node.me, to, message));
                 }

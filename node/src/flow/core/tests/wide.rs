@@ -110,11 +110,11 @@ fn rates(count: usize) -> (BTreeMap<u8, f64>, f64) {
 }
 
 #[test]
-fn a_node_of_a_hundred_and_fifty_sends_no_more_than_one_of_eighty() {
-    let (few, many) = (rates(80), rates(150));
-    let told = format!("80: {few:?}; 150: {many:?}");
+fn a_node_of_a_hundred_and_fifty_sends_what_one_of_fifty_does() {
+    let (few, many) = (rates(50), rates(150));
+    let told = format!("50: {few:?}; 150: {many:?}");
     println!("{told}");
-    assert!(many.1 < 1.05 * few.1, "{told}");
+    assert!((0.95..1.05).contains(&(many.1 / few.1)), "{told}");
     for (kind, rate) in many.0 {
         // Ten bytes: what is said now and then falls unevenly into so short a time.
         let of_few = few.0.get(&kind).copied().unwrap_or(0.0);
