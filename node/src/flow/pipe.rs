@@ -3,6 +3,8 @@
 //! A task a stream, of either side. It reads and writes only when it is told to, at bulk priority: live datagrams never
 //! wait for it. It ends with its orders, or when the stream does.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use outlast_mesh::{Mesh, NodeId};
 use quinn::{RecvStream, SendStream};
@@ -15,6 +17,8 @@ pub(super) const ORDERS: usize = 4;
 /// Read at most this much at a time.
 const CHUNK: usize = 64 * 1024;
 const PRIORITY: i32 = -10;
+/// How long it is waited for that the other side has what was sent.
+const DELIVERY: Duration = Duration::from_secs(20);
 
 /// What a stream's task is told.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) enum Order {
 pub(super) enum Said {
     Read(StreamId, Bytes),
     Written(StreamId),
+    /// The other side has all that was written, up to the end.
+    Delivered(StreamId),
     /// It ended, broke or was never opened.
     Broken(StreamId),
 }
@@ -73,12 +79,23 @@ impl Pipe {
                 },
                 Order::Finish => {
                     let _ = send.finish();
-                    return;
+                    return self.see_delivered(&send).await;
                 }
             };
             if self.said.send(done).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+impl Pipe {
+    /// Waits until everything has arrived, if it does before anybody loses interest.
+    async fn see_delivered(&self, send: &SendStream) {
+        let stopped = tokio::time::timeout(DELIVERY, send.stopped()).await;
+        if matches!(stopped, Ok(Ok(None))) {
+            // The flow may have ended: then nobody asks.
+            let _ = self.said.send(Said::Delivered(self.stream)).await;
         }
     }
 }

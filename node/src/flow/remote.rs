@@ -171,6 +171,7 @@ impl Remote {
         match said {
             Said::Read(stream, bytes) => self.core.handle_read(stream, &bytes, now),
             Said::Written(stream) => self.core.handle_written(stream, now),
+            Said::Delivered(stream) => self.core.handle_delivered(stream, now),
             Said::Broken(stream) => {
                 self.pipes.remove(&stream);
                 self.core.handle_broken(stream, now);

@@ -10,6 +10,7 @@
 
 mod asks;
 mod budget;
+mod delivery;
 mod frames;
 mod handed;
 mod peer;
@@ -37,6 +38,7 @@ use crate::replica::digest::Entry;
 use crate::replica::{self, Member, Replica};
 use asks::Asking;
 use budget::Budget;
+use delivery::Delivery;
 use peer::Peer;
 use serve::Serving;
 use views::Views;
@@ -124,6 +126,8 @@ pub struct Core {
     /// The streams of the replica's requests.
     requests: BTreeMap<u64, StreamId>,
     served: BTreeMap<StreamId, Serving>,
+    /// Answers that are written and not there yet.
+    deliveries: BTreeMap<StreamId, Delivery>,
     last_stream: StreamId,
     jobs: upkeep::Jobs,
     effects: VecDeque<Effect>,
@@ -162,6 +166,7 @@ impl Core {
             asks: BTreeMap::new(),
             requests: BTreeMap::new(),
             served: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
             last_stream: 0,
             jobs: upkeep::Jobs::default(),
             effects: VecDeque::new(),

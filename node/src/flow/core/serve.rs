@@ -32,8 +32,11 @@ const CHUNK: usize = 16 * 1024;
 const MAX_WINDOWS: usize = 16;
 const MAX_SEALS: usize = 256;
 const MAX_ORIGINS: usize = 16;
-/// Answers of points at a time, all peers together: each reads the store at length and is whole in memory.
-const MOST_TOLD: usize = 4;
+/// Answers of points at a time, all peers together, and to one: each reads the store at length and is whole in memory.
+const MOST_TOLD: usize = 6;
+const TOLD_TO_ONE: usize = 2;
+/// How long a peer may take for the whole of one: who asks waits no longer, and the place is another's.
+const TELLING: Duration = Duration::from_secs(60);
 
 /// A stream that is served.
 #[derive(Debug)]
@@ -47,8 +50,10 @@ pub(super) struct Serving {
     paid: Option<(Bytes, Instant)>,
     /// Bytes that are being written.
     writing: Option<(usize, Instant)>,
-    /// Whether it asked for points.
-    telling: bool,
+    /// When the first were, and how many were in all; `None` once any had to wait for the peer's bucket.
+    unpaced: Option<(Instant, usize)>,
+    /// Until when it may take its answer, where it asked for points.
+    telling: Option<Instant>,
     /// When the peer must have asked, or taken what is being written.
     deadline: Option<Instant>,
 }
@@ -109,7 +114,8 @@ impl Core {
             out: VecDeque::new(),
             paid: None,
             writing: None,
-            telling: false,
+            unpaced: Some((now, 0)),
+            telling: None,
             deadline: Some(now + PATIENCE),
         };
         self.served.insert(stream, serving);
@@ -218,8 +224,18 @@ impl Core {
                 };
             }
             Question::Points(asked) => {
-                serving.telling = true;
-                if self.served.values().filter(|served| served.telling).count() > MOST_TOLD {
+                serving.telling = Some(now + TELLING);
+                let from = serving.from;
+                let told = self
+                    .served
+                    .values()
+                    .filter(|served| served.telling.is_some());
+                let (mut all, mut to_one) = (0, 0);
+                for served in told {
+                    all += 1;
+                    to_one += usize::from(served.from == from);
+                }
+                if all > MOST_TOLD || to_one > TOLD_TO_ONE {
                     self.served.remove(&stream);
                     self.effects.push_back(Effect::Finish(stream));
                     return self.refuse("question: too many at a time");
@@ -296,6 +312,7 @@ impl Core {
                 let bucket = self.buckets.entry(serving.from);
                 let bucket = bucket.or_insert_with(|| Bucket::new(self.pace, now));
                 let wait = bucket.take(bytes.len(), now);
+                serving.note_pace(bytes.len(), wait, now);
                 serving.paid = Some((bytes, now + wait));
                 continue;
             }
@@ -305,7 +322,11 @@ impl Core {
                     return;
                 }
                 None if matches!(serving.phase, Phase::Last) => {
+                    let (to, unpaced) = (serving.from, serving.unpaced);
                     self.served.remove(&stream);
+                    if let Some((began, bytes)) = unpaced {
+                        self.await_delivery(stream, to, bytes, began);
+                    }
                     return self.effects.push_back(Effect::Finish(stream));
                 }
                 None if matches!(serving.phase, Phase::Rows { .. }) => {
@@ -320,7 +341,7 @@ impl Core {
     pub(super) fn serve_on(&mut self, now: Instant) {
         let streams: Vec<_> = self.served.keys().copied().collect();
         for stream in streams {
-            let late = |serving: &Serving| serving.deadline.is_some_and(|at| at <= now);
+            let late = |serving: &Serving| serving.due().is_some_and(|at| at <= now);
             if !self.served.get(&stream).is_some_and(late) {
                 self.serve(stream, now);
                 continue;
@@ -340,13 +361,27 @@ impl Core {
         let due = served.flat_map(|serving| {
             let paid = serving.paid.as_ref().map(|(_, at)| (*at, "answer"));
             paid.into_iter()
-                .chain(serving.deadline.map(|at| (at, "served")))
+                .chain(serving.due().map(|at| (at, "served")))
         });
         due.min()
     }
 }
 
 impl Serving {
+    /// When it is given up unless it goes on.
+    fn due(&self) -> Option<Instant> {
+        self.deadline.into_iter().chain(self.telling).min()
+    }
+
+    fn note_pace(&mut self, bytes: usize, wait: Duration, now: Instant) {
+        self.unpaced = match self.unpaced {
+            Some(_) if !wait.is_zero() => None,
+            Some((_, 0)) => Some((now, bytes)),
+            Some((began, sent)) => Some((began, sent + bytes)),
+            None => None,
+        };
+    }
+
     /// These frames, and nothing after them.
     fn answer(&mut self, answers: Vec<Bytes>) {
         let frames = answers.into_iter().chain([Answer::End.encode()]);

@@ -305,8 +305,8 @@ fn slow_down(world: &mut World, of: usize, peer: usize) {
     let mut bucket = Bucket::new(Pace::Polite, world.now);
     bucket.take(BURST as usize, world.now);
     bucket.handle_rtt(Some(10.0));
-    for _ in 0..12 {
-        bucket.handle_rtt(Some(1_000.0));
+    for second in 0..12 {
+        bucket.handle_rtt(Some(1_000.0 + f64::from(second)));
     }
     world.members[of].core.buckets.insert(id(peer), bucket);
 }
