@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::append::Own;
 use crate::attic::{Attic, Found};
-use crate::block::Seal;
+use crate::block::{MAX_PACK_BLOCKS, Seal};
 use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
 use crate::error::{OpenError, StoreError};
@@ -105,6 +105,8 @@ pub(crate) struct Tuning {
     /// blocks of 3.7 KB synced one by one a process grows by 12.4 MB at 4 MiB, by 9.0 at 1 MiB, by 8.4 at 512 KiB; each
     /// opening takes 0.1 to 0.2 s of the writer's thread.
     pub(crate) reopen_bytes: u64,
+    /// So many blocks of a log become a pack: more of them pack better, fewer wait a shorter time beside sled.
+    pub(crate) pack_blocks: usize,
     /// Opening and reading a whole generation; beyond it the generation is given up.
     pub(crate) open_deadline: Duration,
     /// A new segment of the spool starts when the current one has this much.
@@ -118,6 +120,7 @@ impl Tuning {
             generation_age: Duration::from_secs(24 * 3_600),
             flush_every: Duration::from_secs(300),
             reopen_bytes: 1 << 20,
+            pack_blocks: MAX_PACK_BLOCKS,
             open_deadline: Duration::from_secs(180),
             segment_bytes: 1 << 20,
         }

@@ -1,6 +1,6 @@
 //! Which blocks of the generation being written become packs, and how one comes out again.
 //!
-//! Once `ENOUGH` blocks of a log lie there one after another, the oldest of them become a pack; when the generation is
+//! Once enough blocks of a log lie there one after another, the oldest of them become a pack; when the generation is
 //! closed, whatever is left. The pack is written and synced before the first of its blocks goes, so a power cut leaves both
 //! at worst: a block is looked for by itself first, then in the packs.
 //! Bounds: `RUNS` packs a call, the rest next time; a pack's own bounds (`block::pack`). What cannot be packed stays as it
@@ -14,8 +14,6 @@ use crate::engine::{Engine, EngineError};
 use crate::key::block::BlockKey;
 use crate::sample::{LogId, Seq};
 
-/// Blocks of a log that wait to be packed: two hours, which is what a pack holds.
-const ENOUGH: usize = MAX_PACK_BLOCKS;
 /// Packs made in one call, so that a generation of an older release is packed within some minutes and no deadline.
 const RUNS: usize = 16;
 
@@ -25,8 +23,8 @@ pub(crate) type Loose = BTreeMap<LogId, BTreeMap<Seq, u8>>;
 /// What calls for packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
-    /// Enough blocks are there.
-    Enough,
+    /// So many blocks of a log are there; they go into one pack.
+    Enough(usize),
     /// The generation is closed: two are enough.
     Closing,
 }
@@ -152,9 +150,12 @@ fn unpack(
     Ok(blocks.into_iter().flatten().map(named).collect())
 }
 
-/// The first blocks after one another that are enough, `ENOUGH` at most.
+/// The first blocks after one another that are enough, as many as a pack holds at most.
 fn next_run(loose: &Loose, when: When) -> Option<Vec<BlockKey>> {
-    let least = if when == When::Closing { 2 } else { ENOUGH };
+    let (least, most) = match when {
+        When::Enough(count) => (count, count),
+        When::Closing => (2, MAX_PACK_BLOCKS),
+    };
     for (log, blocks) in loose {
         let (mut run, mut next) = (Vec::new(), None);
         for (&first, &count) in blocks {
@@ -166,7 +167,7 @@ fn next_run(loose: &Loose, when: When) -> Option<Vec<BlockKey>> {
             }
             run.push(BlockKey { log: *log, first });
             next = first.checked_add(Seq::from(count));
-            if run.len() == ENOUGH {
+            if run.len() == most {
                 break;
             }
         }

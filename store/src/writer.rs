@@ -202,6 +202,7 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
     let work = batch.clone();
     let (disk, home) = (shared.disk.clone(), path.clone());
     let worker = &shared.shelf.worker;
+    let enough = When::Enough(shared.tuning.pack_blocks);
     let written = worker.within("write", WRITE_DEADLINE, move || {
         let mut engine = put_all(&disk, engine, &home, &work)?;
         for (_, bytes) in &work {
@@ -209,7 +210,7 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
                 packer::note(&mut loose, &head);
             }
         }
-        packer::pack(&mut engine, &mut loose, When::Enough)?;
+        packer::pack(&mut engine, &mut loose, enough)?;
         Ok::<_, EngineError>((engine, loose))
     });
     match written.and_then(|outcome| outcome.map_err(|e| e.to_string())) {

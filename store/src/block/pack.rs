@@ -1,6 +1,6 @@
 //! Blocks of one log after one another as one table: what sled keeps of them once there are enough.
 //!
-//! Longer columns pack better than a minute's: on 45 recorded minutes blocks take 0.512 B/sample, all as one pack 0.413,
+//! Longer columns pack better than a minute's: on 45 recorded minutes blocks take 0.512 B/sample, all as one pack about 0.41,
 //! seals and heads included. Nothing of a block is lost: its rows are in the table, its signature in front; `blocks` gives back what
 //! went in, to be sent to peers as ever. A pack never leaves the node that made it.
 //! Byte by byte (big-endian; varints as in `varint`):

@@ -17,7 +17,7 @@ fn two_hours_of_blocks_become_a_pack_and_every_block_comes_back_as_it_was() {
     for (disk, _kept, path) in places() {
         let blocks = minutes(0..135);
         let (mut engine, mut loose) = filled(&disk, &path, &blocks);
-        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        pack(&mut engine, &mut loose, When::Enough(MAX_PACK_BLOCKS)).unwrap();
         assert_eq!(loose.values().map(BTreeMap::len).sum::<usize>(), 15);
         assert_eq!(engine.get(&blocks[0].0.encode()), Ok(None), "it is packed");
         check(&mut engine, &blocks);
@@ -47,7 +47,7 @@ fn packed_blocks_do_not_come_back_when_the_engine_is_closed_right_after() {
     for (disk, _kept, path) in places() {
         let blocks = minutes(0..30);
         let (mut engine, mut loose) = filled(&disk, &path, &blocks);
-        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        pack(&mut engine, &mut loose, When::Enough(30)).unwrap();
         drop(engine);
         let mut engine = Engine::open(&disk, &path).unwrap();
         let mut alone = 0;
@@ -68,7 +68,7 @@ fn a_power_cut_after_packing_leaves_every_block() {
         let blocks = minutes(0..120);
         let (mut engine, mut loose) = filled(&disk, &path, &blocks);
         disk.sync_parent(&path).unwrap();
-        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        pack(&mut engine, &mut loose, When::Enough(MAX_PACK_BLOCKS)).unwrap();
         drop(engine);
         sim.power_cut(&mut rng);
         let mut engine = Engine::open(&disk, &path).unwrap();
@@ -88,7 +88,7 @@ fn a_pack_ends_where_a_block_is_missing_and_what_comes_later_is_found_too() {
         let (mut blocks, late) = (minutes(0..20), minutes(9..11));
         blocks.drain(9..11);
         let (mut engine, mut loose) = filled(&disk, &path, &blocks);
-        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        pack(&mut engine, &mut loose, When::Enough(MAX_PACK_BLOCKS)).unwrap();
         assert_eq!(loose.values().map(BTreeMap::len).sum::<usize>(), 18);
         pack(&mut engine, &mut loose, When::Closing).unwrap();
         check(&mut engine, &blocks);
@@ -185,7 +185,7 @@ fn a_damaged_block_ends_a_run_and_stops_nothing() {
         let mut blocks = minutes(0..40);
         blocks[3].1 = b"no block".to_vec();
         let (mut engine, mut loose) = filled(&disk, &path, &blocks);
-        pack(&mut engine, &mut loose, When::Enough).unwrap();
+        pack(&mut engine, &mut loose, When::Enough(MAX_PACK_BLOCKS)).unwrap();
         pack(&mut engine, &mut loose, When::Closing).unwrap();
         assert!(loose.is_empty());
         check(&mut engine, &blocks);

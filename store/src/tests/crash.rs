@@ -4,12 +4,15 @@
 //! One child runs the load under strace; another, which has no program to find on its path, rebuilds and opens. The load
 //! writes what it was promised into `said`, so that the promises lie in the record among the writes.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::disk::Disk;
+use crate::engine::Engine;
 
 mod flips;
 mod states;
@@ -20,10 +23,11 @@ use trace::Event;
 
 /// Crash states opened; each costs a few openings of sled.
 const STATES: usize = 240;
-/// Generations of 1 MiB and blocks flushed often, so that a short load has many of each.
+/// Small generations and packs, and blocks flushed often, so that a short load has several of each.
 fn busy() -> Tuning {
     Tuning {
-        generation_bytes: 1 << 20,
+        generation_bytes: 48 << 10,
+        pack_blocks: 6,
         flush_every: Duration::from_millis(100),
         reopen_bytes: 64 << 10,
         segment_bytes: 16 << 10,
@@ -45,7 +49,7 @@ fn check_in_child(path: &Path) -> Result<(), String> {
     let mut child = this_program("child_checks", path);
     let child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let mut child = child.map_err(|e| e.to_string())?;
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         match child.try_wait().map_err(|e| e.to_string())? {
             Some(status) if status.success() => return Ok(()),
@@ -113,7 +117,7 @@ fn after_every_recorded_power_cut_the_store_opens_with_all_it_acknowledged() {
 fn child_loads() {
     let Some(dir) = given_dir() else { return };
     let mut said = fs::File::create(dir.join("said")).unwrap();
-    let peers = noisy_blocks(PEER, 24);
+    let peers = noisy_blocks(PEER, 60);
     let mut peers = peers.iter().enumerate();
     for run in 0..3 {
         let store = open_busy(&dir);
@@ -130,7 +134,7 @@ fn child_loads() {
                 let (log, seq) = store.synced().unwrap();
                 writeln!(said, "row {} {seq}", hex(&log)).unwrap();
             }
-            if seq % 40 == 0
+            if seq % 15 == 0
                 && let Some((at, block)) = peers.next()
             {
                 store.insert_block(block).unwrap();
@@ -155,6 +159,9 @@ fn child_opens_states() {
         .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(0xC0FFEE);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let made: BTreeSet<&Path> = events.iter().filter_map(generation_made).collect();
+    assert!(made.len() >= 4, "the load turns generations: {made:?}");
+    assert!(packs_in(&home) > 0, "the load makes packs");
     let mut points: Vec<usize> = (0..STATES)
         .map(|_| rng.random_range(1..=events.len()))
         .collect();
@@ -182,6 +189,34 @@ fn child_opens_states() {
         "{STATES} states of {} events opened, {aside} generations set aside",
         events.len()
     );
+}
+
+/// The generation whose directory is made, if one is.
+fn generation_made(event: &Event) -> Option<&Path> {
+    let Event::MakeDir(path) = event else {
+        return None;
+    };
+    let name = path.file_name()?.to_str()?;
+    let number = name
+        .strip_prefix("gen-")
+        .or_else(|| name.strip_prefix("copies-"))?;
+    number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some(path)
+}
+
+/// How many packs the load left.
+fn packs_in(home: &Path) -> usize {
+    let mut packs = 0;
+    for entry in fs::read_dir(home.join("store")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with("gen-") || name.starts_with("copies-") {
+            let engine = Engine::open(&Disk::Real, &entry.path());
+            engine.unwrap().scan_packs(|_, _| packs += 1).unwrap();
+        }
+    }
+    packs
 }
 
 /// Memory where there is some: what is rebuilt need not reach a disk.
@@ -252,7 +287,9 @@ impl Promised {
         let promised = 1..=self.blocks * 60;
         assert!(
             promised.is_empty() || held.covers(promised),
-            "{what}: blocks of others"
+            "{what}: blocks of others: {held:?} of {}, {:?}",
+            self.blocks * 60,
+            store.stats()
         );
         // Only one that sled was still making may be set aside: any other had rows that are promised.
         let aside = store.stats().quarantined.len();

@@ -17,6 +17,7 @@ pub(super) fn tuning() -> Tuning {
         generation_age: Duration::from_secs(86_400),
         flush_every: Duration::from_millis(200),
         reopen_bytes: 4 << 20,
+        pack_blocks: 30,
         open_deadline: Duration::from_secs(60),
         segment_bytes: 1 << 20,
     }
