@@ -66,6 +66,7 @@ fn what_is_set_on_one_node_is_known_on_all_and_on_one_that_was_off() {
 }
 
 #[test]
+#[ignore = "filling a store takes minutes where its code is not optimised"]
 fn a_store_shrinks_to_the_retention_that_is_set_and_its_own_configuration_goes_before() {
     let mut world = World::on_loopback(OUTLAST);
     world.found(&["a", "b"]);
