@@ -30,7 +30,10 @@ pub(crate) fn make(sizes: &[u32]) -> bool {
     sizes.sort_unstable();
     let (waiting, measured, good) = (Mutex::new(sizes), Mutex::new(Vec::new()), Mutex::new(true));
     let work = || {
-        while let Some(nodes) = held(&waiting).pop() {
+        loop {
+            // Apart from the match, so that the other thread can take the next one meanwhile.
+            let next = held(&waiting).pop();
+            let Some(nodes) = next else { break };
             match run(&case(nodes)) {
                 Ok(figures) => {
                     say(format!("{nodes:>6}  {figures}"));
