@@ -166,7 +166,7 @@ fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
     let mut rig = Rig::new(was);
     let store = rig.open();
     define(&store, PEER);
-    for window in 0..500 {
+    for window in 0..600 {
         store.insert_block(&block(PEER, window, true)).unwrap();
         rig.step(&store);
     }
@@ -176,7 +176,7 @@ fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
 
     store.set_limit(is);
     // Generations as large as the old bound asked for are closed by the next write.
-    for window in 500..520 {
+    for window in 600..620 {
         store.insert_block(&block(PEER, window, true)).unwrap();
         rig.step(&store);
     }
