@@ -113,6 +113,12 @@ impl Store {
         schemas.resolve(hash)
     }
 
+    /// Whether a row is its origin's word.
+    #[must_use]
+    pub fn is_signed(&self, row: &SignedRow) -> bool {
+        self.check_row(row).is_ok()
+    }
+
     /// The schema an origin used last, as far as memory knows: from it one that is not known here most likely grew.
     pub fn newest_schema(&self, origin: &Origin) -> Option<SchemaHash> {
         let newest = self.shared.state().latest.get(origin).cloned();

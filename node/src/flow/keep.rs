@@ -46,7 +46,7 @@ pub(super) fn keep(
 #[must_use]
 pub fn work(store: &Store, me: Origin, job: Job) -> Note {
     let (outcome, charge) = match job {
-        Job::Show(row) => (give::show(store, row), None),
+        Job::Show(row, from) => give::show(store, row, from),
         Job::Points { stream, asked } => {
             let answers = give::points(store, &asked);
             (Outcome::Found { stream, answers }, None)

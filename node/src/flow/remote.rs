@@ -191,7 +191,7 @@ impl Remote {
                 outcome: Repair::New,
                 ..
             } => self.feed(row, false),
-            Outcome::Shown(row) => self.feed(row, true),
+            Outcome::Shown(row, _) => self.feed(row, true),
             _ => {}
         }
         self.core.handle_note(note, Instant::now());

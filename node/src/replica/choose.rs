@@ -124,31 +124,48 @@ impl Replica {
         if open == Some(log) {
             return 0;
         }
-        let mut tops: BTreeMap<LogId, Seq> = BTreeMap::new();
-        let theirs = self.peers.values().flat_map(|peer| {
-            let logs = peer.logs.range(span(&log.origin));
-            logs.map(|(log, coverage)| (log, &coverage.held))
-        });
-        for (of, rows) in theirs.chain(self.holdings.held_of(&log.origin)) {
-            if of > log || Some(of) == open {
-                let top = tops.entry(*of).or_default();
-                *top = (*top).max(rows.last().unwrap_or(0));
-            }
-        }
-        tops.values().map(|top| u64::from(*top)).sum()
+        let theirs = self.peers.values();
+        let theirs = theirs.flat_map(|peer| peer.logs.range(span(&log.origin)));
+        let held = self.holdings.held_of(&log.origin);
+        let logs = theirs.map(|(log, _)| log).chain(held.map(|(log, _)| log));
+        let later: BTreeSet<&LogId> = logs.filter(|of| *of > log || Some(*of) == open).collect();
+        later
+            .into_iter()
+            .map(|of| u64::from(self.known_top(of)))
+            .sum()
     }
 
     pub(super) fn next_seals(&mut self, now: Instant) -> Option<Request> {
         let due = self.seals.due(now);
-        let (log, _) = due.first()?;
-        let peer = self.seal_holder(log, now)?;
+        let logs: BTreeSet<LogId> = due.iter().map(|(log, _)| *log).collect();
+        let nobody_has: BTreeSet<LogId> = logs
+            .iter()
+            .filter(|log| !self.has_seal_holder(log))
+            .copied()
+            .collect();
+        self.seals.put_off(&nobody_has, now);
+        let holders: BTreeMap<LogId, Origin> = logs
+            .into_iter()
+            .filter_map(|log| Some((log, self.seal_holder(&log, now)?)))
+            .collect();
+        let peer = due.iter().find_map(|(log, _)| holders.get(log)).copied()?;
         let windows: Vec<_> = due
             .into_iter()
-            .filter(|(log, _)| self.seal_holder(log, now) == Some(peer))
+            .filter(|(log, _)| holders.get(log) == Some(&peer))
             .take(seals::MAX_ASKED)
             .collect();
         self.seals.asked(&windows, now);
         Some(self.asks.start(peer, Ask::Seals { windows }, now))
+    }
+
+    /// Whether anybody is connected that may have seals of `log`, with its hands full or not.
+    fn has_seal_holder(&self, log: &LogId) -> bool {
+        let here = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected.is_some());
+        here.into_iter()
+            .any(|(id, peer)| *id == log.origin || peer.logs.contains_key(log))
     }
 
     /// The origin when it is up, else any connected holder, a different one each time.
@@ -211,12 +228,20 @@ impl Replica {
             || self.asks.logs().any(|asked| asked == *log)
     }
 
+    /// The newest row of a log: what is held here, or as its origin says. Where that says nothing, what all of its other
+    /// holders say at least, so that one that lies makes nobody's rows old.
     pub(super) fn known_top(&self, log: &LogId) -> u32 {
-        let tops = self
-            .peers
-            .values()
-            .filter_map(|peer| peer.logs.get(log)?.held.last());
-        tops.max().unwrap_or(0)
+        let held = self.holdings.held().get(log).and_then(IntervalSet::last);
+        let top = |peer: &Peer| peer.logs.get(log).and_then(|known| known.held.last());
+        let told = self.peers.get(&log.origin).and_then(top).or_else(|| {
+            let knows = |peer: &&Peer| peer.logs.range(span(&log.origin)).next().is_some();
+            let others = self.peers.values().filter(|peer| !peer.is_hollow());
+            others
+                .filter(knows)
+                .map(|peer| top(peer).unwrap_or(0))
+                .min()
+        });
+        held.max(told).unwrap_or(0)
     }
 
     /// The origin first; when it has its hands full, whoever has the fewest requests of ours.

@@ -29,6 +29,7 @@ impl Replica {
         let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
         let equal = mine == entry.closed;
         let own = entry.origin == self.me;
+        let entry_origin = entry.origin;
         let kept = self.keeps(&entry.origin);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -86,7 +87,8 @@ impl Replica {
                 }
             }
         }
-        if too_much {
+        // What others hold of an origin is as full of holes as that origin made it.
+        if too_much && entry_origin == peer {
             self.accuse(peer, Offence::Claims);
         }
         if contradicts {
@@ -124,7 +126,7 @@ impl Replica {
                 too_much = true;
             }
         }
-        if too_much {
+        if too_much && origin == peer {
             self.accuse(peer, Offence::Claims);
         }
         if origin == self.me {

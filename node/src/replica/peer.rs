@@ -1,14 +1,17 @@
 //! What is known of one peer: whether it is there, what it holds, what was compared.
 //!
-//! Bounds: `digest::MAX_LOGS` logs with `MAX_CLAIMED` ranges, `MAX_REFUSED` refused runs; what is over
-//! them isn't remembered, so it isn't asked for there.
+//! Bounds: `digest::MAX_LOGS` logs with `MAX_CLAIMED` ranges, `MAX_OF_ORIGIN` of them of one origin, so that nobody's
+//! holes push out what is known of others; `MAX_REFUSED` refused runs. What is over them isn't remembered, so it isn't
+//! asked for there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
 
 use super::digest::{self, Coverage, Entry};
+use super::holdings::span;
 use super::{DIGEST_EVERY, SETTLE};
 
 /// How many of the newest rows of a digest may still be on their way.
@@ -19,6 +22,10 @@ const MAX_GAP: u32 = 3_600;
 const HELD_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 /// Ranges one peer may claim in all its logs: 512 KiB.
 const MAX_CLAIMED: usize = 65_536;
+/// And in the logs of one origin.
+const MAX_OF_ORIGIN: usize = MAX_CLAIMED / 16;
+/// Of an origin with no more ranges than this everything is remembered, whatever is known of others.
+const FEW_OF_ORIGIN: usize = 64;
 /// Answers in a row that held nothing of what was claimed, before the claims count as a lie: what
 /// retention took between claim and question, or a damaged disk, makes a few.
 const MAX_HOLLOW: u32 = 4;
@@ -170,8 +177,12 @@ impl Peer {
     /// Equal hashes: the peer covers what we cover of these logs.
     pub(super) fn agree(&mut self, covered: BTreeMap<LogId, IntervalSet>) {
         for (log, set) in covered {
+            let room = self.room_for(&log);
             if let Some(coverage) = self.log_mut(log) {
-                coverage.gone = set.subtract(&coverage.held);
+                let gone = set.subtract(&coverage.held);
+                if coverage.held.ranges().len() + gone.ranges().len() <= room {
+                    coverage.gone = gone;
+                }
             }
         }
     }
@@ -222,7 +233,8 @@ impl Peer {
     pub(super) fn learn(&mut self, log: LogId, coverage: Coverage, now: Instant) -> bool {
         let before = self.logs.get(&log).map_or(0, ranges);
         let claimed = self.claimed - before.min(self.claimed) + ranges(&coverage);
-        if claimed > MAX_CLAIMED {
+        let of_origin = MAX_OF_ORIGIN - self.room_for(&log) + ranges(&coverage);
+        if of_origin > MAX_OF_ORIGIN || (claimed > MAX_CLAIMED && of_origin > FEW_OF_ORIGIN) {
             return false;
         }
         let Some(known) = self.log_mut(log) else {
@@ -241,19 +253,40 @@ impl Peer {
     }
 
     pub(super) fn has(&mut self, log: LogId, first: Seq, last: Seq) {
-        if let Some(known) = self.log_mut(log) {
-            known.held.insert(first..=last);
+        self.insert(log, first..=last);
+    }
+
+    /// Remembers a run, unless it would open a range beyond what is remembered of one origin.
+    fn insert(&mut self, log: LogId, rows: RangeInclusive<Seq>) {
+        let held = self.logs.get(&log).map(|known| &known.held);
+        let (before, after) = (rows.start().saturating_sub(1), rows.end().saturating_add(1));
+        let touches = held.is_some_and(|held| {
+            [before, *rows.start(), *rows.end(), after]
+                .into_iter()
+                .any(|seq| held.contains(seq))
+        });
+        if !touches && self.room_for(&log) <= held.map_or(0, |held| held.ranges().len()) {
+            return;
         }
+        if let Some(known) = self.log_mut(log) {
+            known.held.insert(rows);
+        }
+    }
+
+    /// How many ranges `log` may have beside those of the other logs of its origin.
+    fn room_for(&self, log: &LogId) -> usize {
+        let logs = self.logs.range(span(&log.origin));
+        let others = logs.filter(|(other, _)| *other != log);
+        let others: usize = others.map(|(_, coverage)| ranges(coverage)).sum();
+        MAX_OF_ORIGIN.saturating_sub(others)
     }
 
     /// A live row of its own: it has what it took since the row before. Says whether there is a gap.
     pub(super) fn sent_live(&mut self, log: LogId, seq: Seq, now: Instant) -> bool {
-        let Some(known) = self.log_mut(log) else {
-            return false;
-        };
-        let before = known.held.last().unwrap_or(seq);
+        let known = self.logs.get(&log);
+        let before = known.and_then(|known| known.held.last()).unwrap_or(seq);
         let gap = seq > before.saturating_add(1) && seq - before <= MAX_GAP;
-        known.held.insert(if gap { before + 1 } else { seq }..=seq);
+        self.insert(log, if gap { before + 1 } else { seq }..=seq);
         if gap {
             self.settle.insert(log, now + SETTLE);
         }

@@ -22,8 +22,13 @@ impl Replica {
         gap
     }
 
-    /// The same of a row that `from` handed on: it has what it handed on before, too.
-    pub fn handle_handed_on(
+    /// A row that somebody handed on is in hand. Before the store has seen its signature it says nothing of anybody.
+    pub fn handle_handed_on(&mut self, log: LogId, seq: Seq) {
+        self.holdings.pending(log, seq..=seq);
+    }
+
+    /// The store believes a row that `from` handed on: it and the origin have it, and what came before.
+    pub fn handle_believed(
         &mut self,
         from: Origin,
         log: LogId,

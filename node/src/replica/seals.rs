@@ -3,7 +3,7 @@
 //! A window that its origin never sealed stays here with growing pauses. Bound: `MAX_WINDOWS`,
 //! over it the rest waits until some of these have come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use outlast_store::{LogId, Seq};
@@ -45,6 +45,17 @@ impl SealAsks {
             .filter(|(_, pause)| pause.until <= now)
             .map(|(window, _)| *window)
             .collect()
+    }
+
+    /// Nobody is there to be asked for those of these logs: they are looked at again before long.
+    pub(super) fn put_off(&mut self, logs: &BTreeSet<LogId>, now: Instant) {
+        let mut windows = self.windows.iter_mut();
+        if !logs.is_empty() {
+            windows
+                .by_ref()
+                .filter(|((log, _), _)| logs.contains(log))
+                .for_each(|(_, pause)| pause.until = pause.until.max(now + FIRST_PAUSE));
+        }
     }
 
     pub(super) fn asked(&mut self, windows: &[(LogId, Seq)], now: Instant) {

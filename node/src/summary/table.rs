@@ -14,9 +14,11 @@ use super::message::Entry;
 
 /// After a node's own word no hearsay about it counts for so long: it is as new as can be.
 const OWN_WORD_HOLDS_MS: i64 = 2_000;
-/// Ticks come one a second. By hearsay a node may seem to have made so many more; further ahead is a lie that would
-/// silence the node.
-const HASTE_TICKS: i64 = 30;
+/// Ticks come one a second. By hearsay a node may seem to have made so many more, as times on the way differ; further
+/// ahead is a lie that would silence the node.
+const HASTE_TICKS: i64 = 5;
+/// A summary of an earlier tick that was made so much later contradicts what is held: one of the two is a lie.
+const CONTRADICTS_MS: i64 = 4_000;
 /// A later tick may seem so much older as its way was faster than that of the one before.
 const SLACK_MS: i64 = 10_000;
 /// A tick that went back is believed of a moment so much later, or this much when its node says so itself.
@@ -133,8 +135,11 @@ impl Table {
         if entry.tick == held.tick && (at_ms - held.at_ms).abs() < RESTARTED_MS {
             return held.hear_again(&new, itself || hearsay_counts);
         }
-        if !(itself || hearsay_counts) || !held.is_before(&new, itself) {
+        if !(itself || hearsay_counts) {
             return Verdict::Known;
+        }
+        if !held.is_before(&new, itself) {
+            return held.hear_earlier(&new);
         }
         let own_word_ms = new.own_word_ms.or(held.own_word_ms);
         self.learn(node, Held { own_word_ms, ..new });
@@ -195,6 +200,17 @@ impl Held {
         } else {
             Verdict::Disputed
         }
+    }
+
+    /// An earlier tick, which is no news; if it was made later, somebody on the way lies.
+    fn hear_earlier(&mut self, new: &Self) -> Verdict {
+        let behind = (new.tick.wrapping_sub(self.tick) as i16) < 0;
+        let later = new.at_ms.saturating_sub(self.at_ms);
+        if !behind || later < CONTRADICTS_MS {
+            return Verdict::Known;
+        }
+        self.disputed = true;
+        Verdict::Disputed
     }
 
     fn is_before(&self, new: &Self, itself: bool) -> bool {

@@ -1,7 +1,8 @@
 //! Live rows that cross to another site once: one keeper there takes them and hands them on to its neighbours.
 //!
 //! The origin asks for it by the kind of message it sends; whoever it asks does so for `LEASE`, and only what its own
-//! store has believed. A row that is handed on carries its origin's signature, and the store checks it.
+//! store has believed. A row that is handed on carries its origin's signature, and the store checks it. The same way rows
+//! go to who looks at their origin and can't reach it (`views`).
 //! Bounds: `MAX_ORIGINS` origins one peer hands on here, each at the pace of a live peer; what is over it is dropped,
 //! counted and repaired.
 //! Absent: choosing who hands on and to whom (`replica`).
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::{Allowance, NodeId};
-use outlast_store::{LogId, Seq, SignedRow};
+use outlast_store::{LogId, Origin, Seq, SignedRow};
 
 use super::budget::LIVE;
 use super::{Core, Offence};
@@ -81,6 +82,14 @@ impl Core {
         }
     }
 
+    /// The key row in use of an origin whose rows are handed on.
+    pub(super) fn send_handed_key(&mut self, to: NodeId, origin: &Origin) {
+        if let Some(key) = self.handing.get(origin).and_then(|rows| rows.key()) {
+            let (log, seq, bytes) = (key.row.log, key.row.seq, key.encode());
+            self.send_row(to, true, &log, seq, &bytes);
+        }
+    }
+
     /// A row that barely fits has no room for its origin: it goes as it is, and its neighbours repair it.
     fn send_row(&mut self, to: NodeId, handing: bool, log: &LogId, seq: Seq, bytes: &[u8]) {
         let cut = |handing| {
@@ -106,11 +115,8 @@ impl Core {
         let mut handed = self.handing.values();
         if let Some(key) = handed.find_map(|rows| rows.key_of(wanted)) {
             let (log, seq, bytes) = (key.row.log, key.row.seq, key.encode());
-            if self
-                .replica
-                .hand_on_to(&log.origin)
-                .contains(&origin_of(to))
-            {
+            let neighbours = self.replica.hand_on_to(&log.origin);
+            if neighbours.contains(&origin_of(to)) || self.viewers_of(&log.origin).contains(&to) {
                 self.send_row(to, true, &log, seq, &bytes);
             }
         }
@@ -121,6 +127,7 @@ impl Core {
         let Some(handed) = HandedOn::decode(bytes) else {
             return self.blame(from, Offence::Unreadable);
         };
+        let watched = self.is_watched_through(from, &handed.origin);
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
@@ -129,10 +136,10 @@ impl Core {
             return self.handle_part(from, handed.part, now);
         }
         // The two may see other members, sites or keepers for a while.
-        if !self
+        let by_neighbour = self
             .replica
-            .is_handed_on_by(&origin_of(from), &handed.origin)
-        {
+            .is_handed_on_by(&origin_of(from), &handed.origin);
+        if !by_neighbour && !watched {
             return self.refuse("row handed on: not by a neighbour");
         }
         let known = peer.handed.contains_key(&handed.origin);
@@ -159,27 +166,39 @@ impl Core {
         if !handed.is_some_and(|handed| handed.live.take(1.0, now)) {
             return self.blame(from, Offence::Live);
         }
-        let samples = row.row.samples() as u64;
-        let gap = self
-            .replica
-            .handle_handed_on(origin_of(from), log, seq, samples, now);
-        if !self.store(Job::HandedOn(Arc::new(row), from)) {
-            self.refused(log, seq);
+        if !self.keeps(&node_of(log.origin)) {
+            return self.show(row, from);
         }
-        if gap {
-            self.settle(now);
+        self.replica.handle_handed_on(log, seq);
+        self.store_handed_on(Arc::new(row), from);
+    }
+
+    /// Hands a row over that isn't its origin's own word, as `store_live` does.
+    pub(super) fn store_handed_on(&mut self, row: Arc<SignedRow>, from: NodeId) {
+        let (log, seq) = (row.row.log, row.row.seq);
+        if !self.store(Job::HandedOn(row, from)) {
+            self.refused(log, seq);
         }
     }
 
-    /// A row of its origin that the store has just believed goes on to those it asked for.
-    pub(super) fn hand_on(&mut self, row: &Arc<SignedRow>, now: Instant) {
+    /// A row that the store has just believed goes on to those its origin asked for, if it came from there, and to those
+    /// who look at it through this node.
+    pub(super) fn hand_on(&mut self, row: &Arc<SignedRow>, from: NodeId, now: Instant) {
         let (log, seq) = (row.row.log, row.row.seq);
-        let origin = self.peers.get(&node_of(log.origin));
+        let origin = self
+            .peers
+            .get(&from)
+            .filter(|_| from == node_of(log.origin));
         let until = origin.and_then(|origin| origin.hand_on_until);
-        if until.is_none_or(|until| now >= until) {
-            return;
+        let mut to = self.viewers_of(&log.origin);
+        if until.is_some_and(|until| now < until) {
+            to.extend(
+                self.replica
+                    .hand_on_to(&log.origin)
+                    .into_iter()
+                    .map(node_of),
+            );
         }
-        let to = self.replica.hand_on_to(&log.origin);
         if to.is_empty() {
             return;
         }
@@ -190,7 +209,7 @@ impl Core {
         };
         for peer in to {
             for part in &parts {
-                self.send(node_of(peer), HANDED_ON, part.clone());
+                self.send(peer, HANDED_ON, part.clone());
             }
             self.stats.handed_on += 1;
         }

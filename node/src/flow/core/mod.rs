@@ -229,7 +229,7 @@ impl Core {
     pub fn handle_disconnected(&mut self, peer: NodeId, now: Instant) {
         self.forget(peer);
         self.synced.remove(&peer);
-        self.views.handle_disconnected(peer);
+        self.views.handle_disconnected(peer, now);
         self.stop_serving(peer);
         self.replica.handle_disconnected(origin_of(peer), now);
         self.settle(now);

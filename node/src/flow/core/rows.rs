@@ -61,7 +61,7 @@ impl Core {
             self.synced.remove(&from);
         }
         if !self.keeps(&from) {
-            return self.show(Arc::new(row));
+            return self.show(row, from);
         }
         let (log, seq) = (row.row.log, row.row.seq);
         let samples = row.row.samples() as u64;
@@ -90,10 +90,18 @@ impl Core {
         let (log, seq) = (row.row.log, row.row.seq);
         match outcome {
             Live::New | Live::Known => {
-                if matches!(outcome, Live::New) && from == node_of(log.origin) {
-                    self.hand_on(&row, now);
+                if matches!(outcome, Live::New) {
+                    self.hand_on(&row, from, now);
                 }
-                return self.replica.handle_fresh(log, seq, now);
+                let samples = row.row.samples() as u64;
+                let gap = from != node_of(log.origin)
+                    && self
+                        .replica
+                        .handle_believed(origin_of(from), log, seq, samples, now);
+                self.replica.handle_fresh(log, seq, now);
+                if !gap {
+                    return;
+                }
             }
             Live::NotNow | Live::Unkept => self.refused(log, seq),
             Live::Refused => {
@@ -137,18 +145,21 @@ impl Core {
 
     pub(super) fn handle_schema(&mut self, hash: SchemaHash, defined: bool) {
         let mut freed = Vec::new();
-        for peer in self.peers.values_mut() {
+        for (from, peer) in &mut self.peers {
             peer.fetching.remove(&hash);
             let (ready, waiting) = peer
                 .awaiting_schema
                 .drain(..)
                 .partition(|(wanted, _)| *wanted == hash);
             peer.awaiting_schema = waiting;
-            freed.extend::<VecDeque<(SchemaHash, Arc<SignedRow>)>>(ready);
+            let ready: VecDeque<(SchemaHash, Arc<SignedRow>)> = ready;
+            freed.extend(ready.into_iter().map(|(_, row)| (*from, row)));
         }
-        for (_, row) in freed {
-            if defined {
+        for (from, row) in freed {
+            if defined && from == node_of(row.row.log.origin) {
                 self.store_live(row);
+            } else if defined {
+                self.store_handed_on(row, from);
             } else {
                 self.refused(row.row.log, row.row.seq);
             }

@@ -54,7 +54,7 @@ impl Core {
             &mut self.jobs.other
         };
         // What a request brought is bounded by the requests, and waits.
-        let bounded = live || matches!(job, Job::Seal(..) | Job::Show(_));
+        let bounded = live || matches!(job, Job::Seal(..) | Job::Show(..));
         if bounded && *waiting >= MOST_JOBS {
             self.refuse("store: its queue is full");
             return false;
@@ -91,16 +91,19 @@ impl Core {
         self.jobs.other = self.jobs.other.saturating_sub(1);
         self.jobs.answered = (self.jobs.other > 0).then_some(now);
         match note.outcome {
-            Outcome::Live { .. } | Outcome::Sealed(None) | Outcome::Shown(_) => {}
+            Outcome::Live { .. } | Outcome::Sealed(None) => {}
+            Outcome::Shown(row, from) => self.handle_shown(row.row.log.origin, from),
+            Outcome::Forged { origin, from } => self.handle_forged(origin, from, now),
             Outcome::Sealed(Some((peer, log, rows))) => {
                 let rows = [rows].into_iter().collect();
                 self.ask_beside(peer, Ask::Rows { log, rows }, now);
             }
             Outcome::Unshown {
                 origin,
+                from,
                 hash,
                 known,
-            } => self.handle_unshown(origin, hash, known, now),
+            } => self.handle_unshown(from, origin, hash, known, now),
             Outcome::Repaired {
                 ask,
                 piece,

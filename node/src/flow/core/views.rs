@@ -1,9 +1,11 @@
 //! What goes to and comes from nodes that don't keep each other's rows: summaries, and live rows for who looks.
 //!
 //! Summaries go to everybody (`summary`). Who looks at a node whose rows it doesn't keep subscribes at it, again each
-//! `RENEW`; for `HOLDS` after the last time it gets live rows as a keeper does. Such rows are shown and not kept: they
-//! never reach the replica or the store, and what is lost of them isn't repaired.
-//! Bounds: `MOST_VIEWERS` subscribers besides keepers, one more is refused and counted; `MOST_WATCHED` nodes looked at
+//! `RENEW`; for `HOLDS` after the last time it gets live rows as a keeper does. Where the node can't be reached it subscribes
+//! at one of its keepers, and at the next when `RETRY` brought no row that the node signed. Such rows are shown and not
+//! kept: they never reach the replica or the store, and what is lost of them isn't repaired.
+//! Bounds: `MOST_VIEWERS` subscribers besides keepers, and as many subscriptions to others' rows that are kept here, one
+//! more is refused and counted; `MOST_WATCHED` nodes looked at
 //! and as many about to be asked, the one of longest ago goes first; a peer's subscriptions cost its budget.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +33,12 @@ const MOST_VIEWERS: usize = 16;
 const MOST_WATCHED: usize = 64;
 /// Between two subscriptions at a node that is looked at.
 const RENEW: Duration = Duration::from_secs(10);
+/// How long a keeper has to bring a row of the node that is looked at through it.
+const RETRY: Duration = Duration::from_secs(3);
 /// How long a subscription holds, and a look.
 pub(super) const HOLDS: Duration = Duration::from_secs(30);
 
-/// Asks for the live rows of an origin: the receiver's own, and nobody else's so far.
+/// Asks for the live rows of an origin: the receiver's own, or one it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::flow) struct Subscribe {
     pub(in crate::flow) origin: Origin,
@@ -45,6 +49,8 @@ pub(in crate::flow) struct Subscribe {
 pub(super) struct Views {
     summaries: Summaries,
     viewers: BTreeMap<NodeId, Instant>,
+    /// Who looks at which origin through this node, and until when.
+    through: BTreeMap<(Origin, NodeId), Instant>,
     watched: BTreeMap<NodeId, Watched>,
     /// Who may be asked for the history of a node that somebody looks for, and until when.
     sought: BTreeMap<NodeId, Instant>,
@@ -54,6 +60,10 @@ pub(super) struct Views {
 struct Watched {
     until: Instant,
     renew: Instant,
+    /// Where it was subscribed last: the node itself, or a keeper of it.
+    at: Option<NodeId>,
+    /// Whether a row came from there since.
+    shown: bool,
 }
 
 impl Views {
@@ -64,6 +74,7 @@ impl Views {
         Self {
             summaries: Summaries::new(node_of(running.origin), EVERYBODY, rng, now),
             viewers: BTreeMap::new(),
+            through: BTreeMap::new(),
             watched: BTreeMap::new(),
             sought: BTreeMap::new(),
         }
@@ -84,9 +95,16 @@ impl Views {
         }
     }
 
-    pub(super) fn handle_disconnected(&mut self, peer: NodeId) {
+    pub(super) fn handle_disconnected(&mut self, peer: NodeId, now: Instant) {
         self.summaries.handle_disconnected(peer);
         self.viewers.remove(&peer);
+        self.through.retain(|(_, viewer), _| *viewer != peer);
+        for watched in self.watched.values_mut() {
+            if watched.at == Some(peer) {
+                // Another is asked at the next look at what is due.
+                (watched.at, watched.renew) = (None, watched.renew.min(now));
+            }
+        }
     }
 
     pub(super) fn due(&self, now: Instant) -> Option<(Instant, &'static str)> {
@@ -122,16 +140,26 @@ impl Core {
             return;
         }
         let watched = &mut self.views.watched;
-        let renew = watched.get(&node).map_or(now, |watched| watched.renew);
         let until = now + HOLDS;
-        watched.insert(node, Watched { until, renew });
+        let entry = watched.entry(node).or_insert(Watched {
+            until,
+            renew: now,
+            at: None,
+            shown: false,
+        });
+        entry.until = until;
         if watched.len() > MOST_WATCHED {
             let oldest = watched.iter().min_by_key(|(_, watched)| watched.until);
             if let Some(oldest) = oldest.map(|(node, _)| *node) {
                 watched.remove(&oldest);
             }
         }
-        self.want();
+        if self.peers.contains_key(&node) {
+            self.want();
+        } else {
+            // Its keepers may be needed in its stead.
+            self.handle_search(&node, now);
+        }
         self.show_on(now);
         self.reckon_due(now);
     }
@@ -221,7 +249,7 @@ impl Core {
             return self.blame(from, Offence::Unreadable);
         };
         if asked.origin != self.running.origin {
-            return self.refuse("subscription: of another's rows");
+            return self.let_watch(from, asked.origin, now);
         }
         let viewers = &mut self.views.viewers;
         let fresh = !viewers.contains_key(&from);
@@ -234,20 +262,67 @@ impl Core {
         }
     }
 
+    /// Somebody wants to look at another through this node.
+    fn let_watch(&mut self, from: NodeId, origin: Origin, now: Instant) {
+        if !self.is_member(&node_of(origin)) || !self.keeps(&node_of(origin)) {
+            return self.refuse("subscription: of rows that aren't kept here");
+        }
+        let through = &mut self.views.through;
+        let fresh = !through.contains_key(&(origin, from));
+        if fresh && through.len() >= MOST_VIEWERS {
+            return self.refuse("subscription: too many at a time");
+        }
+        through.insert((origin, from), now + HOLDS);
+        if fresh {
+            self.send_handed_key(from, &origin);
+        }
+    }
+
+    /// Those who look at an origin through this node.
+    pub(super) fn viewers_of(&self, origin: &Origin) -> BTreeSet<NodeId> {
+        let first = (*origin, NodeId([0; 32]));
+        let of = self.views.through.range(first..);
+        let of = of.take_while(|((of, _), _)| of == origin);
+        of.map(|((_, viewer), _)| *viewer).collect()
+    }
+
+    /// Whether rows of `origin` are wanted from `keeper`, to be shown.
+    pub(super) fn is_watched_through(&self, keeper: NodeId, origin: &Origin) -> bool {
+        let watched = self.views.watched.get(&node_of(*origin));
+        watched.is_some_and(|watched| watched.at == Some(keeper))
+    }
+
     /// A live row of an origin that isn't kept here: shown if its schema is known, and gone.
-    pub(super) fn show(&mut self, row: Arc<SignedRow>) {
-        self.store(Job::Show(row));
+    pub(super) fn show(&mut self, row: SignedRow, from: NodeId) {
+        self.store(Job::Show(Arc::new(row), from));
+    }
+
+    /// A row of a node that is looked at came, signed, and can be shown.
+    pub(super) fn handle_shown(&mut self, origin: Origin, from: NodeId) {
+        if let Some(watched) = self.views.watched.get_mut(&node_of(origin)) {
+            watched.shown |= watched.at == Some(from);
+        }
+    }
+
+    /// A row came that its origin did not sign: somebody else is asked for them, at once.
+    pub(super) fn handle_forged(&mut self, origin: Origin, from: NodeId, now: Instant) {
+        if let Some(watched) = self.views.watched.get_mut(&node_of(origin))
+            && watched.at == Some(from)
+        {
+            (watched.shown, watched.renew) = (false, now);
+        }
+        self.show_on(now);
     }
 
     /// The schema of a row that is only shown isn't here.
     pub(super) fn handle_unshown(
         &mut self,
+        from: NodeId,
         origin: Origin,
         hash: SchemaHash,
         known: Option<SchemaHash>,
         now: Instant,
     ) {
-        let from = node_of(origin);
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
@@ -264,25 +339,58 @@ impl Core {
     /// Sends what is due to be said, and forgets who looks no more.
     pub(super) fn show_on(&mut self, now: Instant) {
         self.views.viewers.retain(|_, until| *until > now);
+        self.views.through.retain(|_, until| *until > now);
         self.views.watched.retain(|_, watched| watched.until > now);
         self.views.sought.retain(|_, until| *until > now);
         while let Some((to, body)) = self.views.summaries.poll_message(now) {
             self.send(to, SUMMARIES, body);
         }
-        let mut renewed = Vec::new();
-        for (node, watched) in &mut self.views.watched {
-            if watched.renew <= now {
-                watched.renew = now + RENEW;
-                renewed.push(*node);
-            }
+        let due = self.views.watched.iter();
+        let due: Vec<_> = due
+            .filter(|(_, watched)| watched.renew <= now)
+            .map(|(node, watched)| (*node, *watched))
+            .collect();
+        for (node, watched) in due {
+            self.renew(node, watched, now);
         }
-        for node in renewed {
-            let kept = self.keeps(&node);
-            if !kept && self.peers.contains_key(&node) {
-                let origin = origin_of(node);
-                self.send(node, SUBSCRIBE, wire::small(&Subscribe { origin }));
-            }
+    }
+
+    /// Subscribes once more at a node that is looked at, or at somebody who keeps its rows.
+    fn renew(&mut self, node: NodeId, watched: Watched, now: Instant) {
+        let kept = self.keeps(&node);
+        let at = if kept {
+            None
+        } else if self.peers.contains_key(&node) {
+            Some(node)
+        } else {
+            self.next_keeper(&node, watched, now)
+        };
+        let is_sure = at.is_none_or(|at| at == node || (watched.shown && watched.at == Some(at)));
+        let renew = now + if is_sure { RENEW } else { RETRY };
+        if let Some(watched) = self.views.watched.get_mut(&node) {
+            (watched.at, watched.shown, watched.renew) = (at, false, renew);
         }
+        if let Some(at) = at {
+            let origin = origin_of(node);
+            self.send(at, SUBSCRIBE, wire::small(&Subscribe { origin }));
+        }
+    }
+
+    /// The keeper that brought rows, else the one after it.
+    fn next_keeper(&self, node: &NodeId, watched: Watched, now: Instant) -> Option<NodeId> {
+        let holders = self.holders(node, now).into_iter();
+        let keepers: Vec<_> = holders
+            .filter(|holder| holder != node && self.peers.contains_key(holder))
+            .collect();
+        let last = keepers
+            .iter()
+            .position(|keeper| Some(*keeper) == watched.at);
+        let next = match last {
+            Some(last) if watched.shown => last,
+            Some(last) => (last + 1) % keepers.len(),
+            None => 0,
+        };
+        keepers.get(next).copied()
     }
 }
 

@@ -3,23 +3,36 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use outlast_mesh::NodeId;
 use outlast_store::{LogId, MAX_SERIES, Origin, SchemaHash, Seq, SignedRow, Store};
 
 use super::SEAL_PATIENCE;
-use super::note::Outcome;
+use super::note::{Charge, Outcome};
+use crate::flow::offence::Offence;
 use crate::flow::points::{Covered, MOST_POINT_BYTES, Page, PointsAsked};
 use crate::flow::wire::Answer;
 
-pub(super) fn show(store: &Store, row: Arc<SignedRow>) -> Outcome {
+/// A row that is only shown is checked like one that is kept: a keeper may have brought it.
+pub(super) fn show(
+    store: &Store,
+    row: Arc<SignedRow>,
+    from: NodeId,
+) -> (Outcome, Option<Charge>) {
     let (origin, hash) = (row.row.log.origin, row.row.schema);
-    match store.schema(&hash) {
-        Some(schema) if row.row.values.len() <= schema.series.len() => Outcome::Shown(row),
+    if !store.is_signed(&row) {
+        let charge = Charge::Blame(from, Offence::Altered);
+        return (Outcome::Forged { origin, from }, Some(charge));
+    }
+    let outcome = match store.schema(&hash) {
+        Some(schema) if row.row.values.len() <= schema.series.len() => Outcome::Shown(row, from),
         _ => Outcome::Unshown {
             origin,
+            from,
             hash,
             known: store.newest_schema(&origin),
         },
-    }
+    };
+    (outcome, None)
 }
 
 /// Pages, then what they cover. Without the latter the answer is not whole: it was too large, or the store can't say.

@@ -18,8 +18,8 @@ use crate::flow::points::PointsAsked;
 pub enum Job {
     /// A live row from its origin.
     Live(Arc<SignedRow>),
-    /// A live row that is shown and not kept.
-    Show(Arc<SignedRow>),
+    /// A live row that is shown and not kept, and who brought it.
+    Show(Arc<SignedRow>, NodeId),
     /// A live row that a neighbour of its origin's keepers handed on, and who.
     HandedOn(Arc<SignedRow>, NodeId),
     /// A row or block that was asked for, and who brought it.
@@ -100,7 +100,7 @@ impl Job {
     #[must_use]
     pub fn lane(&self) -> Lane {
         match self {
-            Self::Live(_) | Self::HandedOn(..) | Self::Show(_) => Lane::Live,
+            Self::Live(_) | Self::HandedOn(..) | Self::Show(..) => Lane::Live,
             Self::Points { .. }
             | Self::Export { .. }
             | Self::Seals { .. }

@@ -42,12 +42,21 @@ pub enum Outcome {
         /// What became of it.
         outcome: Live,
     },
-    /// A row to be shown.
-    Shown(Arc<SignedRow>),
+    /// A row to be shown, and who brought it.
+    Shown(Arc<SignedRow>, NodeId),
+    /// A row that isn't its origin's word.
+    Forged {
+        /// Whose it was to be.
+        origin: Origin,
+        /// Who brought it.
+        from: NodeId,
+    },
     /// A row that can't be shown until its schema is here.
     Unshown {
         /// Whose.
         origin: Origin,
+        /// Who brought it.
+        from: NodeId,
         /// The schema that is missing.
         hash: SchemaHash,
         /// One of the same origin that isn't.

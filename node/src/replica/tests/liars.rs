@@ -300,3 +300,104 @@ fn replica_of(count: usize, now: Instant) -> Replica {
     replica.handle_store(Held::new(), Held::new(), true);
     replica
 }
+
+/// A replica that everybody of so many is connected to and that holds nothing.
+fn listening(now: Instant, count: usize) -> Replica {
+    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
+    let members: Vec<_> = (0..count).map(name).map(Member::new).collect();
+    replica.handle_members(&members, now);
+    replica.handle_store(Held::new(), Held::new(), true);
+    (1..count).for_each(|peer| replica.handle_connected(name(peer), now));
+    replica
+}
+
+fn claimed(log: LogId, held: std::ops::RangeInclusive<u32>) -> Vec<Entry> {
+    let held = [held].into_iter().collect();
+    let gone = IntervalSet::new();
+    let open = Some((log, Coverage { held, gone }));
+    vec![Entry::new(log.origin, digest::hash(&Held::new()), open)]
+}
+
+/// The origins whose rows are asked for, in order.
+fn origins_asked(replica: &mut Replica, now: Instant) -> Vec<usize> {
+    let requests = std::iter::from_fn(|| replica.poll_request(now));
+    let origins = requests.filter_map(|request| match request.ask {
+        Ask::Rows { log, .. } => Some(usize::from(log.origin.0[0]) - 1),
+        _ => None,
+    });
+    origins.collect()
+}
+
+#[test]
+fn a_row_nobody_took_makes_nobodys_missing_rows_old() {
+    let asked = |lie: bool| {
+        let now = Instant::now();
+        let mut replica = listening(now, 5);
+        replica.handle_digest(name(1), claimed(log_of(1, 1), 1..=50_000), now);
+        replica.handle_digest(name(2), claimed(log_of(2, 1), 1..=70_000), now);
+        if lie {
+            let far = 4_000_000_000..=4_000_000_000;
+            replica.handle_digest(name(4), claimed(log_of(1, 1), far.clone()), now);
+            replica.handle_digest(name(4), claimed(log_of(1, 9), far), now);
+        }
+        let asked = origins_asked(&mut replica, now + SETTLE * 2);
+        asked.contains(&1) && asked.contains(&2)
+    };
+    assert!(asked(false));
+    assert!(asked(true));
+}
+
+#[test]
+fn a_row_that_was_handed_on_says_nothing_of_its_origin_before_the_store_believes_it() {
+    let mut now = Instant::now();
+    let mut replica = listening(now, 4);
+    let held: Held = [(log_of(1, 1), [1..=100].into_iter().collect())].into();
+    replica.handle_store(held, Held::new(), true);
+    replica.handle_digest(name(1), claimed(log_of(1, 1), 1..=100), now);
+    for forged in 0..8 {
+        let log = log_of(1, 100 + forged);
+        replica.handle_handed_on(log, 7);
+        replica.handle_refused(Some(name(2)), log, 7, 7);
+        now += Duration::from_secs(70);
+        assert_eq!(origins_asked(&mut replica, now), [0; 0]);
+    }
+    assert_eq!(replica.poll_offence(), None);
+    assert_eq!(replica.peers[&name(1)].logs.len(), 1);
+}
+
+#[test]
+fn the_holes_of_one_origin_push_out_nothing_that_is_known_of_others() {
+    let now = Instant::now();
+    let mut replica = listening(now, 5);
+    for seq in 0..70_000 {
+        replica.handle_peer_has(name(2), log_of(4, 1), 2 * seq + 1, 2 * seq + 1);
+    }
+    let held = [1..=100].into_iter().collect();
+    let gone = IntervalSet::new();
+    let answer = BTreeMap::from([(log_of(1, 1), Coverage { held, gone })]);
+    replica.handle_held(1, name(2), name(1), answer, now);
+    assert_eq!(replica.poll_offence(), None);
+    assert_eq!(origins_asked(&mut replica, now + SETTLE * 2), [1]);
+}
+
+#[test]
+fn a_seal_nobody_is_there_to_be_asked_for_holds_up_no_other() {
+    let now = Instant::now();
+    let mut replica = listening(now, 4);
+    replica.handle_disconnected(name(3), now);
+    replica.handle_unsealed(&[(log_of(1, 1), 1), (log_of(3, 1), 1)], now);
+    let request = replica.poll_request(now).unwrap();
+    let windows = vec![(log_of(1, 1), 1)];
+    assert_eq!(
+        (request.peer, request.ask),
+        (name(1), Ask::Seals { windows })
+    );
+
+    let later = now + Duration::from_secs(60);
+    replica.handle_done(request.id, later);
+    replica.handle_unsealed(&[(log_of(3, 1), 1)], later);
+    assert_eq!(replica.poll_request(later), None);
+    replica.handle_connected(name(3), later);
+    let soon = later + Duration::from_secs(10);
+    assert_eq!(replica.poll_request(soon).unwrap().peer, name(3));
+}

@@ -2,6 +2,7 @@
 
 mod heir;
 mod sites;
+mod views;
 mod wide;
 mod world;
 

@@ -14,7 +14,7 @@ use outlast_store::{
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::flow::core::{Core, Effect, Job, Offence, OwnRow, StreamId, work};
+use crate::flow::core::{Core, Effect, Job, Offence, Outcome, OwnRow, StreamId, work};
 use crate::flow::wire::Question;
 use crate::flow::{node_of, origin_of};
 
@@ -58,6 +58,8 @@ pub(super) struct World {
     held_streams: Vec<(usize, StreamId, Bytes)>,
     pub(super) blames: Vec<(usize, NodeId, Offence)>,
     pub(super) log: Vec<String>,
+    /// Rows that were shown and not kept: where and whose.
+    pub(super) shown: Vec<(usize, usize)>,
     /// Small messages: from, to and kind.
     pub(super) sent: Vec<(usize, usize, u8)>,
     /// Messages and bytes of each kind of small message; what goes over streams is under zero.
@@ -97,6 +99,7 @@ impl World {
             held_streams: Vec::new(),
             blames: Vec::new(),
             log: Vec::new(),
+            shown: Vec::new(),
             sent: Vec::new(),
             traffic: BTreeMap::new(),
             wanted: vec![BTreeSet::new(); widths.len()],
@@ -255,6 +258,9 @@ impl World {
                 && let Some(job) = member.jobs.pop_front()
             {
                 let note = work(&member.store, member.log.origin, job);
+                if let Outcome::Shown(row, _) = &note.outcome {
+                    self.shown.push((index, at(node_of(row.row.log.origin))));
+                }
                 member.core.handle_note(note, self.now);
             }
             if let Some(effect) = member.core.poll_effect() {
