@@ -27,6 +27,7 @@ mod rest;
 mod roam;
 mod sessions;
 mod speed;
+mod wide;
 mod wire;
 mod wireguard;
 mod written;
@@ -55,7 +56,11 @@ const USUAL: [(&str, fn()); 13] = [
 ];
 
 /// What takes so long that it is asked for by name.
-const LONG: [(&str, fn()); 2] = [("cut-long", cut::ten_minutes), ("pair-long", pair::hour)];
+const LONG: [(&str, fn()); 3] = [
+    ("cut-long", cut::ten_minutes),
+    ("pair-long", pair::hour),
+    ("wide", wide::measure),
+];
 
 fn main() {
     let chosen: Vec<String> = std::env::args()
