@@ -28,8 +28,7 @@ impl Replica {
         let open = entry.open_log();
         let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
         let equal = mine == entry.closed;
-        let own = entry.origin == self.me;
-        let entry_origin = entry.origin;
+        let (of, own) = (entry.origin, entry.origin == self.me);
         let kept = self.keeps(&entry.origin);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
@@ -88,7 +87,7 @@ impl Replica {
             }
         }
         // What others hold of an origin is as full of holes as that origin made it.
-        if too_much && entry_origin == peer {
+        if too_much && of == peer {
             self.accuse(peer, Offence::Claims);
         }
         if contradicts {

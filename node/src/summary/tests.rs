@@ -229,7 +229,8 @@ fn fifty_members_are_a_second_or_two_old_and_two_hundred_three_at_the_same_cost(
     assert!(fresh, "{many:?}");
     for spread in [few, some, many] {
         let part = spread.bytes_per_second / f64::from(BUDGET);
-        assert!((0.95..=1.02).contains(&part), "{spread:?}");
+        // Less in the first seconds, when nobody knows everybody.
+        assert!((0.9..=1.02).contains(&part), "{spread:?}");
         assert_eq!(spread.known, 1.0);
     }
 }

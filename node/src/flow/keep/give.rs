@@ -13,11 +13,7 @@ use crate::flow::points::{Covered, MOST_POINT_BYTES, Page, PointsAsked};
 use crate::flow::wire::Answer;
 
 /// A row that is only shown is checked like one that is kept: a keeper may have brought it.
-pub(super) fn show(
-    store: &Store,
-    row: Arc<SignedRow>,
-    from: NodeId,
-) -> (Outcome, Option<Charge>) {
+pub(super) fn show(store: &Store, row: Arc<SignedRow>, from: NodeId) -> (Outcome, Option<Charge>) {
     let (origin, hash) = (row.row.log.origin, row.row.schema);
     if !store.is_signed(&row) {
         let charge = Charge::Blame(from, Offence::Altered);
