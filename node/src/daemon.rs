@@ -212,15 +212,13 @@ impl Daemon {
         let (mesh, events) =
             Mesh::start(config, identity, membership.journal, membership.statements).await?;
         let stop = CancellationToken::new();
+        let pace = if self.config.unlimited_repair {
+            Pace::Unlimited
+        } else {
+            Pace::Polite
+        };
         let flow = Flow::start(
-            FlowConfig {
-                seed: None,
-                pace: if self.config.unlimited_repair {
-                    Pace::Unlimited
-                } else {
-                    Pace::Polite
-                },
-            },
+            FlowConfig { seed: None, pace },
             store.clone(),
             mesh.clone(),
             events,
@@ -253,7 +251,6 @@ impl Daemon {
             store.clone(),
             stop.clone(),
         ));
-        let page = std::sync::Mutex::new(Some(page));
         let running = Running {
             mesh,
             store,
@@ -262,7 +259,7 @@ impl Daemon {
             dashboard,
             tickets,
             stop,
-            page,
+            page: std::sync::Mutex::new(Some(page)),
         };
         self.running
             .set(running)
