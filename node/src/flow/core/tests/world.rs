@@ -223,13 +223,13 @@ impl World {
         held.values().map(outlast_store::IntervalSet::len).sum()
     }
 
-    /// The stream on which a node asked for rows last, while streams are held.
+    /// The stream on which a node asked for hundreds of rows last, while streams are held.
     pub(super) fn asked_for_rows(&self, index: usize) -> Option<StreamId> {
         let asked = self.held_streams.iter().rev();
         let rows = |question: &Bytes| {
             matches!(
                 Question::decode(&question.slice(4..)),
-                Some(Question::Rows(..))
+                Some(Question::Rows(_, rows)) if rows.len() > 100
             )
         };
         let mut asked = asked.filter(|(of, _, question)| *of == index && rows(question));
