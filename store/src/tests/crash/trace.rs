@@ -1,6 +1,7 @@
 //! What a process did to the files below a directory, read from what `strace -f -y -xx` wrote.
 //!
 //! Out: events in the order in which they ended. A sync says where it began, since it covers only what had ended by then.
+//! Descriptors are told apart by number and path, since several processes are in one record and their numbers meet.
 //! Calls that failed are left out. A call that writes in a way not known here is a panic: the record would be incomplete.
 
 use std::collections::BTreeMap;
@@ -73,7 +74,8 @@ pub(super) fn read(text: &str, home: &Path) -> Vec<Event> {
 
 struct Reader<'a> {
     home: &'a Path,
-    positions: BTreeMap<u64, Position>,
+    /// By the descriptor as it is written, its path behind it.
+    positions: BTreeMap<String, Position>,
     events: Vec<Event>,
 }
 
@@ -88,11 +90,12 @@ impl Reader<'_> {
             .strip_suffix(')')
             .expect("and they end");
         let arguments: Vec<&str> = arguments.split(", ").collect();
+        let descriptor = result;
         let Ok(result) = number(result).parse::<u64>() else {
             return; // It failed.
         };
         match name {
-            "open" | "openat" | "creat" => self.open(&arguments, result),
+            "open" | "openat" | "creat" => self.open(&arguments, descriptor),
             "read" | "lseek" => self.moved(name == "lseek", arguments[0], result),
             "write" => self.write(&arguments, result),
             "pwrite64" => {
@@ -135,7 +138,7 @@ impl Reader<'_> {
         }
     }
 
-    fn open(&mut self, arguments: &[&str], descriptor: u64) {
+    fn open(&mut self, arguments: &[&str], descriptor: &str) {
         let has = |flag| {
             arguments
                 .iter()
@@ -143,7 +146,7 @@ impl Reader<'_> {
         };
         let append = has("O_APPEND");
         self.positions
-            .insert(descriptor, Position { append, at: 0 });
+            .insert(descriptor.to_owned(), Position { append, at: 0 });
         if let Some(path) = self.named(arguments).filter(|_| !has("O_DIRECTORY")) {
             let (create, empty) = (has("O_CREAT"), has("O_TRUNC"));
             self.events.push(Event::Open {
@@ -155,16 +158,13 @@ impl Reader<'_> {
     }
 
     fn moved(&mut self, to: bool, descriptor: &str, by: u64) {
-        if let Ok(descriptor) = number(descriptor).parse::<u64>()
-            && let Some(position) = self.positions.get_mut(&descriptor)
-        {
+        if let Some(position) = self.positions.get_mut(descriptor) {
             position.at = if to { by } else { position.at + by };
         }
     }
 
     fn write(&mut self, arguments: &[&str], count: u64) {
-        let descriptor = number(arguments[0]).parse().expect("a descriptor");
-        let position = self.positions.get_mut(&descriptor);
+        let position = self.positions.get_mut(arguments[0]);
         let at = position.and_then(|position| {
             let at = (!position.append).then_some(position.at);
             position.at += count;
@@ -252,4 +252,25 @@ fn a_record_is_read_in_the_order_in_which_calls_ended() {
         },
     ];
     assert_eq!(read(text, Path::new("/h")), expected);
+}
+
+#[test]
+fn a_descriptor_of_another_process_with_the_same_number_moves_nothing() {
+    let text = "\
+1 openat(AT_FDCWD<\\x2f>, \"\\x2f\\x68\\x2f\\x61\", O_WRONLY|O_CREAT|O_APPEND|O_CLOEXEC, 0666) = 3<\\x2f\\x68\\x2f\\x61>
+2 openat(AT_FDCWD<\\x2f>, \"\\x2f\\x6c\", O_RDONLY|O_CLOEXEC) = 3<\\x2f\\x6c>
+2 read(3<\\x2f\\x6c>, \"\\x21\", 1) = 1
+1 write(3<\\x2f\\x68\\x2f\\x61>, \"\\x6f\\x6c\", 2) = 2
+";
+    let events = read(text, Path::new("/h"));
+    let written = Event::Write {
+        path: PathBuf::from("a"),
+        at: None,
+        bytes: b"ol".to_vec(),
+    };
+    assert_eq!(
+        events.last(),
+        Some(&written),
+        "at its end, wherever that is"
+    );
 }
