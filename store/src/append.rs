@@ -278,7 +278,9 @@ impl Store {
                 origin: log.origin,
                 limit: TAIL_BYTES_OF_ONE as u64,
             }
-        } else if state.tail_bytes + bytes > TAIL_BYTES && !self.drop_idle_rows(state, bytes) {
+        } else if state.tail_bytes + bytes > TAIL_BYTES
+            && !self.drop_idle_rows(state, &log.origin, bytes)
+        {
             StoreError::Busy {
                 held: state.tail_bytes as u64,
                 limit: TAIL_BYTES as u64,
@@ -290,10 +292,10 @@ impl Store {
         Err(refusal)
     }
 
-    fn drop_idle_rows(&self, state: &mut State, bytes: usize) -> bool {
+    fn drop_idle_rows(&self, state: &mut State, wanting: &Origin, bytes: usize) -> bool {
         let before = self.shared.now().checked_sub(IDLE);
         let is_own = |origin: &Origin| self.shared.keys.is_own(origin);
-        before.is_some_and(|before| state.drop_idle_rows(bytes, before, is_own))
+        before.is_some_and(|before| state.drop_idle_rows(wanting, bytes, before, is_own))
     }
 
     /// Refuses rows of others while too little of the disk is free.

@@ -29,6 +29,8 @@ pub(crate) const TAIL_BYTES: usize = 32 << 20;
 /// The part of them that one other origin may have, three minutes of the largest rows: beyond it they are refused and the
 /// origin named, so that one that never seals leaves room for the rest.
 pub(crate) const TAIL_BYTES_OF_ONE: usize = TAIL_BYTES / 4;
+/// What another origin may have there without ever making room: the last minute before it died of 3,000 series.
+pub(crate) const TAIL_BYTES_SPARED: usize = TAIL_BYTES / 64;
 /// Rows the spool has not taken. At the bound the oldest leave the queue and are remembered as `unspooled`: they come back
 /// into it when the disk takes rows again, and nothing after them counts as synced before.
 pub(crate) const QUEUE_BYTES: usize = 8 << 20;
@@ -575,15 +577,29 @@ impl State {
         rows
     }
 
-    /// Makes room in the tail: rows of others that wait for a seal go, the oldest first, while nothing has joined their
-    /// window since `before`. Says whether there is room for so many bytes.
+    /// Makes room in the tail for so many bytes of `wanting`: rows of others that wait for a seal go, the oldest first, while
+    /// nothing has joined their window since `before`. Nobody takes the place of one who has less here, or who has little, so
+    /// that a flood costs no machine that died its last minute. Says whether there is room.
     pub(crate) fn drop_idle_rows(
         &mut self,
+        wanting: &Origin,
         bytes: usize,
         before: Instant,
         is_own: impl Fn(&Origin) -> bool,
     ) -> bool {
-        let others = self.logs.iter().filter(|(id, _)| !is_own(&id.origin));
+        let mut tails: BTreeMap<Origin, usize> = BTreeMap::new();
+        for (id, log) in &self.logs {
+            *tails.entry(id.origin).or_default() += log.tail_bytes;
+        }
+        let least = tails
+            .get(wanting)
+            .copied()
+            .unwrap_or(0)
+            .max(TAIL_BYTES_SPARED);
+        let others = self
+            .logs
+            .iter()
+            .filter(|(id, _)| !is_own(&id.origin) && tails[&id.origin] >= least);
         let windows =
             others.flat_map(|(id, log)| log.touched.iter().map(|(seq, at)| (*at, *id, *seq)));
         let mut idle: Vec<_> = windows.filter(|(at, ..)| *at <= before).collect();

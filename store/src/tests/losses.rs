@@ -173,6 +173,39 @@ fn rows_of_origins_that_died_before_sealing_make_room_in_the_tail_for_the_living
 }
 
 #[test]
+fn a_flood_of_unsealed_rows_takes_no_place_from_one_that_died_with_less() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    define(&store, PEER);
+    let died = row(PEER, 1, 0);
+    assert_eq!(store.append(died.clone()).unwrap(), Appended::New);
+    rig.step(&store, AN_HOUR);
+    let series = |at: usize| Series::new(format!("s{at}"), [], "", Kind::Gauge, 0).unwrap();
+    let delta = SchemaDelta {
+        parent: None,
+        appended: (0..4_000).map(series).collect(),
+    };
+    let flooding = |number: usize| Origin([100 + number as u8; 32]);
+    let wide_schema = store.define(flooding(0), delta).unwrap();
+    let of_one = TAIL_BYTES_OF_ONE / wide(flooding(0), 1, wide_schema).encode().len();
+    // One that has nothing here yet is refused as well.
+    let mut refused = 0;
+    for (number, seq) in (0..6).flat_map(|number| (1..=of_one as Seq).map(move |seq| (number, seq)))
+    {
+        match store.append(wide(flooding(number), seq, wide_schema)) {
+            Ok(appended) => assert_eq!(appended, Appended::New),
+            Err(e) => {
+                assert!(matches!(e, StoreError::Busy { .. }), "{e}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "the tail was full");
+    assert!(store.holds(&died.row.log, 1..=1));
+    assert_eq!(store.gone(), BTreeMap::new());
+}
+
+#[test]
 fn a_log_that_is_all_holes_is_refused_beyond_a_bound_and_what_fills_them_is_not() {
     let mut rig = Rig::new();
     let store = rig.open();
