@@ -4,9 +4,9 @@
 //! `RENEW`; for `HOLDS` after the last time it gets live rows as a keeper does. Where the node can't be reached it subscribes
 //! at one of its keepers, and at the next when `RETRY` brought no row that the node signed. Such rows are shown and not
 //! kept: they never reach the replica or the store, and what is lost of them isn't repaired.
-//! Bounds: `MOST_VIEWERS` subscribers besides keepers, and as many subscriptions to others' rows that are kept here, one
-//! more is refused and counted; `MOST_WATCHED` nodes looked at
-//! and as many about to be asked, the one of longest ago goes first; a peer's subscriptions cost its budget.
+//! Bounds: `MOST_VIEWERS` subscribers besides keepers, and as many subscriptions to others' rows that are kept here,
+//! `MOST_OF_ONE` of them of one peer, one more is refused and counted; `MOST_WATCHED` nodes looked at and as many about to be
+//! asked, the one of longest ago goes first; a peer's subscriptions cost its budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ use crate::summary::{Fault, Seen, Standing, Summaries, message};
 
 /// Subscribers of this node's live rows at a time, besides its keepers.
 const MOST_VIEWERS: usize = 16;
+/// Others' rows that one peer looks at through this node at a time: half, so that nobody has all places.
+const MOST_OF_ONE: usize = MOST_VIEWERS / 2;
 /// Nodes looked at here at a time.
 const MOST_WATCHED: usize = 64;
 /// Between two subscriptions at a node that is looked at.
@@ -269,7 +271,8 @@ impl Core {
         }
         let through = &mut self.views.through;
         let fresh = !through.contains_key(&(origin, from));
-        if fresh && through.len() >= MOST_VIEWERS {
+        let of_one = through.keys().filter(|(_, viewer)| *viewer == from);
+        if fresh && (through.len() >= MOST_VIEWERS || of_one.count() >= MOST_OF_ONE) {
             return self.refuse("subscription: too many at a time");
         }
         through.insert((origin, from), now + HOLDS);

@@ -127,3 +127,22 @@ fn nobody_is_shown_what_a_node_does_not_keep_or_for_more_than_it_lets_look() {
     }
     assert_eq!(last["subscription: too many at a time"], 3);
 }
+
+#[test]
+fn one_who_looks_at_everybody_leaves_places_for_others() {
+    const ALL: usize = 13;
+    let mut world = World::new(35, &[2; ALL]);
+    world.live(3);
+    let now = world.now;
+    let mut refused = |from: usize, of: usize| {
+        let origin = crate::flow::origin_of(id(of));
+        let body = crate::flow::wire::small(&crate::flow::core::Subscribe { origin });
+        let core = &mut world.members[0].core;
+        core.handle_message(id(from), crate::flow::wire::SUBSCRIBE, &body, now);
+        let refused = &core.stats().refused;
+        refused.get("subscription: too many at a time").copied()
+    };
+    let last = (2..ALL).map(|of| refused(1, of)).last();
+    assert_eq!(last, Some(Some(3)), "8 of 11");
+    assert_eq!(refused(2, 3), Some(3), "somebody else is let look");
+}
