@@ -4,6 +4,8 @@ use super::*;
 
 /// Each costs a few openings of sled, or the deadline of the check where sled spins.
 const FLIPS: usize = 70;
+/// What the load leaves: rows of its own, and of the peer.
+const ROWS: [u64; 2] = [900, 60 * 60];
 /// What a start may take where every generation hangs its reader twice.
 const START: Duration = Duration::from_secs(120);
 
@@ -54,7 +56,15 @@ fn child_flips() {
         let what = format!("bit {bit} of {}", file.display());
         let (went, rows) = outcome(place.path(), &what);
         aside += went;
-        lost += 900_u64.saturating_sub(rows);
+        let within = |name: &str| {
+            file.iter()
+                .any(|part| part.to_string_lossy().starts_with(name))
+        };
+        let (of_own, of_peer) = (within("spool") || within("gen-"), within("copies-"));
+        for ((rows, all), hit) in rows.into_iter().zip(ROWS).zip([of_own, of_peer]) {
+            assert!(rows == all || hit, "{what}: {rows} of {all} rows elsewhere");
+            lost += all - rows;
+        }
     }
     println!("{flips} flips: {aside} generations set aside, {lost} rows to be fetched again");
 }
@@ -88,8 +98,8 @@ fn build_with_dirs(files: &states::Files, home: &Path, place: &Path) {
     build(files, place);
 }
 
-/// Opens, reads all, writes more: generations set aside, and own rows found.
-fn outcome(place: &Path, what: &str) -> (usize, u64) {
+/// Opens, reads all, writes more: generations set aside, and rows found, own ones and the peer's.
+fn outcome(place: &Path, what: &str) -> (usize, [u64; 2]) {
     let begun = Instant::now();
     let store = open_busy(place);
     assert!(
@@ -97,7 +107,7 @@ fn outcome(place: &Path, what: &str) -> (usize, u64) {
         "{what}: started after {:?}",
         begun.elapsed()
     );
-    let mut found = 0;
+    let mut found = [0; 2];
     for (log, set) in store.held() {
         let rows = rows_of(&store, &log, set.last().unwrap());
         for (seq, row) in &rows {
@@ -108,11 +118,7 @@ fn outcome(place: &Path, what: &str) -> (usize, u64) {
             };
             assert_eq!(*row, right, "{what}: a wrong value at {seq} of {log:?}");
         }
-        found += if log.origin == ME {
-            rows.len() as u64
-        } else {
-            0
-        };
+        found[usize::from(log.origin != ME)] += rows.len() as u64;
     }
     let log = store.begin_epoch().unwrap();
     assert!(
