@@ -178,6 +178,16 @@ impl Recorded {
         }
     }
 
+    /// What is there now, cut or no cut.
+    pub(super) fn whole(&self) -> Files {
+        let bodies: Vec<Vec<u8>> = self.bodies.iter().map(Body::whole).collect();
+        let mut files = Files::new();
+        for link in &self.links {
+            link.naming.what.apply(&mut files, &bodies);
+        }
+        files
+    }
+
     /// One of the states that a power cut may leave now.
     pub(super) fn after_cut(&self, loss: Loss, names: Names, rng: &mut ChaCha8Rng) -> Files {
         // Of what is torn everything before some moment arrived.
@@ -207,6 +217,14 @@ impl Recorded {
 }
 
 impl Body {
+    fn whole(&self) -> Vec<u8> {
+        let mut bytes = self.synced.clone();
+        for change in &self.pending {
+            change.what.apply(&mut bytes);
+        }
+        bytes
+    }
+
     fn after_cut(&self, loss: Loss, arrived: usize, rng: &mut ChaCha8Rng) -> Vec<u8> {
         let mut bytes = self.synced.clone();
         for change in &self.pending {
