@@ -45,14 +45,21 @@ pub(crate) fn pack(engine: &mut Engine, loose: &mut Loose, when: When) -> Result
         let blocks = read_run(engine, &run)?;
         let made = Some(&blocks).filter(|blocks| blocks.len() >= 2);
         let made = made.and_then(|blocks| Pack::encode(blocks).ok());
-        let count = if made.is_some() { blocks.len() } else { 1 };
+        let there = match made {
+            Some(_) => there(engine, &blocks)?,
+            None => There::Others,
+        };
+        let count = match there {
+            There::Others => 1,
+            There::Fewer | There::All => blocks.len(),
+        };
         for key in &run[..count] {
             forget(loose, key);
         }
-        if let Some(bytes) = made {
-            if packed_at(engine, &run[0])? < count {
-                engine.put_pack(&run[0].encode(), &bytes)?;
-            }
+        if let Some(bytes) = made.filter(|_| there == There::Fewer) {
+            engine.put_pack(&run[0].encode(), &bytes)?;
+        }
+        if there != There::Others {
             packed.extend_from_slice(&run[..count]);
         }
     }
@@ -205,15 +212,44 @@ fn read_run(engine: &mut Engine, run: &[BlockKey]) -> Result<Vec<Block>, EngineE
     Ok(blocks)
 }
 
-/// How many blocks the pack that begins with this one has; a power cut can leave a block beside it, and a shorter pack
-/// in its place would cost the others.
-fn packed_at(engine: &mut Engine, first: &BlockKey) -> Result<usize, EngineError> {
-    let count = engine.pack_of(&first.encode(), |bytes| {
+/// What a pack that begins with the same key as a run has of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    /// A part of its front, or there is no such pack.
+    Fewer,
+    /// All of it: a power cut can leave a block beside its pack, and a shorter pack in its place would cost the others.
+    All,
+    /// Another content, whose origin sealed twice: the block by itself is the one that counts.
+    Others,
+}
+
+fn there(engine: &mut Engine, run: &[Block]) -> Result<There, EngineError> {
+    let Some(first) = run.first().map(Block::head) else {
+        return Ok(There::Fewer);
+    };
+    let first = BlockKey {
+        log: first.log,
+        first: first.first,
+    };
+    let pack = engine.pack_of(&first.encode(), |bytes| {
         let pack = Pack::read(bytes).ok()?;
         let begins = pack.heads().next().is_some_and(|head| first.is_of(head));
-        begins.then(|| pack.heads().count())
+        begins.then_some(pack)
     })?;
-    Ok(count.unwrap_or(0))
+    let Some(pack) = pack else {
+        return Ok(There::Fewer);
+    };
+    let Ok(packed) = pack.blocks(|_| true) else {
+        return Ok(There::Others);
+    };
+    let mut both = packed.iter().zip(run);
+    Ok(if both.any(|(one, other)| one.encode() != other.encode()) {
+        There::Others
+    } else if packed.len() < run.len() {
+        There::Fewer
+    } else {
+        There::All
+    })
 }
 
 #[cfg(test)]

@@ -141,6 +141,23 @@ fn blocks_left_beside_their_pack_do_not_replace_it_by_a_shorter_one() {
     }
 }
 
+/// As when their origin sealed twice: what the store settled on stays.
+#[test]
+fn blocks_with_another_content_than_a_pack_of_the_same_key_are_not_taken_for_packed() {
+    for (disk, _kept, path) in places() {
+        let mut expected = minutes(0..20);
+        let (mut engine, mut loose) = filled(&disk, &path, &expected);
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        expected.splice(..5, (0..5).map(|window| block(window, -1)));
+        put(&mut engine, &mut loose, &expected[..5]);
+        pack(&mut engine, &mut loose, When::Closing).unwrap();
+        check(&mut engine, &expected);
+        engine.sync().unwrap();
+        drop(engine);
+        check(&mut Engine::open(&disk, &path).unwrap(), &expected);
+    }
+}
+
 #[test]
 fn a_longer_pack_under_the_same_key_leaves_nothing_of_the_shorter_one() {
     for (disk, _kept, path) in places() {
