@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::key::block::BlockKey;
+use crate::worker;
 use journal::{Journal, MAX_VALUE, Spare};
 
 pub(crate) use relink::relink;
@@ -114,6 +115,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens or makes the generation at `path`.
     pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self, EngineError> {
+        worker::still_wanted().map_err(|e| EngineError::Failed(format!("open: {e}")))?;
         let body = match disk {
             Disk::Real => Body::Sled(Box::new(Some(Sled::open(path)?))),
             Disk::Simulated(_) => Body::Simulated(open_simulated(disk, path)?),
@@ -293,7 +295,11 @@ impl Engine {
         if let Some(why) = &self.broken {
             return Err(EngineError::Failed(why.clone()));
         }
-        let outcome = match guarded(|| work(&mut self.body)) {
+        let wanted_work = |body: &mut Body| {
+            worker::still_wanted()?;
+            work(body)
+        };
+        let outcome = match guarded(|| wanted_work(&mut self.body)) {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(e)) => EngineError::Failed(format!("{what}: {e}")),
             Err(e) => e,
@@ -309,7 +315,7 @@ impl Drop for Engine {
             return;
         };
         let db = db.take();
-        if self.broken.is_some() {
+        if self.broken.is_some() || worker::still_wanted().is_err() {
             mem::forget(db);
         } else if let Err(e) = guarded(|| drop(db)) {
             tracing::warn!(error = %e, "generation did not close cleanly");

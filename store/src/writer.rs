@@ -221,8 +221,12 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
             let seldom = matches!(class, Class::Apart(_));
             if full {
                 all.remove(&class);
+                let packed = pack_rest(shared, number, engine, loose);
                 drop(all);
-                pack_rest(shared, number, engine, loose);
+                if let Err(why) = packed {
+                    shared.set_aside(number, &why);
+                    return Err(why);
+                }
             } else {
                 newest.engine = Some(engine).filter(|_| !heavy && !seldom);
                 newest.loose = loose;
@@ -231,34 +235,46 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
         }
         Err(why) => {
             all.remove(&class);
+            let kept = keep_for_reading(shared, number, &why);
             drop(all);
-            if shared.disk.exists(&path)
-                && let Err(e) = relink(&shared.disk, &path)
-            {
-                shared.set_aside(number, &format!("{why}; {e}"));
+            if let Err(why) = kept {
+                shared.set_aside(number, &why);
             }
             Err(why)
         }
     }
 }
 
-/// Before a generation is closed for good. What fails here leaves its blocks as they are.
-fn pack_rest(shared: &Shared, number: u32, mut engine: Engine, mut loose: Loose) {
+/// Before a generation is closed for good. What fails here leaves its blocks as they are; `Err`: it can't be kept at all.
+fn pack_rest(
+    shared: &Shared,
+    number: u32,
+    mut engine: Engine,
+    mut loose: Loose,
+) -> Result<(), String> {
     let worker = &shared.shelf.worker;
     let packed = worker.within("pack", WRITE_DEADLINE, move || {
         packer::pack(&mut engine, &mut loose, When::Closing)
     });
-    if let Err(why) = packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
-        tracing::warn!(
-            generation = number,
-            why,
-            "generation is closed before all of it is packed"
-        );
-        let path = shared.shelf.path(number);
-        if let Err(e) = relink(&shared.disk, &path) {
-            shared.set_aside(number, &format!("{why}; {e}"));
-        }
+    let Err(why) = packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) else {
+        return Ok(());
+    };
+    tracing::warn!(
+        generation = number,
+        why,
+        "generation is closed before all of it is packed"
+    );
+    keep_for_reading(shared, number, &why)
+}
+
+/// A fresh directory for a generation whose engine is lost. The caller has `newest` locked, since a reader whose read
+/// failed gives it one, too (`Shelf::examine`).
+fn keep_for_reading(shared: &Shared, number: u32, why: &str) -> Result<(), String> {
+    let path = shared.shelf.path(number);
+    if !shared.disk.exists(&path) {
+        return Ok(());
     }
+    relink(&shared.disk, &path).map_err(|e| format!("{why}; fresh directory: {e}"))
 }
 
 fn put_all(

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, File};
 use crate::record::{self, Records};
+use crate::worker;
 
 /// The longest value: with its key it fits into a record.
 pub(super) const MAX_VALUE: usize = record::MAX_BODY - 256;
@@ -150,6 +151,8 @@ impl Journal {
         let mut file = self.disk.create(&fresh)?;
         file.write_all(&bytes)?;
         file.sync()?;
+        // The generation may have a fresh directory by then, and a journal of its own there.
+        worker::still_wanted()?;
         self.disk.rename(&fresh, &self.path)?;
         self.disk.sync_parent(&self.path)?;
         self.file = Some(self.disk.append_to(&self.path)?);

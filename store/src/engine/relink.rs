@@ -10,7 +10,8 @@ use crate::disk::Disk;
 
 /// Gives a generation whose handle is lost a directory of its own again: the same files under a fresh directory.
 ///
-/// The lost handle keeps the old directory locked, and never writes again. A simulated one locks nothing.
+/// The lost handle keeps the old directory locked, and writes nothing but what the disk had in hand (`worker`). A simulated
+/// one locks nothing.
 pub(crate) fn relink(disk: &Disk, path: &Path) -> io::Result<()> {
     if matches!(disk, Disk::Simulated(_)) {
         return Ok(());
