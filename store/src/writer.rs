@@ -106,8 +106,12 @@ fn load(shared: &Shared) {
                 drop(state);
                 shared.shelf.load_with(number, &content.loads);
                 let class = shared.class_of(number);
-                if adopted.insert(class) && !due(shared, number) {
+                let is_newest = adopted.insert(class);
+                if is_newest && !due(shared, number) {
                     shared.shelf.adopt(class, number, engine, content.loose);
+                } else if is_newest {
+                    // Its day ended while nobody ran.
+                    pack_old(shared, number, engine, content.loose);
                 }
             }
             Err(why) => shared.set_aside(number, &why),
@@ -200,11 +204,11 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
     let engine = newest.engine.take();
     let mut loose = std::mem::take(&mut newest.loose);
     let work = batch.clone();
-    let (disk, home) = (shared.disk.clone(), path.clone());
+    let disk = shared.disk.clone();
     let worker = &shared.shelf.worker;
     let enough = When::Enough(shared.tuning.pack_blocks);
     let written = worker.within("write", WRITE_DEADLINE, move || {
-        let mut engine = put_all(&disk, engine, &home, &work)?;
+        let mut engine = put_all(&disk, engine, &path, &work)?;
         for (_, bytes) in &work {
             if let Ok(head) = Head::peek(bytes) {
                 packer::note(&mut loose, &head);
@@ -265,6 +269,19 @@ fn pack_rest(
         "generation is closed before all of it is packed"
     );
     keep_for_reading(shared, number, &why)
+}
+
+fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
+    let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
+    if !make_room(&shared.disk, &shared.dir, bytes) {
+        return;
+    }
+    let newest = shared.shelf.newest();
+    let packed = pack_rest(shared, number, engine, loose);
+    drop(newest);
+    if let Err(why) = packed {
+        shared.set_aside(number, &why);
+    }
 }
 
 /// A fresh directory for a generation whose engine is lost. The caller has `newest` locked, since a reader whose read

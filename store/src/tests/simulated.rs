@@ -4,6 +4,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::engine::Engine;
 
 struct Rig {
     disk: SimDisk,
@@ -25,6 +26,20 @@ impl Rig {
         let mut config = config(Path::new("/store"));
         config.sync_every = Duration::from_secs(1);
         Store::simulated(self.disk.clone(), config, keys(ME), self.now, self.seed).unwrap()
+    }
+
+    /// With generations and packs of a few blocks each.
+    fn open_busy(&mut self) -> Store {
+        self.seed += 1;
+        let tuning = Tuning {
+            generation_bytes: 16 << 10,
+            pack_blocks: 4,
+            flush_every: Duration::from_secs(20),
+            segment_bytes: 16 << 10,
+            ..tuning()
+        };
+        let (disk, config) = (self.disk.clone(), config(Path::new("/store")));
+        Store::simulated_tuned(disk, config, keys(ME), tuning, self.now, self.seed).unwrap()
     }
 
     fn step(&mut self, store: &Store) {
@@ -98,6 +113,99 @@ fn whenever_the_power_fails_what_was_synced_is_there_and_no_identity_is_used_twi
             rig.disk.power_cut(&mut rng);
         }
     }
+}
+
+/// `SEEDS` for more than a common run has.
+#[test]
+fn whenever_the_power_fails_blocks_that_wait_or_are_packed_are_there_in_every_generation() {
+    let seeds = std::env::var("SEEDS").ok();
+    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
+    let blocks = noisy_blocks(PEER, 60);
+    let peer = row(PEER, 1, 0).row.log;
+    let (mut generations, mut cuts) = (0, 0);
+    for seed in 0..seeds {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rig = Rig::new();
+        let (mut rows, mut flushed) = (BTreeMap::new(), 0);
+        for _ in 0..rng.random_range(2..6) {
+            let store = rig.open_busy();
+            for (log, last) in &rows {
+                assert_eq!(read_of(&store, log, *last), *last, "seed {seed}: {log:?}");
+            }
+            let there = read_of(&store, &peer, flushed as Seq * 60);
+            assert_eq!(there, flushed as Seq * 60, "seed {seed}");
+            assert_eq!(store.stats().quarantined, [], "seed {seed}");
+            store.begin_epoch().unwrap();
+            let schema = define(&store, ME);
+            let mut seq = 0;
+            for (at, block) in blocks.iter().enumerate().skip(flushed) {
+                store.insert_block(block).unwrap();
+                for _ in 0..rng.random_range(0..12) {
+                    seq += 1;
+                    append_own(&store, schema, seq);
+                    rig.step(&store);
+                }
+                if rng.random_bool(0.4) {
+                    store.flush().unwrap();
+                    flushed = at + 1;
+                }
+                if rng.random_bool(0.05) {
+                    break;
+                }
+            }
+            rows.extend(store.synced());
+            generations = generations.max(store.stats().generations);
+            drop(store);
+            rig.disk.power_cut(&mut rng);
+            cuts += 1;
+        }
+    }
+    println!("{seeds} seeds, {cuts} cuts, {generations} generations at most");
+    assert!(generations > 4);
+}
+
+#[test]
+fn a_generation_whose_day_ended_while_nobody_ran_is_packed_at_the_next_start() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    define(&store, PEER);
+    for block in &noisy_blocks(PEER, 10) {
+        store.insert_block(block).unwrap();
+    }
+    store.flush().unwrap();
+    assert_eq!(alone_in(&store, 1), 10);
+    drop(store);
+    rig.now += Duration::from_secs(25 * 3_600);
+    let store = rig.open();
+    assert_eq!(alone_in(&store, 1), 0);
+    let log = row(PEER, 1, 0).row.log;
+    assert_eq!(read_of(&store, &log, 600), 600);
+}
+
+/// How many blocks of a generation are in no pack.
+fn alone_in(store: &Store, generation: u32) -> u32 {
+    let count = |engine: &mut Engine| {
+        let mut alone = 0;
+        engine.scan(|_, _| alone += 1)?;
+        Ok(alone)
+    };
+    store.shared.shelf.read(generation, count).unwrap()
+}
+
+/// How many rows of a log up to `last` can be read.
+fn read_of(store: &Store, log: &LogId, last: Seq) -> Seq {
+    if last == 0 {
+        return 0;
+    }
+    let parcels = store.export(log, 1..=last, usize::MAX).unwrap();
+    let rows = parcels.iter().map(|parcel| match parcel {
+        Parcel::Row(_) => 1,
+        Parcel::Block(bytes) => {
+            let head = Block::decode(bytes, &verify).unwrap().head().clone();
+            head.last().min(last) - head.first + 1
+        }
+    });
+    rows.sum()
 }
 
 #[test]
