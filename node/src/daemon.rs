@@ -80,6 +80,8 @@ struct Running {
     flow: Flow,
     /// What the store said of itself when it was asked last, for when its disk hangs.
     stats: std::sync::Mutex<Stats>,
+    /// Whose turn it is to look at the disk for the status.
+    looks: Arc<tokio::sync::Semaphore>,
     dashboard: SocketAddr,
     tickets: Tickets,
     /// Ends page and flow.
@@ -256,6 +258,7 @@ impl Daemon {
             store,
             flow,
             stats: std::sync::Mutex::default(),
+            looks: Arc::new(tokio::sync::Semaphore::new(1)),
             dashboard,
             tickets,
             stop,

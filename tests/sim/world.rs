@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use outlast::flow::core::{Core, Effect, Job, Live, Outcome, OwnRow, StreamId, work};
+use outlast::summary::gauges::{GAUGES, Gauges};
 use outlast_mesh::{MemberSnapshot, NodeId, PeerState, overlay_address};
 use outlast_store::{Clock, ClockSource, LogId, Row, SimDisk, Store};
 use rand::{Rng as _, SeedableRng as _};
@@ -362,8 +363,11 @@ impl World {
                 let right =
                     self.truth.took(now, &taken) && (row.row.log, row.row.seq) == (log, next);
                 let own = OwnRow { row, seal };
-                if let Some(up) = &mut self.machines[m as usize].up {
+                let machine = &mut self.machines[m as usize];
+                if let Some(up) = &mut machine.up {
+                    let gauges = Gauges([machine.who as u8; GAUGES]);
                     up.core.handle_own(&own, instant);
+                    up.core.handle_own_gauges(next, 0, gauges, instant);
                 }
                 if !right {
                     self.breaks(

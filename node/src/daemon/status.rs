@@ -3,7 +3,7 @@
 //! In: the snapshots of mesh, store and flow. Out: JSON as the command line promises it; fields may be added.
 //! Absent: rates and judgements; the reader makes those.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -87,25 +87,44 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
 async fn clock_changes(running: &Running, snapshot: &Snapshot) -> Vec<ClockChange> {
     let flow = running.flow.clone();
     let nodes: Vec<NodeId> = snapshot.members.iter().map(|member| member.id).collect();
-    let reading = tokio::task::spawn_blocking(move || flow.clock_changes(nodes.into_iter()));
-    // A disk that hangs must not hold up the status.
-    let read = tokio::time::timeout(DISK_WITHIN, reading).await;
-    read.ok().and_then(Result::ok).unwrap_or_default()
+    let changes = look(running, move || flow.clock_changes(nodes.into_iter())).await;
+    changes.unwrap_or_default()
 }
 
 /// What the store says of itself, which takes a walk through its directory; what it said last where its disk doesn't answer.
 async fn stats(running: &Running, notices: &mut Vec<String>) -> Stats {
     let store = running.store.clone();
-    let reading = tokio::task::spawn_blocking(move || store.stats());
-    let read = tokio::time::timeout(DISK_WITHIN, reading).await;
+    let read = look(running, move || store.stats()).await;
     let mut last = running.stats.lock().unwrap_or_else(PoisonError::into_inner);
     match read {
-        Ok(Ok(stats)) => *last = stats,
-        _ => {
-            notices.push("the store's disk does not answer: what is said of it is older".to_owned())
+        Some(stats) => *last = stats,
+        None => {
+            notices
+                .push("the store's disk does not answer: what is said of it is older".to_owned());
         }
     }
     last.clone()
+}
+
+/// What the disk answers; `None`: it doesn't in `DISK_WITHIN`. One look at a time: however often the status is asked for, a
+/// disk that hangs holds one thread.
+async fn look<T: Send + 'static>(
+    running: &Running,
+    reading: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let turns = Arc::clone(&running.looks);
+    let answer = async move {
+        let turn = turns.acquire_owned().await.ok()?;
+        let looking = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            reading()
+        });
+        looking.await.ok()
+    };
+    tokio::time::timeout(DISK_WITHIN, answer)
+        .await
+        .ok()
+        .flatten()
 }
 
 fn name_of(snapshot: &Snapshot, node: NodeId) -> String {
