@@ -26,6 +26,11 @@ pub enum Sealed {
     Waiting,
     /// The block was there already.
     Known,
+    /// Its rows are sealed here with another content. `wins`: the one it names must stay, and has to be fetched whole.
+    Contradicted {
+        /// Whether its content is the lower.
+        wins: bool,
+    },
 }
 
 /// A piece of a log on its way to another node.

@@ -419,6 +419,8 @@ fn recover_all(
     for origin in kept.iter().filter_map(|(_, body)| accused(body)) {
         *state.accused.entry(origin).or_default() += 1;
     }
+    let losers = kept.iter().filter_map(|(_, body)| Seal::decode(body).ok());
+    state.losers = losers.collect();
     let shared = Arc::new(Shared {
         shelf: Shelf::new(&disk, &dir, tuning.open_deadline),
         attic: Mutex::new(attic),

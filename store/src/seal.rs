@@ -1,15 +1,18 @@
 //! From rows to blocks: this node's own at the end of each window, those of others when their seal arrives.
 //!
 //! A block takes the place of the tail rows it covers, at once in memory, on disk when sled has synced it. Of two blocks
-//! that overlap the one whose rows include the other's stays (an origin may have sealed a short run before it got the
-//! rest back from its keepers); two that share some rows only, equal ones, are both held; of two contents for the same rows the lower content hash stays, the other's seal is kept
-//! as evidence. A tail row that differs from what its origin sealed is evidence, too.
+//! that overlap and agree the one whose rows include the other's stays (an origin may have sealed a short run before it
+//! got the rest back from its keepers); two that share some rows only are both held. Of two that disagree on a row they
+//! share the one with more rows stays, so that nobody shortens what is sealed, of as many the one with the lower content
+//! hash: the same one wherever both come. The other's seal is kept as evidence, as is a tail row that differs from what
+//! its origin sealed.
 //! Bounds: blocks that wait for the disk and seals that wait for rows, see `state`.
 //! Absent: asking for seals and blocks.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use crate::answer::{Appended, Sealed};
@@ -23,18 +26,26 @@ use crate::open::Store;
 use crate::row::{Row, SignedRow};
 use crate::sample::{LogId, Seq};
 use crate::shelf::locked;
-use crate::state::{FLUSH_BYTES, PENDING_BYTES, State, WAITING_SEALS, last};
+use crate::state::{FLUSH_BYTES, Meta, PENDING_BYTES, State, WAITING_SEALS, brief, last};
 
-/// What to do about the blocks a new one overlaps.
-enum Place {
-    /// It may come; these leave.
-    Free(Vec<Seq>),
-    /// A block with at least its rows is there.
-    Taken,
-    /// The same rows are sealed: compare contents.
-    Same,
-    /// Some share rows with it and have others: all that are there, by first seq.
-    Across(Vec<Seq>),
+/// Who brings a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// This node seals its own rows: nobody else may have them.
+    Sealing,
+    /// Somebody has it.
+    Peer,
+}
+
+/// What a block here says to a new one that shares rows with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    /// The shared rows are the same.
+    Agrees,
+    /// They are not.
+    Differs(Seal),
+    /// It cannot be read.
+    Unread,
 }
 
 impl Store {
@@ -72,7 +83,7 @@ impl Store {
         };
         let rows = decode(&rows);
         match Draft::build(&rows).and_then(|draft| draft.attach(&seal)) {
-            Ok(block) => self.place(&block).map(|_| Sealed::Done),
+            Ok(block) => self.place(&block, Source::Peer).map(|_| Sealed::Done),
             Err(_) => {
                 self.shared.state().wait(key, seal);
                 Ok(Sealed::Waiting)
@@ -80,24 +91,40 @@ impl Store {
         }
     }
 
-    /// The seal's rows are sealed here; if with another content, that is evidence.
+    /// The seal's rows are sealed here; if with another content, that is evidence. A block is read for its content at most
+    /// once, or where the one the seal names must stay.
     fn known_seal(&self, seal: &Seal) -> Sealed {
-        if let Some(held) = self.seal_of(&seal.log, seal.first)
-            && (held.first, held.count) == (seal.first, seal.count)
-            && held.content != seal.content
-        {
-            let (loser, wins) = if held.content < seal.content {
-                (seal, false)
-            } else {
-                (&held, true)
-            };
-            self.shared.state().conflict(loser.encode());
-            if wins {
-                // Only the whole block brings the other content.
-                return Sealed::Waiting;
-            }
+        let brief = brief(&seal.content);
+        let there = {
+            let state = self.shared.state();
+            let log = state.logs.get(&seal.log);
+            let meta = log.and_then(|log| log.blocks.get(&seal.first));
+            meta.filter(|meta| meta.count == seal.count).copied()
+        };
+        let Some(known) = there.map(|meta| meta.content) else {
+            return Sealed::Known;
+        };
+        if known == Some(brief) {
+            return Sealed::Known;
         }
-        Sealed::Known
+        if known.is_some_and(|known| known < brief) {
+            self.shared.state().conflict(seal.encode());
+            return Sealed::Contradicted { wins: false };
+        }
+        let held = self.seal_of(&seal.log, seal.first);
+        let Some(held) = held.filter(|held| held.count == seal.count) else {
+            return Sealed::Known;
+        };
+        let mut state = self.shared.state();
+        state.note_content(&held);
+        if held.content == seal.content {
+            return Sealed::Known;
+        }
+        // Only the whole block brings the other content.
+        let wins = seal.content < held.content;
+        let loser = if wins { &held } else { seal };
+        state.conflict(loser.encode());
+        Sealed::Contradicted { wins }
     }
 
     /// Takes a whole block. `Conflict`: it, or what it met, is evidence; the lower hash is held.
@@ -135,7 +162,7 @@ impl Store {
             self.admit(&mut state, &head.log, &(head.first..=head.last()), 0)?;
             self.keep_free(&mut state, &head.log)?;
         }
-        let appended = self.place(&block)?;
+        let appended = self.place(&block, Source::Peer)?;
         if let Some(row) = block.rows().pop() {
             let latest = SignedRow {
                 row,
@@ -147,94 +174,105 @@ impl Store {
     }
 
     /// Puts a block where its rows are, unless a better one is there.
-    fn place(&self, block: &Block) -> Result<Appended, StoreError> {
+    fn place(&self, block: &Block, from: Source) -> Result<Appended, StoreError> {
         let head = block.head();
-        let key = BlockKey {
-            log: head.log,
-            first: head.first,
-        };
-        let bytes: Arc<[u8]> = block.encode().into();
-        let mut state = self.shared.state();
-        let mut conflict = false;
-        let replaced = match state.place_for(head) {
-            Place::Free(replaced) => replaced,
-            Place::Taken => return Ok(Appended::Known),
-            Place::Across(there) => {
-                drop(state);
-                let agree = there
-                    .into_iter()
-                    .all(|first| self.agrees(block, BlockKey { first, ..key }));
-                state = self.shared.state();
-                if !agree {
-                    state.conflict(block.seal().encode());
-                    return Ok(Appended::Conflict);
-                }
-                match state.beside(head) {
-                    Some(replaced) => replaced,
-                    None => return Ok(Appended::Known),
-                }
-            }
-            Place::Same => {
-                drop(state);
-                let held = self.fetch(&[key]).pop().flatten();
-                let held = held
-                    .and_then(|held| Block::read(&held).ok())
-                    .map(|held| held.seal());
-                state = self.shared.state();
-                match held {
-                    Some(held) if held.content == block.seal().content => {
-                        return Ok(Appended::Known);
-                    }
-                    Some(held) if held.content < block.seal().content => {
-                        state.conflict(block.seal().encode());
-                        return Ok(Appended::Conflict);
-                    }
-                    Some(held) => {
-                        state.conflict(held.encode());
-                        conflict = true;
-                    }
-                    // It could not be read and is forgotten; this one takes its place.
-                    None => {}
-                }
-                vec![head.first]
-            }
-        };
-        self.make_place(&mut state, head, bytes.len())?;
-        conflict |= self.compare_tail(&mut state, block);
-        state.install(head, bytes, &replaced, self.shared.now());
+        let (bytes, seal): (Arc<[u8]>, Seal) = (block.encode().into(), block.seal());
+        let (mut state, there) = self.heard(block);
+        let covers =
+            |meta: &(Seq, Meta)| meta.0 <= head.first && last(meta.0, &meta.1) >= head.last();
+        let is_same = |meta: &(Seq, Meta)| (meta.0, meta.1.count) == (head.first, head.count);
+        let has_it = there.iter().any(|(there, word)| {
+            covers(there) && (*word == Word::Agrees || *word == Word::Unread && !is_same(there))
+        });
+        if has_it {
+            return Ok(Appended::Known);
+        }
+        let rank = |seal: &Seal| (Reverse(seal.count), seal.content);
+        let rivals = there.iter().filter_map(|(_, word)| match word {
+            Word::Differs(seal) => Some(seal),
+            Word::Agrees | Word::Unread => None,
+        });
+        let rivals: Vec<&Seal> = rivals.collect();
+        if rivals.iter().any(|rival| rank(rival) < rank(&seal)) {
+            state.conflict(seal.encode());
+            return Ok(Appended::Conflict);
+        }
+        self.make_place(&mut state, bytes.len(), from)?;
+        for rival in &rivals {
+            state.conflict(rival.encode());
+        }
+        let differs = self.compare_tail(&mut state, block);
+        let inside =
+            |(first, meta): &(Seq, Meta)| *first >= head.first && last(*first, meta) <= head.last();
+        let leaving = there
+            .iter()
+            .filter(|(there, word)| inside(there) || matches!(word, Word::Differs(_)));
+        let leaving: Vec<Seq> = leaving.map(|((first, _), _)| *first).collect();
+        state.install(&seal, head, bytes, &leaving, self.shared.now());
+        if from == Source::Peer && self.shared.keys.is_own(&head.log.origin) {
+            state.brought.insert(BlockKey {
+                log: head.log,
+                first: head.first,
+            });
+        }
         let hurry = state.pending_bytes > FLUSH_BYTES;
         drop(state);
         if hurry {
             locked(&self.shared.orders).flush_wanted = true;
             self.shared.ordered.notify_all();
         }
-        Ok(if conflict {
+        Ok(if differs || !rivals.is_empty() {
             Appended::Conflict
         } else {
             Appended::New
         })
     }
 
-    /// Whether the rows that a block shares with one held here are the same. One that cannot be read does not disagree.
-    fn agrees(&self, block: &Block, other: BlockKey) -> bool {
-        let bytes = self.fetch(&[other]).pop().flatten();
-        let Some(held) = bytes.and_then(|bytes| Block::read(&bytes).ok()) else {
-            return true;
-        };
-        let held: BTreeMap<Seq, Row> = held.rows().into_iter().map(|row| (row.seq, row)).collect();
-        block
-            .rows()
-            .iter()
-            .all(|row| held.get(&row.seq).is_none_or(|other| other == row))
+    /// What the blocks that share rows with a new one say to it. They are read while nothing is locked, again where others
+    /// came meanwhile.
+    fn heard(&self, block: &Block) -> (MutexGuard<'_, State>, Vec<((Seq, Meta), Word)>) {
+        let head = block.head();
+        let mut state = self.shared.state();
+        loop {
+            let there = state.overlapping(head);
+            if there.is_empty() {
+                return (state, Vec::new());
+            }
+            drop(state);
+            let words = there.iter().map(|(first, _)| self.word_of(*first, block));
+            let words: Vec<Word> = words.collect();
+            state = self.shared.state();
+            if state.overlapping(head) == there {
+                return (state, there.into_iter().zip(words).collect());
+            }
+        }
     }
 
-    /// Room among the blocks that wait for the disk: others' are refused, of our own the oldest is given up.
-    fn make_place(&self, state: &mut State, head: &Head, bytes: usize) -> Result<(), StoreError> {
-        let own = self.shared.keys.is_own(&head.log.origin);
+    fn word_of(&self, first: Seq, block: &Block) -> Word {
+        let log = block.head().log;
+        let bytes = self.fetch(&[BlockKey { log, first }]).pop().flatten();
+        let Some(held) = bytes.and_then(|bytes| Block::read(&bytes).ok()) else {
+            return Word::Unread;
+        };
+        let rows = held.rows().into_iter().map(|row| (row.seq, row));
+        let rows: BTreeMap<Seq, Row> = rows.collect();
+        let mut shared = block.rows().into_iter();
+        if shared.all(|row| rows.get(&row.seq).is_none_or(|other| *other == row)) {
+            Word::Agrees
+        } else {
+            Word::Differs(held.seal())
+        }
+    }
+
+    /// Room among the blocks that wait for the disk: for what this node seals its oldest is given up, what a peer has is
+    /// refused, or each block of ours that a peer gives back would cost another one.
+    fn make_place(&self, state: &mut State, bytes: usize, from: Source) -> Result<(), StoreError> {
         while state.pending_bytes + bytes > PENDING_BYTES {
             let ours = |key: &&BlockKey| self.shared.keys.is_own(&key.log.origin);
-            let oldest = state.pending.keys().find(ours).copied();
-            let Some(oldest) = oldest.filter(|_| own) else {
+            // Those that peers gave back go first: they have them.
+            let given_back = state.brought.first().copied();
+            let oldest = given_back.or_else(|| state.pending.keys().find(ours).copied());
+            let Some(oldest) = oldest.filter(|_| from == Source::Sealing) else {
                 state.refused += 1;
                 return Err(StoreError::Busy {
                     held: state.pending_bytes as u64,
@@ -244,7 +282,9 @@ impl Store {
             let given_up = state.logs.get(&oldest.log);
             let meta = given_up.and_then(|log| log.blocks.get(&oldest.first));
             if let Some(end) = meta.map(|meta| last(oldest.first, meta)) {
-                state.lost += u64::from(end - oldest.first + 1);
+                if given_back.is_none() {
+                    state.lost += u64::from(end - oldest.first + 1);
+                }
                 // The spool would wait for a block that never comes, and carry nothing on meanwhile.
                 state.released.push((oldest.log, oldest.first..=end));
             }
@@ -361,7 +401,7 @@ impl Store {
             let outcome = match Draft::build(&decode(&run)) {
                 Ok(draft) => {
                     let block = draft.seal(&*self.shared.keys.sign);
-                    self.place(&block).map(|_| block.seal())
+                    self.place(&block, Source::Sealing).map(|_| block.seal())
                 }
                 Err(e) => Err(StoreError::Malformed {
                     what: "run of rows",
@@ -378,47 +418,19 @@ impl Store {
 }
 
 impl State {
-    fn place_for(&self, head: &Head) -> Place {
-        let range = head.first..=head.last();
-        let there = self
-            .logs
-            .get(&head.log)
-            .map(|log| log.blocks_in(&range))
-            .unwrap_or_default();
-        if there
-            .iter()
-            .any(|(first, meta)| (*first, meta.count) == (head.first, head.count))
-        {
-            return Place::Same;
-        }
-        if there
-            .iter()
-            .any(|(first, meta)| *first <= head.first && last(*first, meta) >= head.last())
-        {
-            return Place::Taken;
-        }
-        let inside =
-            |(first, meta): &(Seq, _)| *first >= head.first && last(*first, meta) <= head.last();
-        if there.iter().all(inside) {
-            Place::Free(there.into_iter().map(|(first, _)| first).collect())
-        } else {
-            Place::Across(there.into_iter().map(|(first, _)| first).collect())
-        }
+    /// The blocks that share a row with a new one.
+    fn overlapping(&self, head: &Head) -> Vec<(Seq, Meta)> {
+        let log = self.logs.get(&head.log);
+        log.map(|log| log.blocks_in(&(head.first..=head.last())))
+            .unwrap_or_default()
     }
 
-    /// What leaves for a block that may share rows with others. None: one with all of its rows came meanwhile.
-    fn beside(&self, head: &Head) -> Option<Vec<Seq>> {
-        match self.place_for(head) {
-            Place::Free(replaced) => Some(replaced),
-            Place::Taken | Place::Same => None,
-            Place::Across(there) => {
-                let log = self.logs.get(&head.log)?;
-                let inside = |first: &Seq| {
-                    let end = log.blocks.get(first).map(|meta| last(*first, meta));
-                    *first >= head.first && end.is_some_and(|end| end <= head.last())
-                };
-                Some(there.into_iter().filter(inside).collect())
-            }
+    /// Remembers what a block that is held has for content.
+    fn note_content(&mut self, seal: &Seal) {
+        let log = self.logs.get_mut(&seal.log);
+        let meta = log.and_then(|log| log.blocks.get_mut(&seal.first));
+        if let Some(meta) = meta.filter(|meta| meta.count == seal.count) {
+            meta.content = Some(brief(&seal.content));
         }
     }
 

@@ -6,7 +6,8 @@
 //! where their origin sealed twice what it had lost between; neither has all rows of the other.
 //! Absent: disks, clocks, signatures. The threads in `spooler` and `writer` take from here what they make durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ pub(crate) struct Meta {
     offset_ms: (i64, i64),
     /// `i64::MIN`: none of its rows had a synced clock.
     synced_ms: i64,
+    /// Its content hash, in brief. None: not looked at since the start.
+    pub(crate) content: Option<NonZeroU64>,
 }
 
 impl Meta {
@@ -66,6 +69,7 @@ impl Meta {
             boot_ms: (*head.boot_ms.start(), *head.boot_ms.end()),
             offset_ms: (*head.offset_ms.start(), *head.offset_ms.end()),
             synced_ms: head.synced_ms.unwrap_or(i64::MIN),
+            content: None,
         }
     }
 
@@ -211,6 +215,12 @@ impl Log {
     }
 }
 
+/// The front of a content hash: enough to know one again, and of two to know the lower.
+pub(crate) fn brief(content: &[u8; 32]) -> NonZeroU64 {
+    let front = content.first_chunk().copied().unwrap_or_default();
+    NonZeroU64::new(u64::from_be_bytes(front)).unwrap_or(NonZeroU64::MIN)
+}
+
 /// The last seq of the block at `first`.
 pub(crate) fn last(first: Seq, meta: &Meta) -> Seq {
     first + Seq::from(meta.count.max(1)) - 1
@@ -240,6 +250,8 @@ pub(crate) struct State {
     pub(crate) pending: BTreeMap<BlockKey, Arc<[u8]>>,
     pub(crate) pending_bytes: usize,
     pub(crate) pending_since: Option<Instant>,
+    /// Those of our own that a peer gave back.
+    pub(crate) brought: BTreeSet<BlockKey>,
     /// Seals of others whose rows are not all here.
     pub(crate) waiting: BTreeMap<BlockKey, Seal>,
     /// Runs the spool need not keep any more.
@@ -250,6 +262,8 @@ pub(crate) struct State {
     pub(crate) synced: Option<(LogId, Seq)>,
     pub(crate) ready: bool,
     pub(crate) conflicts: u64,
+    /// Seals that lost against another content before the start, until the generations have been read.
+    pub(crate) losers: Vec<Seal>,
     /// By whom, as far as evidence from before the start says.
     pub(crate) accused: BTreeMap<Origin, u64>,
     pub(crate) damaged: u64,
@@ -372,30 +386,58 @@ impl State {
 
     /// Makes a new block the holder of its rows; the tail rows it covers leave.
     ///
-    /// The caller has settled conflicts: blocks it replaces entirely are named in `replaced`.
-    pub(crate) fn install(&mut self, head: &Head, bytes: Arc<[u8]>, replaced: &[Seq], at: Instant) {
-        let key = BlockKey {
-            log: head.log,
-            first: head.first,
-        };
-        let log = self.logs.entry(head.log).or_default();
-        for first in replaced {
-            if let Some(meta) = log.blocks.remove(first) {
-                log.held.remove(*first..=last(*first, &meta));
-                let old = BlockKey {
-                    first: *first,
-                    ..key
-                };
-                if let Some(old) = self.pending.remove(&old) {
-                    self.pending_bytes -= old.len();
-                }
-            }
+    /// The caller has settled conflicts: the blocks that leave for it are named in `leaving`. Rows that only they had are
+    /// lost, and asked for again.
+    pub(crate) fn install(
+        &mut self,
+        seal: &Seal,
+        head: &Head,
+        bytes: Arc<[u8]>,
+        leaving: &[Seq],
+        at: Instant,
+    ) {
+        let log = head.log;
+        let mut left = IntervalSet::new();
+        for first in leaving {
+            let of_log = self.logs.entry(log).or_default();
+            let rows = of_log.uncover(*first).unwrap_or_default();
+            rows.ranges().for_each(|range| left.insert(range));
+            self.unqueue(&BlockKey { log, first: *first });
         }
         self.cover(head, PENDING);
+        let of_log = self.logs.entry(log).or_default();
+        if let Some(meta) = of_log.blocks.get_mut(&head.first) {
+            meta.content = Some(brief(&seal.content));
+        }
+        self.lose(log, &left, Reason::Damaged);
+        let key = BlockKey {
+            log,
+            first: head.first,
+        };
         self.waiting.remove(&key);
         self.pending_bytes += bytes.len();
         self.pending.insert(key, bytes);
         self.pending_since.get_or_insert(at);
+    }
+
+    /// A block waits for the disk no longer.
+    fn unqueue(&mut self, key: &BlockKey) {
+        let bytes = self.pending.remove(key);
+        self.pending_bytes -= bytes.map_or(0, |bytes| bytes.len());
+        self.brought.remove(key);
+    }
+
+    /// Of the seals that lost against another content those whose block may lie in a generation beside the winner.
+    pub(crate) fn crossed(&mut self) -> Vec<Seal> {
+        let losers = std::mem::take(&mut self.losers);
+        let crossed = losers.into_iter().filter(|seal| {
+            self.logs.get(&seal.log).is_some_and(|log| {
+                let meta = log.blocks.get(&seal.first);
+                meta.is_some_and(|meta| meta.count == seal.count)
+                    && log.blocks_in(&(seal.first..=seal.last())).len() > 1
+            })
+        });
+        crossed.collect()
     }
 
     /// Takes over a block read back from a generation. Of two one of which has the other's rows the longer stays, then the
@@ -444,8 +486,7 @@ impl State {
             if !self.pending.get(key).is_some_and(same) {
                 continue;
             }
-            self.pending.remove(key);
-            self.pending_bytes -= bytes.len();
+            self.unqueue(key);
             let log = self.logs.entry(key.log).or_default();
             if let Some(meta) = log.blocks.get_mut(&key.first) {
                 meta.generation = generation;
@@ -664,9 +705,7 @@ impl State {
         if let Some(rows) = log.and_then(|log| log.uncover(key.first)) {
             self.lose(key.log, &rows, reason);
         }
-        if let Some(bytes) = self.pending.remove(key) {
-            self.pending_bytes -= bytes.len();
-        }
+        self.unqueue(key);
     }
 
     /// Replaces a tail row by another content of the same identity.

@@ -14,6 +14,7 @@ use crate::open::Tuning;
 use crate::*;
 
 mod clocks;
+mod contents;
 mod crash;
 mod faults;
 mod liar;

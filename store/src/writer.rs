@@ -13,10 +13,11 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::block::Head;
+use crate::block::{Block, Head};
 use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, first_file, relink};
 use crate::key::block::BlockKey;
+use crate::key::gone::Reason;
 use crate::open::Shared;
 use crate::packer::{self, Loose, When};
 use crate::plan::{Class, Kept};
@@ -117,7 +118,24 @@ fn load(shared: &Shared) {
             Err(why) => shared.set_aside(number, &why),
         }
     }
+    forget_losers(shared);
     shared.find_rolled();
+}
+
+/// Forgets blocks that lost against another content and lie in their generation all the same.
+fn forget_losers(shared: &Shared) {
+    let losers = shared.state().crossed();
+    for seal in losers {
+        let key = BlockKey {
+            log: seal.log,
+            first: seal.first,
+        };
+        let held = shared.fetch(&[key]).pop().flatten();
+        let held = held.and_then(|held| Block::read(&held).ok());
+        if held.is_some_and(|held| held.seal().content == seal.content) {
+            shared.state().forget_block(&key, Reason::Damaged);
+        }
+    }
 }
 
 /// Until the next look, or until somebody asks: the number asked for, whether to write all that waits, and whether to end.

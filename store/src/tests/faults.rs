@@ -214,16 +214,3 @@ fn two_runs_that_share_rows_are_both_held_whichever_came_first() {
     }
     assert_eq!(digests[0], digests[1]);
 }
-
-#[test]
-fn two_runs_that_disagree_on_a_shared_row_are_evidence_and_the_first_stays() {
-    let rows = |salt| -> Vec<Row> { (1..=20).map(|seq| row(PEER, seq, salt).row).collect() };
-    let block = |run: &[Row]| Draft::build(run).unwrap().seal(&sign(PEER)).encode();
-    let dir = TempDir::new().unwrap();
-    let store = open(dir.path(), ME);
-    define(&store, PEER);
-    insert_all(&store, &[block(&rows(5)[..10])]);
-    let other = block(&rows(6)[4..]);
-    assert_eq!(store.insert_block(&other).unwrap(), Appended::Conflict);
-    assert_eq!((store.stats().rows, store.stats().conflicts), (10, 1));
-}

@@ -258,3 +258,47 @@ fn a_small_store_has_no_ballast() {
     drop(rig.open());
     assert!(!rig.has("ballast"));
 }
+
+/// On a disk with no room for rows what was given up is asked of peers again.
+#[test]
+fn an_own_block_that_a_peer_gives_back_costs_no_other_one() {
+    let disk = SimDisk::new(1 << 30);
+    let now = Instant::now();
+    let config = config(Path::new("/store"));
+    let store = Store::simulated(disk.clone(), config, keys(ME), now, 3).unwrap();
+    let log = store.begin_epoch().unwrap();
+    let series = |at: i64| Series::new(format!("s{at}"), [], "", Kind::Gauge, 0).unwrap();
+    let appended = (0..3_000).map(series).collect();
+    let parent = None;
+    let schema = store.define(ME, SchemaDelta { parent, appended });
+    disk.set_capacity(disk.used_bytes() + (1 << 20));
+    store.step(now + Duration::from_secs(1));
+    let mut blocks = Vec::new();
+    for seq in 1..=60 * 10 {
+        let values = (0..1_000).flat_map(|at| noise(seq * 1_000 + at)).collect();
+        let (schema, boot_ms) = (*schema.as_ref().unwrap(), u64::from(seq) * 1_000);
+        store.append_own(boot_ms, CLOCK, schema, values).unwrap();
+        if seq % 60 == 0 {
+            let parcels = store.export(&log, seq - 59..=seq, usize::MAX).unwrap();
+            let [Parcel::Block(bytes)] = &parcels[..] else {
+                panic!("a sealed window")
+            };
+            blocks.push(bytes.clone());
+        }
+    }
+    let held = store.held_of(&ME);
+    let lost = store.stats().lost;
+    assert!((60..600).contains(&lost), "{lost} rows were given up");
+    let mut refused = 0;
+    for block in &blocks {
+        match store.insert_block(block) {
+            Ok(appended) => assert_eq!(appended, Appended::Known),
+            Err(e) => {
+                assert!(matches!(e, StoreError::Busy { .. }), "{e}");
+                refused += 60;
+            }
+        }
+    }
+    assert_eq!(refused, lost, "what isn't here is what was given up");
+    assert_eq!((store.held_of(&ME), store.stats().lost), (held, lost));
+}

@@ -87,21 +87,11 @@ fn two_contents(origin: Origin) -> Charge {
 
 pub(super) fn apply(store: &Store, seal: Seal, from: NodeId) -> (Outcome, Option<Charge>) {
     let (log, rows) = (seal.log, seal.first..=seal.last());
-    match store.apply_seal(seal.clone()) {
-        Ok(Sealed::Done) => (Outcome::Sealed(None), None),
-        Ok(Sealed::Known | Sealed::Waiting) => {
-            let held = store.seal_of(&log, seal.first);
-            let other = held.filter(|held| {
-                (held.first, held.count) == (seal.first, seal.count) && held.content != seal.content
-            });
-            let wins = other
-                .as_ref()
-                .is_some_and(|held| seal.content < held.content);
+    match store.apply_seal(seal) {
+        Ok(Sealed::Done | Sealed::Known | Sealed::Waiting) => (Outcome::Sealed(None), None),
+        Ok(Sealed::Contradicted { wins }) => {
             let fetch = wins.then_some((from, log, rows));
-            (
-                Outcome::Sealed(fetch),
-                other.map(|_| two_contents(log.origin)),
-            )
+            (Outcome::Sealed(fetch), Some(two_contents(log.origin)))
         }
         Err(error) => {
             debug!(%error, "a seal was refused");
