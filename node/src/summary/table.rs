@@ -3,6 +3,10 @@
 //! A summary of a later tick takes the place of an earlier one. Of the same tick the older estimate of its moment stays:
 //! time on the way is not in an age, so every estimate errs to the young side, and one summary that goes in circles never
 //! gets younger. A tick that seems to go back counts only if it is clearly of a later moment: its node has started again.
+//!
+//! Ticks come one a second, so two summaries of a node that are as far apart in ticks as in time are of one beat. Where
+//! members tell of two beats, somebody lies, and the one that is told oftener stays: each telling that bears out what is
+//! held, or contradicts it, counts for or against it, and nobody's counts twice in a row.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,11 +18,13 @@ use super::message::Entry;
 
 /// After a node's own word no hearsay about it counts for so long: it is as new as can be.
 const OWN_WORD_HOLDS_MS: i64 = 2_000;
-/// Ticks come one a second. By hearsay a node may seem to have made so many more, as times on the way differ; further
-/// ahead is a lie that would silence the node.
-const HASTE_TICKS: i64 = 5;
-/// A summary of an earlier tick that was made so much later contradicts what is held: one of the two is a lie.
-const CONTRADICTS_MS: i64 = 4_000;
+/// By hearsay a node may seem to be so far off its beat, as times on the way differ. A lie by less silences the node for
+/// those who hear of it through others, who hear what the liar says instead; further off it is outvoted.
+const OFF_BEAT_MS: i64 = 3_000;
+/// The beat follows a clock that runs fast or slow by so much a telling, and no liar much further.
+const DRIFT_MS: i64 = 5;
+/// What is held is borne out by at most so many, so that a beat nobody tells any more gives way within a few messages.
+const MOST_VOICES: u8 = 8;
 /// A later tick may seem so much older as its way was faster than that of the one before.
 const SLACK_MS: i64 = 10_000;
 /// A tick that went back is believed of a moment so much later, or this much when its node says so itself.
@@ -83,6 +89,11 @@ struct Held {
     /// When the node itself last said anything.
     own_word_ms: Option<i64>,
     disputed: bool,
+    /// When this tick was by the beat.
+    due_ms: i64,
+    /// How many more told of this beat than of another, and who told last.
+    voices: u8,
+    told_last: NodeId,
     learnt: u64,
 }
 
@@ -101,6 +112,9 @@ impl Table {
             from: me,
             own_word_ms: None,
             disputed: false,
+            due_ms: at_ms,
+            voices: MOST_VOICES,
+            told_last: me,
             learnt: 0,
         };
         self.learn(me, held);
@@ -124,6 +138,9 @@ impl Table {
             from,
             own_word_ms: itself.then_some(now_ms),
             disputed: false,
+            due_ms: at_ms,
+            voices: if itself { MOST_VOICES } else { 1 },
+            told_last: from,
             learnt: 0,
         };
         let Some(held) = self.held.get_mut(&node) else {
@@ -138,11 +155,26 @@ impl Table {
         if !(itself || hearsay_counts) {
             return Verdict::Known;
         }
-        if !held.is_before(&new, itself) {
-            return held.hear_earlier(&new);
-        }
         let own_word_ms = new.own_word_ms.or(held.own_word_ms);
-        self.learn(node, Held { own_word_ms, ..new });
+        let new = Held { own_word_ms, ..new };
+        let in_step = held.is_in_step(&new);
+        if itself || in_step {
+            if !itself {
+                held.bear_out(from);
+            }
+            if !held.is_before(&new, itself) {
+                return Verdict::Known;
+            }
+            let next = if itself { new } else { held.next(new) };
+            self.learn(node, next);
+            return Verdict::News;
+        }
+        if !held.gives_way(&new) {
+            held.disputed = true;
+            return Verdict::Disputed;
+        }
+        let disputed = from != held.from;
+        self.learn(node, Held { disputed, ..new });
         Verdict::News
     }
 
@@ -186,6 +218,9 @@ impl Held {
     /// The same tick told once more; if it doesn't count, it can still be found to be a lie.
     fn hear_again(&mut self, again: &Self, counts: bool) -> Verdict {
         let same = (self.gauges, self.marks) == (again.gauges, again.marks);
+        if counts && self.is_in_step(again) {
+            self.bear_out(again.from);
+        }
         if counts {
             self.at_ms = self.at_ms.min(again.at_ms);
             self.disputed |= !same;
@@ -202,26 +237,60 @@ impl Held {
         }
     }
 
-    /// An earlier tick, which is no news; if it was made later, somebody on the way lies.
-    fn hear_earlier(&mut self, new: &Self) -> Verdict {
-        let behind = (new.tick.wrapping_sub(self.tick) as i16) < 0;
-        let later = new.at_ms.saturating_sub(self.at_ms);
-        if !behind || later < CONTRADICTS_MS {
-            return Verdict::Known;
+    /// How much later than by the beat another tick was.
+    fn off_beat_ms(&self, new: &Self) -> i64 {
+        let later = new.at_ms.saturating_sub(self.due_ms);
+        later.saturating_sub(1_000 * self.ahead(new))
+    }
+
+    fn is_in_step(&self, new: &Self) -> bool {
+        self.off_beat_ms(new).saturating_abs() <= OFF_BEAT_MS
+    }
+
+    /// One in step, which goes on with the same beat.
+    fn next(&self, new: Self) -> Self {
+        let drift_ms = self.off_beat_ms(&new).clamp(-DRIFT_MS, DRIFT_MS);
+        Self {
+            due_ms: self.due_ms + 1_000 * self.ahead(&new) + drift_ms,
+            voices: self.voices,
+            told_last: self.told_last,
+            ..new
         }
-        self.disputed = true;
-        Verdict::Disputed
+    }
+
+    /// How many ticks later it is.
+    fn ahead(&self, new: &Self) -> i64 {
+        i64::from(new.tick.wrapping_sub(self.tick) as i16)
     }
 
     fn is_before(&self, new: &Self, itself: bool) -> bool {
         let later = new.at_ms.saturating_sub(self.at_ms);
-        let ahead = i64::from(new.tick.wrapping_sub(self.tick) as i16);
-        let onward = ahead > 0 && (itself || ahead <= later / 1_000 + HASTE_TICKS);
-        let restarted = if itself {
-            RESTARTED_ITSELF_MS
-        } else {
-            RESTARTED_MS
-        };
-        (onward && later > -SLACK_MS) || later > restarted
+        let onward = self.ahead(new) > 0 && later > -SLACK_MS;
+        onward || (itself && later > RESTARTED_ITSELF_MS)
+    }
+
+    /// Somebody told the same.
+    fn bear_out(&mut self, who: NodeId) {
+        if self.told_last != who {
+            self.told_last = who;
+            self.voices = (self.voices + 1).min(MOST_VOICES);
+        }
+    }
+
+    /// Somebody told of another beat: whether it takes the place of this one. Who told what is held may correct itself,
+    /// a machine that slept goes on later than it would have, and one that started again counts from the beginning.
+    fn gives_way(&mut self, new: &Self) -> bool {
+        let later = new.at_ms.saturating_sub(self.at_ms);
+        if later <= 0 {
+            return false;
+        }
+        if later > RESTARTED_MS || new.from == self.from {
+            return true;
+        }
+        if self.told_last != new.from {
+            self.told_last = new.from;
+            self.voices -= 1;
+        }
+        self.voices == 0
     }
 }

@@ -9,6 +9,7 @@ use super::*;
 const A: NodeId = NodeId([1; 32]);
 const B: NodeId = NodeId([2; 32]);
 const C: NodeId = NodeId([3; 32]);
+const D: NodeId = NodeId([4; 32]);
 
 #[test]
 fn an_age_adds_up_over_hops_and_never_shrinks() {
@@ -75,16 +76,75 @@ fn a_nodes_own_word_stands_against_hearsay() {
 }
 
 #[test]
-fn a_tick_that_runs_ahead_of_time_is_not_believed() {
+fn a_tick_off_its_beat_is_not_believed_against_two() {
     let start = Instant::now();
-    let [_, mut b, _] = mesh([A, B, C], start);
-    let hear = |b: &mut Summaries, tick, at| {
-        let taken = b.handle_message(C, &entry(A, tick, 0, 5), start + ms(at));
+    let [_, mut b, _, _] = mesh([A, B, C, D], start);
+    let hear = |b: &mut Summaries, from, tick, at| {
+        let taken = b.handle_message(from, &entry(A, tick, 0, 5), start + ms(at));
         taken.unwrap().news
     };
-    assert_eq!(hear(&mut b, 100, 0), 1);
-    assert_eq!(hear(&mut b, 20_000, 5_000), 0);
-    assert_eq!(hear(&mut b, 105, 5_000), 1);
+    assert_eq!(hear(&mut b, C, 100, 0), 1);
+    assert_eq!(hear(&mut b, D, 101, 1_000), 1);
+    let liar = NodeId([9; 32]);
+    assert_eq!(hear(&mut b, liar, 20_000, 5_000), 0);
+    assert!(b.seen(A, start + ms(5_000)).unwrap().disputed);
+    assert_eq!(hear(&mut b, C, 105, 5_000), 1);
+}
+
+/// As often as it likes, and climbing as slowly as it likes.
+#[test]
+fn a_liar_who_tells_other_ticks_each_second_silences_no_node() {
+    let climb = |second: u16| 4 * second;
+    let lies: [fn(u16) -> u16; 5] = [|_| 30, |_| 5, |_| 1_000, |_| 65_506, climb];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let start = Instant::now();
+        let [_, mut b, _, _] = mesh([A, B, C, D], start);
+        let liar = NodeId([9; 32]);
+        let mut shown = 0;
+        for second in 0..600_u16 {
+            let at = start + ms(1_000 * u64::from(second));
+            let told = second.wrapping_add(100).wrapping_add(lie(second));
+            for (who, tick, after, what) in [
+                (liar, told, 0, 9),
+                (C, second + 100, 300, 1),
+                (liar, told, 400, 9),
+                (D, second + 100, 600, 1),
+            ] {
+                let heard = entry(A, tick, 0, what);
+                b.handle_message(who, &heard, at + ms(after)).unwrap();
+            }
+            let seen = b.seen(A, at + ms(900)).unwrap();
+            shown += u32::from(seen.gauges == gauges(1));
+        }
+        assert!(
+            shown > 590,
+            "lie {number}: the truth in {shown} of 600 seconds"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_slept_or_started_again_is_believed_of_who_tells_of_it_first() {
+    let start = Instant::now();
+    for tick in [131, 1] {
+        let [_, mut b, _, _] = mesh([A, B, C, D], start);
+        for second in 0..30 {
+            let at = start + ms(1_000 * second);
+            for who in [C, D] {
+                let heard = entry(A, second as u16 + 100, 0, 1);
+                b.handle_message(who, &heard, at).unwrap();
+            }
+        }
+        for second in 60..64 {
+            let at = start + ms(1_000 * second);
+            for who in [C, D] {
+                let heard = entry(A, tick + second as u16 - 60, 0, 2);
+                b.handle_message(who, &heard, at).unwrap();
+            }
+        }
+        let seen = b.seen(A, start + ms(64_000)).unwrap();
+        assert_eq!(seen.gauges, gauges(2), "at tick {tick}");
+    }
 }
 
 #[test]
