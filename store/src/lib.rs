@@ -74,6 +74,7 @@ pub use interval::IntervalSet;
 pub use key::gone::Reason;
 pub use open::{Check, Keys, Sign, Store, StoreConfig, Verify};
 pub use query::{Extent, Pattern, Query, QueryError, SeriesPoints, Step, TierSpan, Told, rates};
+pub use retain::Room;
 pub use row::{Row, SignedRow, delta_key};
 pub use sample::{Clock, ClockSource, Epoch, LogId, Origin, Seq, StoreId};
 pub use series::{

@@ -23,6 +23,7 @@ use crate::key::gone::Reason;
 use crate::open::{Shared, Store};
 use crate::packer::{self, Piece};
 use crate::query;
+use crate::retain::Room;
 use crate::row::SignedRow;
 use crate::sample::{LogId, Origin, Seq};
 use crate::shelf::locked;
@@ -78,9 +79,9 @@ impl Store {
         self.shared.state().accused.clone()
     }
 
-    /// Whether the disk has room for rows of others; without it none need be asked for.
-    pub fn takes_copies(&self) -> bool {
-        self.shared.state().room.copies
+    /// What the disk has room for; nothing else need be asked for.
+    pub fn room(&self) -> Room {
+        self.shared.state().room
     }
 
     fn sets(&self, set: fn(&Log) -> &IntervalSet) -> BTreeMap<LogId, IntervalSet> {

@@ -57,9 +57,11 @@ impl GoneRows {
 
 /// What the disk has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
-    pub(crate) own: bool,
-    pub(crate) copies: bool,
+pub struct Room {
+    /// For this node's own rows.
+    pub own: bool,
+    /// For rows of others.
+    pub copies: bool,
 }
 
 impl Default for Room {

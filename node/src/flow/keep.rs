@@ -69,7 +69,7 @@ pub fn work(store: &Store, me: Origin, job: Job) -> Note {
             // `ready` first: sets read after it are complete.
             let ready = store.ready();
             let (held, gone) = (store.held(), store.gone());
-            let room = store.takes_copies();
+            let room = store.room();
             let outcome = Outcome::Holdings {
                 held,
                 gone,

@@ -14,7 +14,7 @@ use outlast_store::{IntervalSet, LogId, Origin, Seq};
 use super::ask::{Ask, Request, newest_windows};
 use super::holdings::span;
 use super::peer::Peer;
-use super::{FEW_LOGS, LOOK, Replica, digest, seals};
+use super::{FEW_LOGS, LOGS_OF_ONE, LOOK, Replica, digest, seals};
 
 /// Rows of a day.
 const A_DAY: u64 = 86_400;
@@ -49,28 +49,26 @@ impl Replica {
 
     pub(super) fn next_rows(&mut self, now: Instant) -> Option<Request> {
         if self.suspects.is_empty() {
-            self.settle_waits(now);
+            self.settle_waits(&BTreeSet::new(), now);
             self.look_again = None;
-            return None;
-        }
-        if !self
-            .peers
-            .iter()
-            .any(|(id, peer)| peer.connected.is_some() && self.asks.may_ask(id, now))
-        {
             return None;
         }
         if self.look_again.is_some_and(|at| now < at) {
             return None;
         }
-        self.settle_waits(now);
-        let looked_at = self.suspects.len();
+        self.sweep();
+        let askable = self.askable(now);
+        if askable.is_empty() {
+            return None;
+        }
+        self.settle_waits(&askable, now);
+        self.looked_at = askable.len();
         let mut best: Option<(Turn, LogId, Origin, IntervalSet)> = None;
         let mut chosen = BTreeSet::new();
         let mut complete = Vec::new();
         let is_open = |log: &&LogId| self.open.get(&log.origin) == Some(*log);
-        let open = self.suspects.iter().filter(is_open);
-        let others = self.suspects.iter().rev().filter(|log| !is_open(log));
+        let open = askable.iter().filter(is_open);
+        let others = askable.iter().rev().filter(|log| !is_open(log));
         for log in open.chain(others) {
             if chosen.contains(&log.origin) {
                 continue;
@@ -97,15 +95,46 @@ impl Replica {
                 peer.settle.remove(&log);
             }
         }
-        let fruitless = best.is_none() && looked_at > FEW_LOGS;
+        let fruitless = best.is_none() && self.looked_at > FEW_LOGS;
         self.look_again =
-            fruitless.then(|| now + LOOK * u32::try_from(looked_at).unwrap_or(u32::MAX));
+            fruitless.then(|| now + LOOK * u32::try_from(self.looked_at).unwrap_or(u32::MAX));
         let (turn, log, peer, rows) = best?;
         // What is older than a day has what nobody else needs: one request at a time.
         if turn.is_old && self.asks.logs().next().is_some() {
             return None;
         }
         Some(self.asks.start(peer, Ask::Rows { log, rows }, now))
+    }
+
+    /// The suspects that somebody has who may be asked at this moment: of each such peer those that are written to, and the
+    /// last ones. What only others have waits until one of them may be, so that a liar that rests costs nothing.
+    fn askable(&self, now: Instant) -> BTreeSet<LogId> {
+        let mut askable = BTreeSet::new();
+        let here = self.peers.iter();
+        for (_, peer) in here.filter(|(id, peer)| peer.is_of_use() && self.asks.may_ask(id, now)) {
+            let suspect = |log: &&LogId| self.suspects.contains(log) && peer.logs.contains_key(log);
+            askable.extend(self.open.values().filter(suspect));
+            if peer.logs.len() < self.suspects.len() {
+                let theirs = peer.logs.keys().rev().filter(suspect);
+                askable.extend(theirs.take(LOGS_OF_ONE));
+            } else {
+                let theirs = self.suspects.iter().rev().filter(suspect);
+                askable.extend(theirs.take(LOGS_OF_ONE));
+            }
+        }
+        askable
+    }
+
+    /// Forgets suspects that nobody here has, whenever there are twice as many: who comes with them makes them suspect again.
+    fn sweep(&mut self) {
+        if self.suspects.len() <= 2 * self.swept + FEW_LOGS {
+            return;
+        }
+        let here = self.peers.values().filter(|peer| peer.connected.is_some());
+        let here: Vec<_> = here.collect();
+        self.suspects
+            .retain(|log| here.iter().any(|peer| peer.logs.contains_key(log)));
+        self.swept = self.suspects.len();
     }
 
     /// When it is the turn of a row, by how much its origin took since.
@@ -201,7 +230,9 @@ impl Replica {
         now: Instant,
         believed: impl Fn(&Peer) -> bool,
     ) -> IntervalSet {
-        if !self.keeps(&log.origin) || !(self.room || log.origin == self.me) {
+        let own = log.origin == self.me;
+        let room = if own { self.room.own } else { self.room.copies };
+        if !(room && self.keeps(&log.origin)) {
             return IntervalSet::default();
         }
         let mut offered = self
@@ -210,7 +241,7 @@ impl Replica {
             .filter(|peer| peer.is_of_use() && believed(peer))
             .map(|peer| peer.offers(log, now))
             .fold(IntervalSet::default(), |all, held| all.union(&held));
-        if log.origin != self.me && self.roster.is_metered(&self.me) {
+        if !own && self.roster.is_metered(&self.me) {
             offered = self.sealed_of(log, &offered);
         }
         if Some(*log) == self.running {

@@ -29,7 +29,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use outlast_store::{IntervalSet, LogId, Origin, Seq};
+use outlast_store::{IntervalSet, LogId, Origin, Room, Seq};
 use rand_chacha::ChaCha8Rng;
 
 use ask::Asks;
@@ -54,6 +54,8 @@ pub const SETTLE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_micros(20);
 /// As many logs are looked through at any time.
 const FEW_LOGS: usize = 256;
+/// Of what one peer says it has no more logs are looked through at a time, beside those that are written to.
+const LOGS_OF_ONE: usize = 1_024;
 /// Offences that wait to be fetched; more are the same ones again.
 const MOST_OFFENCES: usize = 64;
 
@@ -79,11 +81,13 @@ pub struct Replica {
     places: Places,
     holdings: Holdings,
     ready: bool,
-    /// Whether rows of others can be kept.
-    room: bool,
+    /// Whether rows can be kept.
+    room: Room,
     peers: BTreeMap<Origin, Peer>,
     /// Logs of which something may be missing; `poll_request` clears those that aren't.
     suspects: BTreeSet<LogId>,
+    /// How many there were when those that nobody here has were cleared.
+    swept: usize,
     asks: Asks,
     seals: SealAsks,
     fresh: Fresh,
@@ -94,6 +98,8 @@ pub struct Replica {
     own_compared: bool,
     fetched: bool,
     look_again: Option<Instant>,
+    /// How many logs the last look went through.
+    looked_at: usize,
     offences: VecDeque<(Origin, Offence)>,
 }
 
@@ -110,9 +116,10 @@ impl Replica {
             places: Places::default(),
             holdings: Holdings::default(),
             ready: false,
-            room: true,
+            room: Room::default(),
             peers: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            swept: 0,
             asks: Asks::default(),
             seals: SealAsks::default(),
             fresh: Fresh::default(),
@@ -121,6 +128,7 @@ impl Replica {
             own_compared: false,
             fetched: false,
             look_again: None,
+            looked_at: 0,
             offences: VecDeque::new(),
         }
     }
@@ -131,9 +139,9 @@ impl Replica {
         self.open.insert(log.origin, log);
     }
 
-    /// Whether the disk has room for rows of others: what could not be kept is not asked for, until it has again.
-    pub fn handle_room(&mut self, room: bool) {
-        if room && !self.room {
+    /// What the disk has room for: what could not be kept is not asked for, until it has again.
+    pub fn handle_room(&mut self, room: Room) {
+        if (room.copies && !self.room.copies) || (room.own && !self.room.own) {
             self.suspect_all();
         }
         self.room = room;

@@ -247,13 +247,14 @@ impl Replica {
         rows.intersect(&whole)
     }
 
-    /// Notes for which of the suspected logs a neighbour goes first.
-    pub(super) fn settle_waits(&mut self, now: Instant) {
+    /// Notes for which of the logs that are looked at a neighbour goes first.
+    pub(super) fn settle_waits(&mut self, looked_at: &BTreeSet<LogId>, now: Instant) {
         if self.roster.site_of(&self.me).is_none() {
             return;
         }
-        let mut waits = BTreeMap::new();
-        for log in &self.suspects {
+        let mut waits = self.places.waits.clone();
+        waits.retain(|log, _| self.suspects.contains(log) && !looked_at.contains(log));
+        for log in looked_at {
             if let Some(first) = self.first_neighbour(log) {
                 let has = self.peers.get(&first).and_then(|peer| peer.logs.get(log));
                 let has = has.map_or(0, |coverage| coverage.held.len());

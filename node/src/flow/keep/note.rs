@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{IntervalSet, LogId, Origin, Parcel, SchemaHash, Seal, Seq, SignedRow};
+use outlast_store::{IntervalSet, LogId, Origin, Parcel, Room, SchemaHash, Seal, Seq, SignedRow};
 
 use super::job::Piece;
 use crate::flow::core::StreamId;
@@ -89,8 +89,8 @@ pub enum Outcome {
         gone: BTreeMap<LogId, IntervalSet>,
         /// Whether the sets are complete.
         ready: bool,
-        /// Whether the disk has room for rows of others.
-        room: bool,
+        /// What the disk has room for.
+        room: Room,
     },
     /// Log and first row of complete windows without a seal.
     Unsealed(Vec<(LogId, Seq)>),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use outlast_store::{Epoch, IntervalSet, LogId, StoreId};
+use outlast_store::{Epoch, IntervalSet, LogId, Room, StoreId};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -11,7 +11,7 @@ use super::name;
 use super::world::{Held, World};
 use crate::replica::digest::{self, Coverage, Entry};
 use crate::replica::peer::Peer;
-use crate::replica::{Ask, DIGEST_EVERY, Member, Offence, Replica, SETTLE};
+use crate::replica::{Ask, DIGEST_EVERY, LOGS_OF_ONE, Member, Offence, Replica, SETTLE};
 
 #[test]
 fn a_peer_that_never_answers_costs_ten_seconds_and_the_next_holder_is_asked() {
@@ -56,28 +56,94 @@ fn a_forged_row_is_not_asked_of_the_same_peer_again() {
 }
 
 #[test]
-fn rows_of_others_that_the_disk_has_no_room_for_are_asked_for_once_it_has() {
+fn rows_that_the_disk_has_no_room_for_are_asked_for_once_it_has() {
     let now = Instant::now();
     let mut replica = replica_of_three(now);
     let (theirs, own) = (log_of(1, 1), log_of(0, 1));
     let all: IntervalSet = [1..=100].into_iter().collect();
-    replica.handle_room(false);
+    let no_copies = Room {
+        own: true,
+        copies: false,
+    };
+    replica.handle_room(no_copies);
     replica.handle_digest(name(1), claim(theirs, all.clone(), IntervalSet::new()), now);
     for second in 0..60 {
         let at = now + SETTLE + Duration::from_secs(second);
         assert_eq!(replica.poll_request(at), None);
     }
     let later = now + Duration::from_secs(61);
-    replica.handle_digest(name(2), claim(own, all, IntervalSet::new()), later);
+    replica.handle_digest(name(2), claim(own, all.clone(), IntervalSet::new()), later);
     let asked = |request: Option<crate::replica::Request>| match request.map(|r| r.ask) {
         Some(Ask::Rows { log, .. }) => Some(log),
         _ => None,
     };
     let request = replica.poll_request(later + SETTLE);
     assert_eq!(asked(request), Some(own), "its own it wants all the same");
-    replica.handle_room(true);
+    replica.handle_room(Room::default());
     let request = replica.poll_request(later + SETTLE);
     assert_eq!(asked(request), Some(theirs));
+
+    let none = Room {
+        own: false,
+        copies: false,
+    };
+    let mut replica = replica_of_three(now);
+    replica.handle_room(none);
+    replica.handle_digest(name(1), claim(own, all, IntervalSet::new()), now);
+    assert_eq!(replica.poll_request(now + SETTLE), None);
+    replica.handle_room(no_copies);
+    let request = replica.poll_request(now + SETTLE * 2);
+    assert_eq!(asked(request), Some(own));
+}
+
+/// What it claims is looked through when it can be asked, and then not all at once.
+#[test]
+fn fifteen_thousand_logs_of_a_liar_that_rests_hold_up_no_request() {
+    let now = Instant::now();
+    let mut replica = listening(now, 16);
+    for origin in 1..16 {
+        let log = |epoch: u32| log_of(origin, 1_000 + epoch);
+        let some = || Coverage {
+            held: [1..=4].into_iter().collect(),
+            gone: IntervalSet::new(),
+        };
+        let logs = (0..1_000).map(|epoch| (log(epoch), some())).collect();
+        replica.handle_held(1, name(15), name(origin), logs, now);
+    }
+    assert_eq!(replica.suspects.len(), 15_000);
+    let mut now = now + SETTLE * 2;
+    for _ in 0..2 {
+        assert_eq!(replica.poll_request(now).unwrap().peer, name(15));
+        assert!(replica.looked_at <= LOGS_OF_ONE, "{}", replica.looked_at);
+    }
+    for round in 1..=5 {
+        now += SETTLE * 2;
+        let rows = claimed(log_of(1, 5_000), 1..=round * 240);
+        replica.handle_digest(name(1), rows, now);
+        now += SETTLE;
+        let request = replica.poll_request(now).unwrap();
+        assert_eq!(request.peer, name(1));
+        assert!(replica.looked_at < 1_010, "{}", replica.looked_at);
+        replica.handle_stored(log_of(1, 5_000), 1, round * 240);
+        replica.handle_done(request.id, now);
+    }
+}
+
+#[test]
+fn logs_of_those_who_left_do_not_stay_suspect_without_end() {
+    let mut now = Instant::now();
+    let mut replica = replica_of_three(now);
+    for counter in 1..=20 {
+        let logs = (0..500).map(|log| (log_of(1, counter * 500 + log), Coverage::default()));
+        replica.handle_held(1, name(2), name(1), logs.collect(), now);
+        now += SETTLE;
+        replica.poll_request(now);
+    }
+    assert!(
+        replica.suspects.len() <= 1_500,
+        "{}",
+        replica.suspects.len()
+    );
 }
 
 #[test]
