@@ -104,6 +104,8 @@ pub struct Stats {
     pub refused: u64,
     /// Rows and blocks of others not kept because too little of the disk is free.
     pub unkept: u64,
+    /// Logs of which nothing was held and what had gone of them was forgotten.
+    pub forgotten: u64,
     /// Rows that went from here, by reason.
     pub gone_rows: BTreeMap<Reason, u64>,
     /// Origins that have more than a quarter of the bound: their own oldest rows go first.

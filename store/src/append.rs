@@ -200,11 +200,11 @@ impl Store {
         self.admit(&mut state, &log, &(seq..=seq), bytes.len())?;
         if let Err(e) = self.keep_free(&mut state, &log) {
             // Whoever looks sees it all the same.
-            state.offer_latest(&row);
+            state.offer_latest(&row, self.shared.disk.wall_ms());
             return Err(e);
         }
         state.insert_row(&row.row, bytes, self.shared.now(), true);
-        state.offer_latest(&row);
+        state.offer_latest(&row, self.shared.disk.wall_ms());
         // Where a block is there already the two must be compared: a seal waits until it comes again, off this way.
         let waiting = state.waiting_at(&log, seq);
         let waiting = waiting.filter(|seal| state.is_open(&log, &(seal.first..=seal.last())));
@@ -262,11 +262,7 @@ impl Store {
                 origin: log.origin,
                 limit: MAX_EPOCHS as u64,
             }
-        } else if state
-            .logs
-            .get(log)
-            .is_some_and(|log| log.has_many_holes(rows))
-        {
+        } else if state.has_many_holes(log, rows) {
             StoreError::OverLimit {
                 what: "holes",
                 origin: log.origin,

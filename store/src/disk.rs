@@ -43,6 +43,10 @@ impl Disk {
     }
 
     /// Seconds of the wall clock, for names that people read.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        i64::try_from(self.wall_seconds()).map_or(i64::MAX, |seconds| seconds.saturating_mul(1_000))
+    }
+
     pub(crate) fn wall_seconds(&self) -> u64 {
         match self {
             Self::Real => SystemTime::now()

@@ -1,8 +1,9 @@
 //! Keeping the store within its bytes: what goes becomes a roll-up first, and is remembered as gone.
 //!
 //! The bound covers everything below the store's directory, and holds to within one generation. What was set aside goes
-//! first, then whole units in the order of `plan`. A unit that goes: its roll-up is written and synced, the index turns to the
-//! roll-up, `gone` is written, then its files are deleted; a power cut in between leaves both, and the finer one counts.
+//! first, then whole units in the order of `plan`. A unit that goes: its roll-up is written and synced, the index in memory
+//! turns to the roll-up, `gone` is written, then its files are deleted; a power cut in between leaves both, and the finer one
+//! counts.
 //! A roll-up that would not be smaller than what it stands for is not made.
 //! Absent: what goes first (`plan`); looking at samples' wall time.
 
@@ -129,7 +130,8 @@ impl Shared {
             Kept::Apart => {
                 let loads = self.shelf.loads(Some(number));
                 let origin = loads.into_keys().next();
-                origin.map_or(Class::Copies, Class::Apart)
+                // One with nothing to read in it is nobody's, and must not become everybody's.
+                Class::Apart(origin.unwrap_or(Origin([0; 32])))
             }
         }
     }

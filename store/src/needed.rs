@@ -69,7 +69,12 @@ impl Shared {
             return;
         };
         if self.look_on(&mut survey).is_none() {
-            // What can't be read at the moment may need any of them: another time.
+            // What can't be read at the moment may need any of them: another time, as late as after a whole look.
+            let needed = surveys.last.take().map(|last| last.needed);
+            surveys.last = Some(Looked {
+                at: self.now(),
+                needed: needed.unwrap_or_default(),
+            });
             return;
         }
         if !matches!(survey.at, At::End) {

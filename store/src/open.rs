@@ -413,7 +413,7 @@ fn recover_all(
         .map_err(at("recover the spool", &spool_dir))?;
     let file_bytes = (generation_bytes(&tuning, config.limit_bytes) / 8).max(64 << 10);
     let (attic, found, bad_rollups) = Attic::open(&disk, &dir, file_bytes);
-    let mut state = recover(recovered, gone, disk.now());
+    let mut state = recover(recovered, gone, disk.now(), disk.wall_ms());
     state.damaged += bad_schemas + bad_rollups;
     state.conflicts = kept.len() as u64;
     for origin in kept.iter().filter_map(|(_, body)| accused(body)) {
@@ -472,7 +472,7 @@ fn start(shared: &Arc<Shared>, spooler: Spooler) -> Result<Arc<Hands>, OpenError
 }
 
 /// The tail as the spool has it. A row found twice is the same row, or the lower of two contents.
-fn recover(recovered: Recovered, gone: GoneRows, at: Instant) -> State {
+fn recover(recovered: Recovered, gone: GoneRows, at: Instant, wall_ms: i64) -> State {
     let mut state = State {
         damaged: recovered.damaged,
         ..State::default()
@@ -503,7 +503,7 @@ fn recover(recovered: Recovered, gone: GoneRows, at: Instant) -> State {
             .is_some_and(|old| old.row.content() <= row.row.content());
         if !stays {
             state.insert_row(&row.row, row.encode().into(), at, false);
-            state.offer_latest(&Arc::new(row));
+            state.offer_latest(&Arc::new(row), wall_ms);
         }
     }
     state
@@ -568,16 +568,20 @@ fn has_flipped_bit(found: &[u8]) -> bool {
     })
 }
 
-/// The id drawn when the store was made. One that cannot be read is replaced: the logs of before stay as they are, and
-/// this node goes on under a new id.
+/// The id drawn when the store was made. One that says nothing is replaced: the logs of before stay as they are, and this
+/// node goes on under a new id. Where the disk doesn't give it out, this run has one of its own and the file stays.
 fn store_id(disk: &Disk, dir: &Path) -> Result<StoreId, OpenError> {
     let path = dir.join("id");
-    let known = disk
-        .read(&path)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-    if let Some(id) = known {
+    let text = match disk.read(&path) {
+        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(e) => {
+            tracing::warn!(error = %e, "the store's id cannot be read, this run goes on under another");
+            let id = disk.random().map_err(at("draw a random id for", dir))?;
+            return Ok(StoreId(id));
+        }
+    };
+    if let Ok(id) = u64::from_str_radix(text.trim(), 16) {
         return Ok(StoreId(id));
     }
     let id = disk.random().map_err(at("draw a random id for", dir))?;

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use crate::block::{Block, Head, MAX_PACK_BLOCKS, Pack, rows_that_fit};
 use crate::engine::{Engine, EngineError};
 use crate::key::block::BlockKey;
-use crate::sample::{LogId, Seq};
+use crate::sample::{LogId, Origin, Seq};
+use crate::shelf::weight;
 
 /// Packs made in one call, so that a generation of an older release is packed within some minutes and no deadline.
 const RUNS: usize = 16;
@@ -35,14 +36,22 @@ pub(crate) fn note(loose: &mut Loose, head: &Head) {
     log.insert(head.first, head.count);
 }
 
+/// How much less or more each origin's blocks take after it.
+pub(crate) type Change = BTreeMap<Origin, i64>;
+
 /// Packs what there is enough of.
-pub(crate) fn pack(engine: &mut Engine, loose: &mut Loose, when: When) -> Result<(), EngineError> {
+pub(crate) fn pack(
+    engine: &mut Engine,
+    loose: &mut Loose,
+    when: When,
+) -> Result<Change, EngineError> {
     let mut packed = Vec::new();
+    let mut change = Change::new();
     for _ in 0..RUNS {
         let Some(run) = next_run(loose, when) else {
             break;
         };
-        let blocks = read_run(engine, &run)?;
+        let (blocks, sizes) = read_run(engine, &run)?;
         let made = Some(&blocks).filter(|blocks| blocks.len() >= 2);
         let made = made.and_then(|blocks| Pack::encode(blocks).ok());
         let there = match made {
@@ -56,22 +65,27 @@ pub(crate) fn pack(engine: &mut Engine, loose: &mut Loose, when: When) -> Result
         for key in &run[..count] {
             forget(loose, key);
         }
+        let change = change.entry(run[0].log.origin).or_default();
         if let Some(bytes) = made.filter(|_| there == There::Fewer) {
             engine.put_pack(&run[0].encode(), &bytes)?;
+            *change += weight(bytes.len()).cast_signed();
         }
         if there != There::Others {
+            let before: u64 = sizes.iter().map(|size| weight(*size)).sum();
+            *change -= before.cast_signed();
             packed.extend_from_slice(&run[..count]);
         }
     }
     if packed.is_empty() {
-        return Ok(());
+        return Ok(change);
     }
     engine.sync()?;
     for key in packed {
         engine.evict(&key.encode())?;
     }
     // Closed before that, the engine would have them again when it is opened, and nobody would pack them.
-    engine.sync().map(drop)
+    engine.sync()?;
+    Ok(change)
 }
 
 /// What has a block.
@@ -195,10 +209,16 @@ fn forget(loose: &mut Loose, key: &BlockKey) {
 }
 
 /// Blocks of a run from its first on, as far as they can be read and fit into a pack.
-fn read_run(engine: &mut Engine, run: &[BlockKey]) -> Result<Vec<Block>, EngineError> {
-    let (mut blocks, mut rows, mut width) = (Vec::new(), 0, 0);
+/// The blocks of a run, and what each takes by itself.
+fn read_run(
+    engine: &mut Engine,
+    run: &[BlockKey],
+) -> Result<(Vec<Block>, Vec<usize>), EngineError> {
+    let (mut blocks, mut sizes) = (Vec::new(), Vec::new());
+    let (mut rows, mut width) = (0, 0);
     for key in run {
         let bytes = alone(engine, key)?;
+        let size = bytes.as_ref().map_or(0, Vec::len);
         let Some(block) = bytes.and_then(|bytes| Block::read(&bytes).ok()) else {
             break;
         };
@@ -208,8 +228,9 @@ fn read_run(engine: &mut Engine, run: &[BlockKey]) -> Result<Vec<Block>, EngineE
             break;
         }
         blocks.push(block);
+        sizes.push(size);
     }
-    Ok(blocks)
+    Ok((blocks, sizes))
 }
 
 /// What a pack that begins with the same key as a run has of it.

@@ -84,6 +84,11 @@ impl Store {
         self.shared.state().room
     }
 
+    /// Whether it has room for rows of this node: a floor lower than that for others.
+    pub fn takes_own(&self) -> bool {
+        self.shared.state().room.own
+    }
+
     fn sets(&self, set: fn(&Log) -> &IntervalSet) -> BTreeMap<LogId, IntervalSet> {
         let state = self.shared.state();
         let sets = state.logs.iter().map(|(id, log)| (*id, set(log)));
@@ -146,7 +151,9 @@ impl Store {
             row,
             signature: [0; 64],
         });
-        self.shared.state().offer_latest(&row);
+        self.shared
+            .state()
+            .offer_latest(&row, self.shared.disk.wall_ms());
         Some(row)
     }
 
@@ -234,6 +241,7 @@ impl Store {
             .values()
             .filter_map(|row| schemas.width(&row.row.schema));
         Stats {
+            forgotten: state.forgotten,
             bytes,
             limit_bytes: self.shared.limit_bytes(),
             oldest_ms: spans.iter().map(|span| *span.start()).min(),

@@ -1,7 +1,8 @@
 //! What the store remembers of what went, and how it minds the room on its disk.
 //!
-//! What goes is written to `gone` with its reason before its files are deleted, so that nobody asks for it again. What was lost by
-//! mischance, damaged or never written, is noted there after; it stays welcome, and leaves the count when it comes again.
+//! What goes is written to `gone` with its reason before its files are deleted, so that nobody asks for it again. What was
+//! lost by mischance, damaged or never written, is noted there after; it stays welcome, and leaves the count when it comes
+//! again. Bound: above a MiB the file is written anew when it has twice what it needs, at each start where half would do.
 //! Copies of others' rows are not taken while less than a tenth of the disk or 2 GiB is free, whichever is less; own rows
 //! stay in memory below a twentieth or 512 MiB. Live rows go on to whoever looks.
 //! The ballast is 16 MB of allocated nothing: freed when less than `ROOM` is free, since sled can neither open nor close
@@ -31,6 +32,8 @@ const PLENTY: u64 = 64 << 20;
 const RANGE: u8 = 1;
 /// Records of what went from which the file is written anew at the next start, when half of them would do.
 const MANY: usize = 1_024;
+/// Bytes from which it is written anew while the store is open.
+const LONG: u64 = 1 << 20;
 /// What is said of a disk with little room.
 const COPIES_FLOOR: &str =
     "rows of other nodes are not kept: less than a tenth of the disk, or 2 GiB, is free";
@@ -102,28 +105,49 @@ impl Shared {
 impl Shared {
     /// Writes down what went or was lost since the last time; what can't be written waits.
     pub(crate) fn note_gone(&self) {
-        let unnoted = std::mem::take(&mut self.state().unnoted);
-        let mut ledger = locked(&self.gone);
-        for ((log, reason), rows) in unnoted {
-            let went = BTreeMap::from([(log, rows)]);
-            if let Err(e) = ledger.add(&went, reason) {
-                tracing::warn!(error = %e, "what was lost is only remembered until the next start");
-                let mut state = self.state();
-                let waits = state.unnoted.entry((log, reason)).or_default();
-                let rows = went.values().flat_map(IntervalSet::ranges);
-                rows.for_each(|range| waits.insert(range));
+        let unnoted = GoneRows(std::mem::take(&mut self.state().unnoted));
+        let noted = locked(&self.gone).add_all(&unnoted);
+        if let Err(e) = noted {
+            tracing::warn!(error = %e, "what was lost is only remembered until the next start");
+            let mut state = self.state();
+            for (of, rows) in unnoted.0 {
+                let waits = state.unnoted.entry(of).or_default();
+                rows.ranges().for_each(|range| waits.insert(range));
             }
+        }
+        self.state().forget_empty_logs();
+        self.shorten_gone();
+    }
+
+    /// Writes the file anew when it is long and twice what it was when that was done last.
+    fn shorten_gone(&self) {
+        let mut ledger = locked(&self.gone);
+        if ledger.file.len() < LONG.max(2 * ledger.shortest) {
+            return;
+        }
+        let state = self.state();
+        if !state.unnoted.is_empty() {
+            return;
+        }
+        let rows = GoneRows(state.gone_by_log());
+        drop(state);
+        if let Err(e) = ledger.rewrite(&rows) {
+            tracing::warn!(error = %e, "the file of what went stays long");
         }
     }
 }
 
 /// The file of what retention took, and of what was lost.
 #[derive(Debug)]
-pub(crate) struct GoneLedger(Ledger);
+pub(crate) struct GoneLedger {
+    file: Ledger,
+    /// How long it was after it was last written anew.
+    shortest: u64,
+}
 
 impl GoneLedger {
     pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<(Self, GoneRows)> {
-        let (mut ledger, records) = Ledger::open(disk, dir.join("gone"))?;
+        let (file, records) = Ledger::open(disk, dir.join("gone"))?;
         let written = records.len();
         let mut gone = GoneRows::default();
         for (_, body) in records {
@@ -133,14 +157,24 @@ impl GoneLedger {
                 gone.insert(key.log, key.first..=value.last, value.reason);
             }
         }
-        let fewest = gone.bodies();
-        if written > MANY && fewest.len() < written / 2 {
-            let anew = ledger.rewrite(fewest.iter().map(|body| (RANGE, &body[..])));
-            if let Err(e) = anew {
-                tracing::warn!(error = %e, "the file of what went stays long");
-            }
+        let fewest = gone.bodies().len();
+        let shortest = 0;
+        let mut ledger = Self { file, shortest };
+        if written > MANY
+            && fewest < written / 2
+            && let Err(e) = ledger.rewrite(&gone)
+        {
+            tracing::warn!(error = %e, "the file of what went stays long");
         }
-        Ok((Self(ledger), gone))
+        Ok((ledger, gone))
+    }
+
+    fn rewrite(&mut self, gone: &GoneRows) -> io::Result<()> {
+        let bodies = gone.bodies();
+        let records = bodies.iter().map(|body| (RANGE, &body[..]));
+        self.file.rewrite(records)?;
+        self.shortest = self.file.len();
+        Ok(())
     }
 
     /// Remembers that these rows went.
@@ -149,11 +183,17 @@ impl GoneLedger {
         went: &BTreeMap<LogId, IntervalSet>,
         reason: Reason,
     ) -> io::Result<()> {
-        let mut bodies = Vec::new();
-        for (log, set) in went {
-            bodies.extend(set.ranges().map(|range| body(*log, &range, reason)));
-        }
-        self.0.append(bodies.iter().map(|body| (RANGE, &body[..])))
+        let went = went
+            .iter()
+            .map(|(log, rows)| ((*log, reason), rows.clone()));
+        self.add_all(&GoneRows(went.collect()))
+    }
+
+    /// Remembers all of it with one sync.
+    fn add_all(&mut self, rows: &GoneRows) -> io::Result<()> {
+        let bodies = rows.bodies();
+        let records = bodies.iter().map(|body| (RANGE, &body[..]));
+        self.file.append(records)
     }
 }
 

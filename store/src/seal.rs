@@ -48,6 +48,9 @@ enum Word {
     Unread,
 }
 
+/// Where a block lies, and its word.
+type Heard = ((Seq, Meta), Word);
+
 impl Store {
     /// Seals rows that are held; keeps the seal when they are not all here or differ: fetch the block then.
     pub fn apply_seal(&self, seal: Seal) -> Result<Sealed, StoreError> {
@@ -168,7 +171,9 @@ impl Store {
                 row,
                 signature: [0; 64],
             };
-            self.shared.state().offer_latest(&Arc::new(latest));
+            self.shared
+                .state()
+                .offer_latest(&Arc::new(latest), self.shared.disk.wall_ms());
         }
         Ok(appended)
     }
@@ -230,7 +235,7 @@ impl Store {
 
     /// What the blocks that share rows with a new one say to it. They are read while nothing is locked, again where others
     /// came meanwhile.
-    fn heard(&self, block: &Block) -> (MutexGuard<'_, State>, Vec<((Seq, Meta), Word)>) {
+    fn heard(&self, block: &Block) -> (MutexGuard<'_, State>, Vec<Heard>) {
         let head = block.head();
         let mut state = self.shared.state();
         loop {

@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
 use crate::open::Check;
-use crate::packer::{self, Loose};
+use crate::packer::{self, Change, Loose};
 use crate::plan::{Class, Kept};
 use crate::sample::Origin;
 use crate::worker::Worker;
@@ -111,6 +111,16 @@ impl Shelf {
         let load = loads.entry(number).or_default();
         for (origin, bytes) in more {
             *load.entry(*origin).or_default() += bytes;
+        }
+    }
+
+    /// What was put became a pack.
+    pub(crate) fn repacked(&self, number: u32, change: &Change) {
+        let mut loads = locked(&self.loads);
+        let load = loads.entry(number).or_default();
+        for (origin, bytes) in change {
+            let load = load.entry(*origin).or_default();
+            *load = load.saturating_add_signed(*bytes);
         }
     }
 

@@ -42,11 +42,19 @@ pub(crate) const FLUSH_BYTES: usize = 512 << 10;
 /// Stretches of rows with a hole between them, in one log of another origin: two and a quarter hours of every second row.
 /// Beyond it what joins none of them is refused, and the origin named.
 pub(crate) const MAX_RANGES: usize = 4_096;
+/// The same over all logs of an origin.
+pub(crate) const MAX_RANGES_OF_ONE: usize = 4 * MAX_RANGES;
+/// Logs of one origin of which nothing is held and no roll-up is left. Beyond it the first of them are forgotten, what went
+/// of them too, and counted: they are taken again from whoever still has them.
+pub(crate) const MAX_EMPTY_LOGS: usize = 4_000;
 /// Seals whose rows are not all here. At the bound further ones are forgotten and asked for again later.
 pub(crate) const WAITING_SEALS: usize = 1_024;
 
 /// A sync of the spool that takes longer is named in the health: slow cards take a second or two.
 const HUNG: Duration = Duration::from_secs(10);
+
+/// A row this far ahead of this node's clock says nothing about what is newest.
+const AHEAD_MS: i64 = 5 * 60_000;
 
 /// Where a block lies and which time it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,11 +175,11 @@ impl Log {
         Some(lost)
     }
 
-    /// Whether these rows would be one more stretch than may be.
-    pub(crate) fn has_many_holes(&self, rows: &RangeInclusive<Seq>) -> bool {
+    /// Whether these rows join none that are held.
+    fn stands_alone(&self, rows: &RangeInclusive<Seq>) -> bool {
         let near = rows.start().saturating_sub(1)..=rows.end().saturating_add(1);
         let near: IntervalSet = [near].into_iter().collect();
-        self.held.ranges().len() >= MAX_RANGES && self.held.intersect(&near).is_empty()
+        self.held.intersect(&near).is_empty()
     }
 
     /// These rows are held: again, if they were lost.
@@ -273,6 +281,8 @@ pub(crate) struct State {
     pub(crate) went_rows: u64,
     /// What went or was lost and the file of it doesn't say yet.
     pub(crate) unnoted: BTreeMap<(LogId, Reason), IntervalSet>,
+    /// Logs of which only what went of them was known, and that were forgotten.
+    pub(crate) forgotten: u64,
     /// Other origins that have more than their part of the bound.
     pub(crate) over_share: Vec<Origin>,
     /// Rows and blocks not kept because little of the disk is free.
@@ -716,15 +726,18 @@ impl State {
         self.insert_row(row, bytes, at, true);
     }
 
-    /// Remembers a row as its origin's newest unless a newer one is known.
-    pub(crate) fn offer_latest(&mut self, row: &Arc<SignedRow>) {
+    /// Remembers a row as its origin's newest unless a newer one is known. Of two stores of an origin, as when its disk was
+    /// replaced, the clock says which is newer, unless it stood in the future by `now_ms`.
+    pub(crate) fn offer_latest(&mut self, row: &Arc<SignedRow>, now_ms: i64) {
+        let horizon = now_ms.saturating_add(AHEAD_MS);
+        let rank = |row: &Row| (row.wall_ms() <= horizon, row.wall_ms());
         let new = &row.row;
         let newer = self.latest.get(&new.log.origin).is_none_or(|old| {
             let old = &old.row;
             if new.log.store == old.log.store {
                 (new.log, new.seq) > (old.log, old.seq)
             } else {
-                new.wall_ms() > old.wall_ms()
+                rank(new) > rank(old)
             }
         });
         if newer {
@@ -752,6 +765,55 @@ impl State {
     /// The bytes of an origin's rows in the tail.
     pub(crate) fn tail_bytes_of(&self, origin: &Origin) -> usize {
         self.logs_of(origin).map(|(_, log)| log.tail_bytes).sum()
+    }
+
+    /// Whether these rows would be one more stretch than may be, of their log or of its origin.
+    pub(crate) fn has_many_holes(&self, id: &LogId, rows: &RangeInclusive<Seq>) -> bool {
+        let log = self.logs.get(id);
+        if log.is_some_and(|log| !log.stands_alone(rows)) {
+            return false;
+        }
+        let stretches = |log: &Log| log.held.ranges().len();
+        log.map_or(0, stretches) >= MAX_RANGES
+            || self
+                .logs_of(&id.origin)
+                .map(|(_, log)| stretches(log))
+                .sum::<usize>()
+                >= MAX_RANGES_OF_ONE
+    }
+
+    /// Forgets the first of too many logs of which nothing is left.
+    pub(crate) fn forget_empty_logs(&mut self) {
+        let mut empty: BTreeMap<Origin, Vec<LogId>> = BTreeMap::new();
+        for (id, log) in &self.logs {
+            if log.held.is_empty() && log.rolled.iter().next().is_none() {
+                empty.entry(id.origin).or_default().push(*id);
+            }
+        }
+        for (_, logs) in empty {
+            let over = logs.len().saturating_sub(MAX_EMPTY_LOGS);
+            for id in &logs[..over] {
+                let log = self.logs.remove(id);
+                let went = log.map_or(0, |log| log.gone.len());
+                self.went_rows = self.went_rows.saturating_sub(went);
+                self.unnoted.retain(|(log, _), _| log != id);
+                self.forgotten += 1;
+            }
+        }
+    }
+
+    /// Rows that went or were lost, by log and reason.
+    pub(crate) fn gone_by_log(&self) -> BTreeMap<(LogId, Reason), IntervalSet> {
+        let mut all = BTreeMap::new();
+        for (id, log) in &self.logs {
+            let lost = log.lost.iter().map(|(reason, rows)| (*reason, rows));
+            for (reason, rows) in lost.chain([(Reason::Budget, &log.gone)]) {
+                if !rows.is_empty() {
+                    all.insert((*id, reason), rows.clone());
+                }
+            }
+        }
+        all
     }
 
     /// How many epochs of an origin have rows here.

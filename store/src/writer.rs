@@ -202,13 +202,15 @@ fn put(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
     if !make_room(&shared.disk, &shared.dir, bytes as u64 * WRITE_FACTOR) {
         return Err("less than 8 MB are free on its disk".to_owned());
     }
-    let number = write(shared, class, batch)?;
+    write(shared, class, batch)
+}
+
+fn loads_of(batch: &Batch) -> Loads {
     let mut loads = Loads::new();
     for (key, bytes) in batch {
         *loads.entry(key.log.origin).or_default() += weight(bytes.len());
     }
-    shared.shelf.load_with(number, &loads);
-    Ok(number)
+    loads
 }
 
 fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
@@ -232,11 +234,13 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
                 packer::note(&mut loose, &head);
             }
         }
-        packer::pack(&mut engine, &mut loose, enough)?;
-        Ok::<_, EngineError>((engine, loose))
+        let change = packer::pack(&mut engine, &mut loose, enough)?;
+        Ok::<_, EngineError>((engine, loose, change))
     });
     match written.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
-        Ok((engine, loose)) => {
+        Ok((engine, loose, change)) => {
+            shared.shelf.load_with(number, &loads_of(batch));
+            shared.shelf.repacked(number, &change);
             let full = due(shared, number);
             let heavy = engine.written >= shared.tuning.reopen_bytes;
             // Dropping an engine closes it: here after a turn, or to get its memory back.
@@ -278,8 +282,12 @@ fn pack_rest(
     let packed = worker.within("pack", WRITE_DEADLINE, move || {
         packer::pack(&mut engine, &mut loose, When::Closing)
     });
-    let Err(why) = packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) else {
-        return Ok(());
+    let why = match packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
+        Ok(change) => {
+            shared.shelf.repacked(number, &change);
+            return Ok(());
+        }
+        Err(why) => why,
     };
     tracing::warn!(
         generation = number,

@@ -2,6 +2,7 @@
 //! extremes in every value, rows nobody else can complete.
 
 use super::*;
+use crate::state::MAX_RANGES;
 
 /// A signed row of `PEER` with this seq, times and values.
 fn odd(seq: Seq, boot_ms: u64, offset_ms: i64, values: Vec<Option<i64>>) -> SignedRow {
@@ -142,4 +143,41 @@ fn what_nobody_signed_asks_for_no_schema() {
         Err(StoreError::BadSignature { .. })
     ));
     store.close().unwrap();
+}
+
+#[test]
+fn an_origin_whose_logs_are_all_holes_is_refused_beyond_a_bound_over_all_of_them() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    define(&store, PEER);
+    let of_epoch = |counter, seq| {
+        let mut row = row(PEER, seq, 0).row;
+        row.log.epoch.counter = counter;
+        row.sign(&sign(PEER))
+    };
+    {
+        let mut state = store.shared.state();
+        for counter in 0..4 {
+            // One stretch is left.
+            let stretches = MAX_RANGES as Seq - Seq::from(counter == 0);
+            let stretches = (0..stretches).map(|at| 2 * at + 1);
+            let log = state.logs.entry(of_epoch(counter, 1).row.log).or_default();
+            stretches.for_each(|seq| log.held.insert(seq..=seq));
+        }
+    }
+    for seq in [100_000, 100_002, 100_004] {
+        let appended = store.append(of_epoch(9, seq));
+        let room = seq == 100_000;
+        assert_eq!(appended.is_ok(), room, "{appended:?}");
+    }
+    let refused = store.append(of_epoch(10, 1)).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::OverLimit { what: "holes", .. }),
+        "{refused}"
+    );
+    assert_eq!(store.append(of_epoch(9, 100_001)).unwrap(), Appended::New);
+    assert_eq!(
+        store.append(row(Origin([3; 32]), 1, 0)).unwrap(),
+        Appended::New
+    );
 }

@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::disk::Disk;
-use crate::state::{TAIL_BYTES, TAIL_BYTES_OF_ONE};
+use crate::engine::Engine;
+use crate::shelf::locked;
+use crate::state::{State, TAIL_BYTES, TAIL_BYTES_OF_ONE};
 
 const AN_HOUR: Duration = Duration::from_secs(3_600);
 
@@ -301,4 +303,114 @@ fn an_own_block_that_a_peer_gives_back_costs_no_other_one() {
     }
     assert_eq!(refused, lost, "what isn't here is what was given up");
     assert_eq!((store.held_of(&ME), store.stats().lost), (held, lost));
+}
+
+/// An origin that makes epochs by the thousand, each of which goes from here.
+#[test]
+fn what_went_of_thousands_of_logs_is_remembered_of_the_last_four_thousand() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    let log = |counter| {
+        let mut log = row(PEER, 1, 0).row.log;
+        log.epoch.counter = counter;
+        log
+    };
+    let rows: IntervalSet = [1..=60].into_iter().collect();
+    let went = (1..=14_000).map(|counter| (log(counter), rows.clone()));
+    let went: BTreeMap<LogId, IntervalSet> = went.collect();
+    store.shared.state().went(&went);
+    let mut gone = locked(&store.shared.gone);
+    gone.add(&went, Reason::Budget).unwrap();
+    drop(gone);
+    let bytes = |rig: &Rig| {
+        let disk = Disk::Simulated(rig.disk.clone());
+        disk.read(Path::new("/store/gone")).unwrap().len()
+    };
+    assert!(bytes(&rig) > 1 << 20);
+    for _ in 0..2 {
+        rig.step(&store, Duration::from_secs(60));
+    }
+    assert!(bytes(&rig) < 512 << 10, "{}", bytes(&rig));
+    let stats = store.stats();
+    assert_eq!(stats.forgotten, 10_000);
+    assert_eq!(stats.gone_rows, [(Reason::Budget, 4_000 * 60)].into());
+    store.close().unwrap();
+    let store = rig.open();
+    let gone = store.gone();
+    assert_eq!((gone.len(), gone.contains_key(&log(14_000))), (4_000, true));
+    assert_eq!(store.stats().gone_rows, stats.gone_rows);
+}
+
+#[test]
+fn an_id_the_disk_does_not_give_out_is_not_replaced_and_one_that_says_nothing_is() {
+    let dir = TempDir::new().unwrap();
+    let begin = || {
+        let store = open(dir.path(), ME);
+        let log = store.begin_epoch().unwrap();
+        store.close().unwrap();
+        log.store
+    };
+    let (first, id, away) = (begin(), dir.path().join("id"), dir.path().join("away"));
+    fs::rename(&id, &away).unwrap();
+    // Nobody can read it, and it can be replaced.
+    std::os::unix::fs::symlink(&id, &id).unwrap();
+    assert_ne!(begin(), first);
+    assert!(id.is_symlink());
+    fs::rename(&away, &id).unwrap();
+    assert_eq!(begin(), first);
+    fs::write(&id, b"").unwrap();
+    let second = begin();
+    assert_ne!(second, first);
+    assert_eq!(begin(), second);
+}
+
+#[test]
+fn a_row_from_the_future_is_not_the_newest_beside_another_store_s() {
+    let now_ms = 1_700_000_000_000;
+    let of_store = |store, offset_ms| {
+        let mut row = row(PEER, 1, 0).row;
+        row.log.store = StoreId(store);
+        row.boot_ms = 0;
+        row.clock.offset_ms = offset_ms;
+        std::sync::Arc::new(row.sign(&sign(PEER)))
+    };
+    let ahead = of_store(1, now_ms + 30 * 86_400_000);
+    let (before, live) = (of_store(2, now_ms - 5_000), of_store(3, now_ms));
+    for order in [[&ahead, &before, &live], [&live, &ahead, &before]] {
+        let mut state = State::default();
+        order
+            .into_iter()
+            .for_each(|row| state.offer_latest(row, now_ms));
+        assert_eq!(state.latest[&PEER], live);
+    }
+}
+
+#[test]
+fn blocks_that_became_a_pack_count_for_what_the_pack_takes_before_and_after_a_start() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    define(&store, PEER);
+    let blocks = blocks_of(PEER, 64);
+    let before: usize = blocks.iter().map(|block| block.len() + 256).sum();
+    insert_all(&store, &blocks);
+    store.flush().unwrap();
+    let loads = store.shared.shelf.loads(None);
+    assert!(loads[&PEER] < before as u64 / 2, "{loads:?} of {before}");
+    store.close().unwrap();
+    let store = open(dir.path(), ME);
+    assert_eq!(store.shared.shelf.loads(None), loads);
+}
+
+#[test]
+fn a_generation_kept_apart_of_which_nothing_can_be_read_is_nobody_s() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path(), ME);
+    store.close().unwrap();
+    let apart = dir.path().join("apart-000001");
+    drop(Engine::open(&Disk::Real, &apart).unwrap());
+    let store = open(dir.path(), ME);
+    define(&store, PEER);
+    insert_all(&store, &blocks_of(PEER, 2));
+    store.flush().unwrap();
+    assert!(dir.path().join("copies-000002").is_dir());
 }
