@@ -30,6 +30,8 @@ pub enum Offence {
     Live,
     /// More digests than anything changes.
     Digests,
+    /// More seals than windows end.
+    Seals,
     /// More requests for key rows than can be lost.
     KeyRows,
     /// More summaries than an honest node sends.
@@ -70,6 +72,7 @@ impl Offence {
             Self::Unreadable => "unreadable messages",
             Self::Live => "live rows too often",
             Self::Digests => "digests too often",
+            Self::Seals => "seals too often",
             Self::KeyRows => "key row requests too often",
             Self::Summaries => "summaries too often",
             Self::Subscriptions => "subscriptions too often",

@@ -211,6 +211,9 @@ pub(super) const MAX_ANSWER: usize = 4 * 1024 * 1024;
 /// The longest full answer about one origin: 1,000 epochs take 40 kB.
 pub(super) const MAX_HELD: usize = 256 * 1024;
 
+/// Ranges of one log in it, the newest: a fifth of it held, a fifth gone.
+const MAX_RANGES_TOLD: usize = 5_000;
+
 /// What is asked on a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Question {
@@ -255,14 +258,21 @@ pub(super) struct HeldAnswer {
 }
 
 impl HeldAnswer {
-    /// The newest logs that fit.
+    /// The newest logs that fit. Of one with many holes its newest ranges stand there, so that it never takes the place of
+    /// all the others.
     pub(super) fn new(origin: Origin, logs: BTreeMap<LogId, Coverage>) -> Self {
         let mut size = 0;
-        let fits = |(_, coverage): &(LogId, Coverage)| {
-            size += 32 + 10 * (coverage.held.ranges().len() + coverage.gone.ranges().len());
-            size <= MAX_HELD - 64
+        let mut fits = |coverage: &Coverage| {
+            let more = 32 + 10 * (coverage.held.ranges().len() + coverage.gone.ranges().len());
+            let fits = size + more <= MAX_HELD - 64;
+            size += if fits { more } else { 0 };
+            fits
         };
-        let logs = logs.into_iter().rev().take_while(fits);
+        let logs = logs
+            .into_iter()
+            .rev()
+            .map(|(log, coverage)| (log, coverage.newest(MAX_RANGES_TOLD)));
+        let logs = logs.filter(|(_, coverage)| fits(coverage));
         let logs = logs.map(|(log, coverage)| (log.store, log.epoch, coverage));
         Self {
             origin,
@@ -442,6 +452,33 @@ mod tests {
                 Answer::Covered(Covered { runs, tiers })
             }),
         ]
+    }
+
+    #[test]
+    fn a_log_with_many_holes_leaves_room_for_the_others_in_a_full_answer() {
+        let origin = Origin([1; 32]);
+        let log = |counter| LogId {
+            origin,
+            store: StoreId(1),
+            epoch: Epoch { counter, nonce: 1 },
+        };
+        let coverage = |stretches: u32| Coverage {
+            held: (1..=stretches).map(|at| 2 * at..=2 * at).collect(),
+            gone: IntervalSet::new(),
+        };
+        let holed = (10..=18).map(|counter| (log(counter), coverage(30_000)));
+        let logs = holed.chain([(log(1), coverage(1))]).collect();
+        let answer = HeldAnswer::new(origin, logs);
+        let bytes = Answer::Held(answer.clone()).encode();
+        let told = answer.logs();
+        assert_eq!(told[&log(1)], coverage(1));
+        assert_eq!(told[&log(18)].held.last(), Some(60_000));
+        assert!(
+            told.len() > 4 && bytes.len() <= MAX_HELD,
+            "{} logs in {} bytes",
+            told.len(),
+            bytes.len()
+        );
     }
 
     proptest! {

@@ -20,6 +20,22 @@ pub struct Coverage {
     pub gone: IntervalSet,
 }
 
+impl Coverage {
+    /// The same without all but so many of its newest ranges, of either kind.
+    pub fn newest(self, ranges: usize) -> Self {
+        let newest = |set: IntervalSet| {
+            if set.ranges().len() <= ranges {
+                return set;
+            }
+            set.ranges().rev().take(ranges).collect()
+        };
+        Self {
+            held: newest(self.held),
+            gone: newest(self.gone),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
     held: BTreeMap<LogId, IntervalSet>,

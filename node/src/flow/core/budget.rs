@@ -13,6 +13,10 @@ use outlast_store::{MAX_SCHEMA_CHANGES_PER_HOUR, SchemaHash};
 pub(super) const LIVE: (f64, f64) = (4.0, 64.0);
 /// Digests: some a second while things change, several messages each in a large mesh.
 const DIGESTS: (f64, f64) = (8.0, 64.0);
+/// Seals of its own windows: one a minute, and at a start those of the runs before, of which one with many holes has many.
+const SEALS: (f64, f64) = (1.0, 256.0);
+/// Windows whose seals are asked for, each of which may be a look at the disk: what a cut of hours left unsealed.
+const SEALS_ASKED: (f64, f64) = (8.0, 1_024.0);
 const KEY_ROWS: (f64, f64) = (2.0, 16.0);
 /// Subscriptions: one each ten seconds, and at once when somebody looks.
 const SUBSCRIPTIONS: (f64, f64) = (1.0, 16.0);
@@ -30,6 +34,8 @@ const SCHEMAS: (f64, f64) = (
 pub(super) struct Budget {
     live: Allowance,
     digests: Allowance,
+    seals: Allowance,
+    seals_asked: Allowance,
     key_rows: Allowance,
     subscriptions: Allowance,
     questions: Allowance,
@@ -44,6 +50,8 @@ impl Default for Budget {
         Self {
             live: allow(LIVE),
             digests: allow(DIGESTS),
+            seals: allow(SEALS),
+            seals_asked: allow(SEALS_ASKED),
             key_rows: allow(KEY_ROWS),
             subscriptions: allow(SUBSCRIPTIONS),
             questions: allow(QUESTIONS),
@@ -60,6 +68,15 @@ impl Budget {
 
     pub(super) fn digest(&mut self, now: Instant) -> bool {
         self.digests.take(1.0, now)
+    }
+
+    pub(super) fn seal(&mut self, now: Instant) -> bool {
+        self.seals.take(1.0, now)
+    }
+
+    /// A question for the seals of so many windows.
+    pub(super) fn seals_asked(&mut self, windows: usize, now: Instant) -> bool {
+        self.seals_asked.take(windows as f64, now)
     }
 
     pub(super) fn key_row(&mut self, now: Instant) -> bool {
@@ -92,6 +109,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn seals_of_a_start_s_earlier_runs_are_taken_and_the_same_one_for_ever_is_not() {
+        let (mut budget, start) = (Budget::default(), Instant::now());
+        let granted = (0..1_000).take_while(|_| budget.seal(start));
+        assert_eq!(granted.count(), 256);
+        let later = start + Duration::from_secs(60);
+        let granted = (0..1_000).take_while(|_| budget.seal(later));
+        assert_eq!(granted.count(), 60);
+        let granted = (0..100).take_while(|_| budget.seals_asked(256, start));
+        assert_eq!(granted.count(), 4);
+    }
 
     #[test]
     fn a_schema_that_does_not_come_is_paid_for_once_and_others_each() {

@@ -245,6 +245,7 @@ impl Core {
                 Some(part) => self.handle_part(from, part, now),
                 None => self.blame(from, Offence::Unreadable),
             },
+            SEAL if !peer.budget.seal(now) => self.blame(from, Offence::Seals),
             SEAL => self.handle_seal(from, body),
             DIGEST if !peer.budget.digest(now) => self.blame(from, Offence::Digests),
             DIGEST => match wire::from_small::<Vec<Entry>>(body) {

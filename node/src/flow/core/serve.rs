@@ -243,6 +243,11 @@ impl Core {
                 self.store(Job::Points { stream, asked });
             }
             Question::Seals(windows) => {
+                let from = serving.from;
+                let peer = self.peers.get_mut(&from);
+                if peer.is_some_and(|peer| !peer.budget.seals_asked(windows.len(), now)) {
+                    return self.turn_away(stream, Offence::Questions);
+                }
                 self.store(Job::Seals { stream, windows });
             }
             Question::Schema(hash, known) => {

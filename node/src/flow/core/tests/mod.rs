@@ -12,7 +12,7 @@ use bytes::Bytes;
 use outlast_store::{IntervalSet, LogId, Parcel};
 
 use super::{MOST_JOBS, Offence, StreamId};
-use crate::flow::wire::{Answer, DIGEST, Question, small};
+use crate::flow::wire::{Answer, DIGEST, Question, SEAL, small};
 use crate::replica::budget::{BURST, Bucket, Pace};
 use crate::replica::digest::{Coverage, Entry, Open};
 use world::{CLOCK, World, id, member};
@@ -137,6 +137,28 @@ fn who_never_finishes_its_question_is_named_and_loses_its_place() {
     world.pass(Duration::from_secs(25));
     assert_eq!(world.blames, [(0, id(1), Offence::Unfinished)]);
     assert_eq!(world.queue(0, "streams served"), 0);
+}
+
+#[test]
+fn seals_beyond_what_a_start_takes_are_named_before_anything_looks_at_them() {
+    let mut world = World::new(6, &[5, 5]);
+    let now = world.now;
+    for _ in 0..300 {
+        let core = &mut world.members[0].core;
+        core.handle_message(id(1), SEAL, &Bytes::from_static(b"no seal"), now);
+    }
+    world.pass(Duration::from_millis(1));
+    let named = |what| {
+        world
+            .blames
+            .iter()
+            .filter(|blame| **blame == (0, id(1), what))
+            .count()
+    };
+    assert_eq!(
+        (named(Offence::Unreadable), named(Offence::Seals)),
+        (256, 44)
+    );
 }
 
 #[test]
