@@ -25,14 +25,22 @@ use trace::Event;
 
 /// Crash states opened; each costs a few openings of sled.
 const STATES: usize = 240;
+
+/// What decides the load and the states: `SEED`, or always the same.
+fn seed() -> u64 {
+    let seed = std::env::var("SEED").ok();
+    seed.and_then(|seed| seed.parse().ok()).unwrap_or(0xC0FFEE)
+}
+
 /// Small generations and packs, and blocks flushed often, so that a short load has several of each.
 fn busy() -> Tuning {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed());
     Tuning {
-        generation_bytes: 48 << 10,
-        pack_blocks: 6,
-        flush_every: Duration::from_millis(100),
-        reopen_bytes: 64 << 10,
-        segment_bytes: 16 << 10,
+        generation_bytes: rng.random_range(32..=64) << 10,
+        pack_blocks: rng.random_range(3..=8),
+        flush_every: Duration::from_millis(rng.random_range(50..=200)),
+        reopen_bytes: rng.random_range(32..=128) << 10,
+        segment_bytes: rng.random_range(8..=32) << 10,
         ..tuning()
     }
 }
@@ -114,8 +122,9 @@ fn after_every_recorded_power_cut_the_store_opens_with_all_it_acknowledged() {
     if !opened.success() {
         let home = dir.keep();
         panic!(
-            "{opened}; the record is kept: OUTLAST_TEST_STORE={} opens its states again in child_opens_states (--ignored)",
-            home.display()
+            "{opened}; the record is kept: OUTLAST_TEST_STORE={} SEED={} opens its states again in child_opens_states (--ignored)",
+            home.display(),
+            seed()
         );
     }
 }
@@ -127,6 +136,8 @@ fn child_loads() {
     let mut said = fs::File::create(dir.join("said")).unwrap();
     let peers = noisy_blocks(PEER, 60);
     let mut peers = peers.iter().enumerate();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed());
+    let (syncs, flushes) = (rng.random_range(3..=9), rng.random_range(10..=15));
     for run in 0..3 {
         let store = open_busy(&dir);
         // Where nothing went wrong nothing may be set aside: what comes after that would be told as lost by power cuts.
@@ -139,12 +150,12 @@ fn child_loads() {
         }
         for seq in 1..=300 {
             append_own(&store, schema, seq);
-            if seq % 5 == 0 {
+            if seq % syncs == 0 {
                 store.sync().unwrap();
                 let (log, seq) = store.synced().unwrap();
                 writeln!(said, "row {} {seq}", hex(&log)).unwrap();
             }
-            if seq % 15 == 0
+            if seq % flushes == 0
                 && let Some((at, block)) = peers.next()
             {
                 store.insert_block(block).unwrap();
@@ -171,10 +182,7 @@ fn child_opens_states() {
     let Some(home) = given_dir() else { return };
     let record = fs::read_to_string(home.join("record")).unwrap();
     let events = trace::read(&record, &home);
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(0xC0FFEE);
+    let seed = seed();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut whole = Recorded::default();
     events.iter().for_each(|event| whole.handle(event));
