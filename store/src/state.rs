@@ -260,6 +260,8 @@ pub(crate) struct State {
     pub(crate) pending_since: Option<Instant>,
     /// Those of our own that a peer gave back.
     pub(crate) brought: BTreeSet<BlockKey>,
+    /// Since when one waits that has rows which are in no spool.
+    pub(crate) bare_since: Option<Instant>,
     /// Seals of others whose rows are not all here.
     pub(crate) waiting: BTreeMap<BlockKey, Seal>,
     /// Runs the spool need not keep any more.
@@ -414,6 +416,12 @@ impl State {
             rows.ranges().for_each(|range| left.insert(range));
             self.unqueue(&BlockKey { log, first: *first });
         }
+        let rows = head.first..=head.last();
+        let spooled = self.logs.get(&head.log);
+        let spooled = spooled.map_or(0, |log| log.tail.range(rows).count());
+        if spooled < usize::from(head.count) {
+            self.bare_since.get_or_insert(at);
+        }
         self.cover(head, PENDING);
         let of_log = self.logs.entry(log).or_default();
         if let Some(meta) = of_log.blocks.get_mut(&head.first) {
@@ -505,7 +513,7 @@ impl State {
             }
         }
         if self.pending.is_empty() {
-            self.pending_since = None;
+            (self.pending_since, self.bare_since) = (None, None);
         }
     }
 

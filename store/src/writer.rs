@@ -1,9 +1,10 @@
 //! The thread that reads the generations at open and then puts sealed blocks into the newest one.
 //!
 //! At open: every generation is verified and read, newest first; what is no good is set aside; then the store is ready.
-//! Afterwards, when blocks have waited five minutes or half a megabyte waits: put, sync, and only then tell the state, which
-//! lets the spool go of the rows. The bound on bytes and the room on the disk are looked at every 30 s. Own rows, copies and what is kept apart go into generations of their own (`plan`). After a turn (64 MB or
-//! 24 h) the next block of a class starts a new one.
+//! Afterwards, when blocks have waited five minutes (half a minute if their rows are in no spool) or half a megabyte
+//! waits: put, sync, and only then tell the state, which lets the spool go of the rows. The bound on bytes and the room on
+//! the disk are looked at every 30 s. Own rows, copies and what is kept apart go into generations of their own (`plan`).
+//! After a turn (64 MB or 24 h) the next block of a class starts a new one.
 //! sled is only written to while there is room for what it may need, since it can't be closed after a write that failed.
 //! If one fails all the same the generation gets fresh directories (`engine::relink`), is only read from then on, and
 //! what was not synced goes into a new one.
@@ -27,6 +28,8 @@ use crate::state::FLUSH_BYTES;
 
 /// Putting and syncing a batch; beyond it the engine hangs.
 const WRITE_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a block waits that came whole, as repair brings it: a power cut takes it, and others count on it.
+const BARE: Duration = Duration::from_secs(30);
 /// sled writes a block about five times: leaves are split and moved.
 const WRITE_FACTOR: u64 = 6;
 
@@ -80,10 +83,11 @@ fn is_due(shared: &Shared) -> bool {
     let now = shared.now();
     let waits = |since: Instant| now.saturating_duration_since(since) + patience(shared) / 2;
     let waited = state.pending_since.map_or(Duration::ZERO, waits);
+    let bare = state.bare_since.map_or(Duration::ZERO, waits) >= BARE;
     // What left the spool's queue unwritten may be on no disk before its block is.
     let nowhere_else = !state.unspooled.is_empty();
     let many = state.pending_bytes > FLUSH_BYTES;
-    many || nowhere_else || waited >= shared.tuning.flush_every
+    many || nowhere_else || bare || waited >= shared.tuning.flush_every
 }
 
 fn load(shared: &Shared) {

@@ -164,6 +164,20 @@ fn whenever_the_power_fails_blocks_that_wait_or_are_packed_are_there_in_every_ge
     assert!(generations > 4);
 }
 
+/// Others are told at once that it is held, and may let go of theirs.
+#[test]
+fn a_block_that_came_whole_survives_a_power_cut_within_a_minute() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    define(&store, PEER);
+    store.insert_block(&noisy_blocks(PEER, 1)[0]).unwrap();
+    (0..50).for_each(|_| rig.step(&store));
+    drop(store);
+    rig.disk.power_cut(&mut ChaCha8Rng::seed_from_u64(1));
+    let log = row(PEER, 1, 0).row.log;
+    assert!(rig.open().holds(&log, 1..=60));
+}
+
 #[test]
 fn a_generation_whose_day_ended_while_nobody_ran_is_packed_at_the_next_start() {
     let mut rig = Rig::new();
