@@ -18,6 +18,7 @@ pub(crate) fn every_change() -> bool {
     cases.push(crowded());
     cases.extend((1..=4).map(|seed| Case::new(Kind::Sites, seed, 20, 30)));
     cases.push(storm());
+    cases.push(fire());
     cases.extend(kept());
     let good = run_all(&cases) & is_flat();
     let same = all_the_same((1..=3).map(|seed| Case::new(Kind::Heavy, seed, 20, 30)));
@@ -39,6 +40,15 @@ fn storm() -> Case {
     let story = "120s +1s join 45".parse();
     let story = story.expect("the stories here are well told");
     Case::new(Kind::Calm, 11, 40, 10).told(story)
+}
+
+/// A mesh that has just outgrown the size at which everybody keeps everything, and most of its disks are lost at once: of
+/// some rows nobody is left who is to keep them, but one who once was.
+fn fire() -> Case {
+    let wipes = (0..15).map(|m| format!("\n300s +20s wipe {m}"));
+    let story = format!("60s +1s join 2{}", wipes.collect::<String>());
+    let story = story.parse().expect("the stories here are well told");
+    Case::new(Kind::Calm, 1, 16, 11).told(story)
 }
 
 /// A few, for whoever runs every test there is.

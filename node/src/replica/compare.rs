@@ -30,6 +30,7 @@ impl Replica {
         let equal = mine == entry.closed;
         let (of, own) = (entry.origin, entry.origin == self.me);
         let kept = self.keeps(&entry.origin);
+        let surplus = self.is_surplus(&of);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
@@ -38,6 +39,9 @@ impl Replica {
         }
         let contradicts = known.contradicts(&entry);
         if equal {
+            if surplus {
+                known.told.insert(of, now);
+            }
             known.differing.remove(&entry.origin);
             let agreed = known
                 .compared
@@ -111,9 +115,13 @@ impl Replica {
         if !self.roster.contains(&origin) {
             return;
         }
+        let surplus = self.is_surplus(&origin);
         let Some(known) = self.peers.get_mut(&peer) else {
             return;
         };
+        if surplus {
+            known.told.insert(origin, now);
+        }
         known.differing.remove(&origin);
         known.answered(&origin, &logs);
         known.forget(&origin);
@@ -146,6 +154,7 @@ impl Replica {
             let peer = self.peers.iter().find_map(due)?;
             let jitter = Duration::from_millis(self.rng.random_range(0..1_000));
             let paid = self.roster.is_metered(&peer) || self.roster.is_metered(&self.me);
+            self.peers.values_mut().for_each(|peer| peer.doubt(now));
             let every = if paid { METERED_EVERY } else { DIGEST_EVERY };
             let entry = self.peers.get_mut(&peer)?;
             entry.digest_sent = Some(now);

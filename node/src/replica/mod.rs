@@ -177,6 +177,7 @@ impl Replica {
         entry.refused.clear();
         entry.refused_runs = 0;
         entry.compared.clear();
+        entry.told.clear();
         self.asks.forgive(&peer);
         self.suspects.extend(entry.logs.keys().copied());
     }

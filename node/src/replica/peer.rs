@@ -33,6 +33,8 @@ const MAX_HOLLOW: u32 = 4;
 const MENTIONED_FOR: std::time::Duration = std::time::Duration::from_secs(60);
 /// Origins remembered that way; beyond them the peer isn't told back.
 const MAX_MENTIONED: usize = 64;
+/// What it said of an origin it has is asked again after so long, where it wouldn't say of itself that it lost it.
+const TOLD_FOR: std::time::Duration = std::time::Duration::from_secs(3_600);
 /// Answers in a row that contradict the digests around them, before that counts as a lie.
 const MAX_CONTRADICTED: u32 = 2;
 /// Ranges of a full answer that is compared with digests: half of what fits one.
@@ -54,6 +56,8 @@ pub(super) struct Peer {
     /// The log it writes to, as its last digest named it.
     pub(super) running: Option<LogId>,
     pub(super) compared: BTreeMap<Origin, Compared>,
+    /// When it last said all it has of an origin, of those whose rows are held here and not kept.
+    pub(super) told: BTreeMap<Origin, Instant>,
     /// Origins its digests told of, and when.
     mentioned: BTreeMap<Origin, Instant>,
     claimed: usize,
@@ -85,6 +89,7 @@ impl Peer {
             differing: BTreeSet::new(),
             running: None,
             compared: BTreeMap::new(),
+            told: BTreeMap::new(),
             mentioned: BTreeMap::new(),
             claimed: 0,
             hollow: 0,
@@ -136,6 +141,12 @@ impl Peer {
             .iter()
             .filter(move |(_, at)| lately(at))
             .map(|(origin, _)| *origin)
+    }
+
+    /// Lets go what it said too long ago to go by.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.told
+            .retain(|_, at| now.saturating_duration_since(*at) < TOLD_FOR);
     }
 
     /// Whether it has, or had and let go, all of these.

@@ -4,7 +4,8 @@
 //! session is wanted with, what every keeper has.
 //! A row crosses to another site once: of its keepers there the heaviest that is connected gets it and
 //! hands it on. What was missed goes the same way: that one fetches it, its neighbours from it.
-//! A keeper that is none by now tells the others what it has until they have it too.
+//! Who holds rows that it keeps no longer tells their keepers and their origin of them until these have them too, and
+//! asks again whenever one comes back and each hour: nobody else would tell it that they lost them since.
 //! Absent: the rule itself (`keeper`), deleting anything (the store, by bytes).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +26,9 @@ pub(super) struct Places {
     kept: BTreeSet<Origin>,
     /// The keepers of each origin that is kept here or of which rows are held.
     of: BTreeMap<Origin, BTreeSet<Origin>>,
-    /// Origins of which rows are held without being kept, all of which the keepers have.
-    handed_over: BTreeSet<Origin>,
+    /// Of the origins of which rows are held without being kept, who else is known to have all of those: a keeper, or
+    /// the origin.
+    handed_over: BTreeSet<(Origin, Origin)>,
     /// As of when; origins that turn up later are looked at as they were then.
     at: Option<Instant>,
     /// When absences may next move something.
@@ -99,24 +101,33 @@ impl Replica {
             }
         }
         let surplus = held.into_iter().filter(|origin| !self.keeps(origin));
-        let over = surplus.filter(|origin| self.is_handed_over(origin));
+        let pairs = surplus.flat_map(|origin| {
+            let there = self.keepers_and(&origin).into_iter();
+            there.map(move |peer| (origin, peer))
+        });
+        let over = pairs.filter(|(origin, peer)| self.is_handed_over(origin, peer));
         self.places.handed_over = over.collect();
     }
 
-    fn is_handed_over(&self, origin: &Origin) -> bool {
-        let keepers = self.places.of.get(origin);
-        keepers.is_some_and(|keepers| {
-            !keepers.is_empty()
-                && self
-                    .holdings
-                    .held_of(origin)
-                    .all(|(log, rows)| keepers.iter().all(|keeper| self.covers(keeper, log, rows)))
+    /// Who is to have the rows of `origin`, itself included.
+    fn keepers_and(&self, origin: &Origin) -> BTreeSet<Origin> {
+        let keepers = self.places.of.get(origin).into_iter().flatten();
+        keepers.chain([origin]).copied().collect()
+    }
+
+    /// Whether `peer` said lately that it has, or had and let go, all that is held here of `origin`.
+    fn is_handed_over(&self, origin: &Origin, peer: &Origin) -> bool {
+        let peer = self.peers.get(peer);
+        let peer = peer.filter(|peer| peer.told.contains_key(origin));
+        peer.is_some_and(|peer| {
+            let mut held = self.holdings.held_of(origin);
+            held.all(|(log, rows)| peer.covers(log, rows))
         })
     }
 
-    fn covers(&self, keeper: &Origin, log: &LogId, rows: &IntervalSet) -> bool {
-        let peer = self.peers.get(keeper);
-        peer.is_some_and(|peer| peer.covers(log, rows))
+    /// Whether rows of `origin` are held here without being kept.
+    pub(super) fn is_surplus(&self, origin: &Origin) -> bool {
+        !self.keeps(origin) && self.holdings.held_of(origin).next().is_some()
     }
 
     /// Whether rows of `origin` are to be kept here: always those of this node.
@@ -146,7 +157,7 @@ impl Replica {
     /// Whether a digest to `peer` tells of `origin`.
     pub(super) fn tells(&self, origin: &Origin, peer: &Origin) -> bool {
         (origin == peer || self.is_keeper_of(origin, peer))
-            && !self.places.handed_over.contains(origin)
+            && !self.places.handed_over.contains(&(*origin, *peer))
     }
 
     /// Who keeps anything that is held or kept here.
@@ -167,9 +178,10 @@ impl Replica {
         };
         let mut wanted = self.places.kept.clone();
         for (origin, keepers) in &self.places.of {
-            let surplus = !self.keeps(origin);
-            let spare = self.places.handed_over.contains(origin);
-            if *origin == self.me || (!surplus && !is_here(origin)) || (surplus && !spare) {
+            if self.is_surplus(origin) {
+                let there = self.keepers_and(origin).into_iter();
+                wanted.extend(there.filter(|peer| self.tells(origin, peer)));
+            } else if self.keeps(origin) && (*origin == self.me || !is_here(origin)) {
                 wanted.extend(keepers);
             }
         }

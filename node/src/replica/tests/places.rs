@@ -128,6 +128,59 @@ fn what_is_kept_no_longer_is_told_of_until_its_keepers_have_it() {
 }
 
 #[test]
+fn what_all_keepers_let_go_comes_back_to_an_origin_that_lost_it() {
+    let start = Instant::now();
+    let count = 40;
+    let rows: IntervalSet = [1..=600].into_iter().collect();
+    let all: Held = (1..count).map(|of| (log_of(of), rows.clone())).collect();
+    let mut replica = replica_of(count, all.clone(), start);
+    let foreign = (1..count).find(|of| !replica.keeps(&name(*of))).unwrap();
+    let told = |replica: &mut Replica, now| -> BTreeSet<_> {
+        let digests = std::iter::from_fn(|| replica.poll_digest(now));
+        let of_it = |entries: &[Entry]| entries.iter().any(|of| of.origin == name(foreign));
+        let of_it = digests.filter(|(_, entries)| of_it(entries));
+        of_it.map(|(to, _)| to).collect()
+    };
+    // Everybody has them, or had them and let them go; the origin has none.
+    for keeper in told(&mut replica, start) {
+        let gone = keeper != name(foreign);
+        let coverage = Coverage {
+            held: IntervalSet::new(),
+            gone: gone.then(|| rows.clone()).unwrap_or_default(),
+        };
+        let none = digest::hash(&Held::new());
+        let entry = Entry::new(name(foreign), none, Some((log_of(foreign), coverage)));
+        replica.handle_digest(keeper, vec![entry], start);
+    }
+    replica.handle_store(all.clone(), Held::new(), true);
+    let later = start + Duration::from_secs(70);
+    let origin = BTreeSet::from([name(foreign)]);
+    assert_eq!(told(&mut replica, later), origin, "it lacks them");
+    assert!(replica.wanted().contains(&name(foreign)));
+
+    // It has them, and loses them again: once while it is away, once without a word.
+    let has_them = |replica: &mut Replica, now| {
+        replica.handle_digest(name(foreign), says(log_of(foreign), rows.clone()), now);
+        replica.handle_store(all.clone(), Held::new(), true);
+    };
+    has_them(&mut replica, later);
+    let later = later + Duration::from_secs(70);
+    assert_eq!(told(&mut replica, later), BTreeSet::new());
+    replica.handle_disconnected(name(foreign), later);
+    replica.handle_connected(name(foreign), later);
+    replica.handle_store(all.clone(), Held::new(), true);
+    assert_eq!(told(&mut replica, later), origin, "it was away");
+    has_them(&mut replica, later);
+    let later = later + Duration::from_secs(70);
+    assert_eq!(told(&mut replica, later), BTreeSet::new());
+    let later = later + Duration::from_secs(3_600);
+    told(&mut replica, later);
+    replica.handle_store(all.clone(), Held::new(), true);
+    let later = later + Duration::from_secs(70);
+    assert_eq!(told(&mut replica, later).len(), 1 + KEEPERS, "an hour");
+}
+
+#[test]
 fn a_node_of_a_large_mesh_talks_to_few_and_one_of_a_small_mesh_to_all() {
     let now = Instant::now();
     let digests = |count: usize| {
