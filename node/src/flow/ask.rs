@@ -1,7 +1,8 @@
 //! The history of a node whose rows aren't kept here, from whoever keeps them.
 //!
-//! Holders are asked in rendezvous order, one at a time; the next one as well when the first byte of an answer takes longer
-//! than `HEDGE`, or an answer stands still. The first whole answer counts. What it doesn't cover is asked of others.
+//! Holders are asked in rendezvous order, who answered the last question first, one at a time; the next one as well when the first byte of an answer takes longer
+//! than `HEDGE`, or an answer stands still. The first whole answer counts. What it doesn't cover is asked of others, of one
+//! that doesn't answer that within `GAP` no more.
 //! A holder that is slow, lies about what it was asked, or ends early costs its own answer only; who sends what was not
 //! asked for is named. Points are the holder's word: none of them is signed.
 //! Bounds: `MOST_QUESTIONS` questions a query, `MOST_BYTES` an answer, `MOST_GAPS` gaps at `MOST_OTHERS` others each,
@@ -29,6 +30,8 @@ const HEDGE: Duration = Duration::from_millis(150);
 const STALLED: Duration = Duration::from_secs(3);
 /// And before it is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long what one holder lacks is waited for of another: mostly nobody has it, as of the time before a node joined.
+const GAP: Duration = Duration::from_secs(5);
 /// Questions for one query: ten days of raw samples.
 const MOST_QUESTIONS: usize = 256;
 /// Bytes of one answer.
@@ -140,25 +143,12 @@ impl Flow {
         local
             .into_iter()
             .for_each(|series| union.add_series(series));
-        let mut told = Vec::new();
-        for asked in PointsAsked::cut(origin, query) {
-            let Some(heard) = self.race(holders, &asked, &pattern).await else {
-                continue;
-            };
-            let first = heard.from;
-            let gaps = heard.covered.gaps(&asked);
-            take(&mut union, &mut told, heard);
-            let others = holders.iter().filter(|holder| **holder != first);
-            for holder in others.take(MOST_OTHERS) {
-                for gap in gaps.iter().take(MOST_GAPS) {
-                    if let Some(heard) = self.race(&[*holder], gap, &pattern).await
-                        && !heard.pages.is_empty()
-                    {
-                        take(&mut union, &mut told, heard);
-                    }
-                }
-            }
-        }
+        let ask = |holder, asked: PointsAsked, came: mpsc::Sender<()>| {
+            let (flow, pattern) = (self.clone(), Arc::clone(&pattern));
+            async move { flow.ask(holder, &asked, &pattern, &came).await }
+        };
+        let questions = PointsAsked::cut(origin, query);
+        let told = gather(holders, questions, &mut union, ask).await;
         if told.is_empty() && union.is_empty() {
             let asked = holders.len();
             return Err(AskError::Nobody { asked });
@@ -167,44 +157,6 @@ impl Flow {
             series: union.into_series(origin, query.from_ms..=query.to_ms),
             holders: told,
         })
-    }
-
-    /// The first whole answer; `None` if all failed.
-    async fn race(
-        &self,
-        holders: &[NodeId],
-        asked: &PointsAsked,
-        pattern: &Arc<Pattern>,
-    ) -> Option<Heard> {
-        let mut runs = JoinSet::new();
-        let (came_in, mut came) = mpsc::channel(16);
-        let mut next = holders.iter();
-        let mut hedge = Instant::now();
-        loop {
-            if runs.is_empty() && next.len() == 0 {
-                return None;
-            }
-            tokio::select! {
-                () = sleep_until(hedge), if next.len() > 0 => {
-                    if let Some(holder) = next.next() {
-                        let (flow, pattern) = (self.clone(), Arc::clone(pattern));
-                        let (asked, came) = (asked.clone(), came_in.clone());
-                        let holder = *holder;
-                        runs.spawn(async move { flow.ask(holder, &asked, &pattern, &came).await });
-                    }
-                    hedge = Instant::now() + HEDGE;
-                }
-                Some(ended) = runs.join_next() => match ended {
-                    Ok(Ok(heard)) => return Some(heard),
-                    Ok(Err(error)) => {
-                        tracing::debug!(error = format!("{error:#}"), "a holder did not answer");
-                        hedge = Instant::now();
-                    }
-                    Err(_) => hedge = Instant::now(),
-                },
-                Some(()) = came.recv() => hedge = Instant::now() + STALLED,
-            }
-        }
     }
 
     async fn ask(
@@ -272,6 +224,83 @@ impl Flow {
     }
 }
 
+/// The answers to all questions, put together; says who gave them.
+async fn gather<Ask, Answering>(
+    holders: &[NodeId],
+    questions: Vec<PointsAsked>,
+    union: &mut Union,
+    ask: Ask,
+) -> Vec<NodeId>
+where
+    Ask: Fn(NodeId, PointsAsked, mpsc::Sender<()>) -> Answering,
+    Answering: Future<Output = anyhow::Result<Heard>> + Send + 'static,
+{
+    let mut told = Vec::new();
+    let mut holders = holders.to_vec();
+    let mut silent = BTreeSet::new();
+    for asked in questions {
+        let Some(heard) = race(&holders, &asked, &ask).await else {
+            continue;
+        };
+        let first = heard.from;
+        let gaps = heard.covered.gaps(&asked);
+        take(union, &mut told, heard);
+        holders.sort_by_key(|holder| *holder != first);
+        let others = holders[1..].iter().take(MOST_OTHERS);
+        for holder in others {
+            for gap in gaps.iter().take(MOST_GAPS) {
+                if silent.contains(holder) {
+                    break;
+                }
+                match timeout(GAP, race(&[*holder], gap, &ask)).await {
+                    Ok(Some(heard)) if heard.pages.is_empty() => {}
+                    Ok(Some(heard)) => take(union, &mut told, heard),
+                    Ok(None) | Err(_) => {
+                        silent.insert(*holder);
+                    }
+                }
+            }
+        }
+    }
+    told
+}
+
+/// The first whole answer; `None` if all failed.
+async fn race<Ask, Answering>(holders: &[NodeId], asked: &PointsAsked, ask: &Ask) -> Option<Heard>
+where
+    Ask: Fn(NodeId, PointsAsked, mpsc::Sender<()>) -> Answering,
+    Answering: Future<Output = anyhow::Result<Heard>> + Send + 'static,
+{
+    let mut runs = JoinSet::new();
+    let (came_in, mut came) = mpsc::channel(16);
+    let mut next = holders.iter();
+    let mut hedge = Instant::now();
+    loop {
+        if runs.is_empty() && next.len() == 0 {
+            return None;
+        }
+        tokio::select! {
+            // What is there counts before what is late.
+            biased;
+            Some(ended) = runs.join_next() => match ended {
+                Ok(Ok(heard)) => return Some(heard),
+                Ok(Err(error)) => {
+                    tracing::debug!(error = format!("{error:#}"), "a holder did not answer");
+                    hedge = Instant::now();
+                }
+                Err(_) => hedge = Instant::now(),
+            },
+            Some(()) = came.recv() => hedge = Instant::now() + STALLED,
+            () = sleep_until(hedge), if next.len() > 0 => {
+                if let Some(holder) = next.next() {
+                    runs.spawn(ask(*holder, asked.clone(), came_in.clone()));
+                }
+                hedge = Instant::now() + HEDGE;
+            }
+        }
+    }
+}
+
 fn take(union: &mut Union, told: &mut Vec<NodeId>, heard: Heard) {
     heard.pages.iter().for_each(|page| union.add_page(page));
     union.add_tiers(&heard.covered);
@@ -283,4 +312,63 @@ fn take(union: &mut Union, told: &mut Vec<NodeId>, heard: Heard) {
 /// Permits for `MOST_ASKING` queries.
 pub(super) fn asking() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MOST_ASKING))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Mutex;
+
+    use outlast_store::{Origin, Step};
+
+    use super::*;
+
+    const BAD: NodeId = NodeId([1; 32]);
+    const GOOD: NodeId = NodeId([2; 32]);
+
+    /// Whom a query of three questions asked, in order, where `BAD` comes first and `GOOD` lacks the first ten minutes of each.
+    async fn asked_where(bad_fails: bool) -> Vec<NodeId> {
+        let query = Query {
+            origins: None,
+            series: "ticks_total".to_owned(),
+            from_ms: 0,
+            to_ms: 8 * 3_600_000,
+            step: Step::Raw,
+            now_ms: None,
+        };
+        let mut questions = PointsAsked::cut(Origin([3; 32]), &query);
+        questions.truncate(3);
+        let calls = Mutex::new(Vec::new());
+        let ask = |holder, asked: PointsAsked, _came| {
+            calls.lock().unwrap().push(holder);
+            async move {
+                if holder == BAD && bad_fails {
+                    anyhow::bail!("it lied");
+                }
+                if holder == BAD {
+                    pending::<()>().await;
+                }
+                let covered = Covered {
+                    runs: vec![(asked.from_ms + 600_000, asked.to_ms)],
+                    tiers: Vec::new(),
+                };
+                Ok(Heard {
+                    from: holder,
+                    pages: Vec::new(),
+                    covered,
+                })
+            }
+        };
+        assert_eq!(questions.len(), 3);
+        let told = gather(&[BAD, GOOD], questions, &mut Union::default(), ask).await;
+        assert_eq!(told, [GOOD]);
+        calls.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_silent_holder_is_waited_for_once_a_query_and_one_that_fails_no_more() {
+        let whom = [BAD, GOOD, BAD, GOOD, GOOD];
+        assert_eq!(asked_where(false).await, whom);
+        assert_eq!(asked_where(true).await, whom);
+    }
 }
