@@ -37,13 +37,8 @@ pub(crate) fn measure() {
     for (name, tag, settings, uplink) in [
         ("with the budgets as they are", "ra", "", None),
         ("without a budget", "rb", unlimited, None),
-        ("with the budgets, over 8 Mbit/s", "rc", "", Some("8mbit")),
-        (
-            "without a budget, over 8 Mbit/s",
-            "rd",
-            unlimited,
-            Some("8mbit"),
-        ),
+        ("with the budgets, over 8 Mbit/s", "rc", "", Some(8)),
+        ("without a budget, over 8 Mbit/s", "rd", unlimited, Some(8)),
     ] {
         let Some(world) = World::in_namespaces(OUTLAST, tag) else {
             println!("\nreplay: not measured, namespaces take root");
@@ -53,13 +48,14 @@ pub(crate) fn measure() {
     }
 }
 
-/// Lets a node send no faster than `rate`, over a queue of 100 ms that drops what is more.
-fn narrow(node: &Node, rate: &str) {
+/// Lets a node send no faster than so many Mbit/s, over a queue of 100 ms that drops what is more.
+fn narrow(node: &Node, mbit: u32) {
+    let rate = format!("{mbit}mbit");
     let namespace = node.namespace().expect("a node in a namespace");
     let status = Command::new("ip")
         .args(["netns", "exec", namespace])
         .args(["tc", "qdisc", "add", "dev", "eth0", "root", "tbf"])
-        .args(["rate", rate, "burst", "16kb", "latency", "100ms"])
+        .args(["rate", &rate, "burst", "16kb", "latency", "100ms"])
         .status();
     assert!(
         status.is_ok_and(|status| status.success()),
@@ -67,11 +63,11 @@ fn narrow(node: &Node, rate: &str) {
     );
 }
 
-fn replay(mut world: World, name: &str, settings: &str, uplink: Option<&str>, ticks: &[Tick]) {
+fn replay(mut world: World, name: &str, settings: &str, uplink: Option<u32>, ticks: &[Tick]) {
     world.found(&["a", "b"]);
     world.node(0).wait_alive(&["b"], Duration::from_secs(30));
-    if let Some(rate) = uplink {
-        narrow(world.node(0), rate);
+    if let Some(mbit) = uplink {
+        narrow(world.node(0), mbit);
     }
     std::thread::sleep(Duration::from_secs(5));
     let (at_rest, calm) = rest(&world);
@@ -105,6 +101,11 @@ fn replay(mut world: World, name: &str, settings: &str, uplink: Option<&str>, ti
         (crossed - at_rest * seconds) / samples
     );
     println!("{:54} {samples:>10.0}", "samples");
+    if let Some(mbit) = uplink {
+        let share = crossed * 8.0 / seconds / (f64::from(mbit) * 1e6);
+        let name = "of the uplink, both directions counted, %";
+        println!("{name:54} {:>10.1}", 100.0 * share);
+    }
     println!(
         "{:54} {:>10.1}",
         "b's processor meanwhile, % of a core",
