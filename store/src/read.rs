@@ -84,11 +84,6 @@ impl Store {
         self.shared.state().room
     }
 
-    /// Whether it has room for rows of this node: a floor lower than that for others.
-    pub fn takes_own(&self) -> bool {
-        self.shared.state().room.own
-    }
-
     fn sets(&self, set: fn(&Log) -> &IntervalSet) -> BTreeMap<LogId, IntervalSet> {
         let state = self.shared.state();
         let sets = state.logs.iter().map(|(id, log)| (*id, set(log)));

@@ -28,6 +28,13 @@ impl Replica {
         let open = entry.open_log();
         let mine = self.holdings.closed_hash(&entry.origin, open.as_ref());
         let equal = mine == entry.closed;
+        let compared = |theirs| Compared {
+            at: now,
+            mine,
+            theirs,
+            open,
+            answered: None,
+        };
         let (of, own) = (entry.origin, entry.origin == self.me);
         let kept = self.keeps(&entry.origin);
         let surplus = self.is_surplus(&of);
@@ -49,26 +56,10 @@ impl Replica {
                 .is_some_and(|c| c.mine == mine && c.theirs == mine);
             if !agreed {
                 known.agree(self.holdings.covered_of(&entry.origin, open.as_ref()));
-                known.compared.insert(
-                    entry.origin,
-                    Compared {
-                        at: now,
-                        mine,
-                        theirs: mine,
-                        open,
-                        answered: None,
-                    },
-                );
+                known.compared.insert(entry.origin, compared(mine));
             }
         } else if known.should_ask(&entry, mine, now) {
-            let compared = Compared {
-                at: now,
-                mine,
-                theirs: entry.closed,
-                open,
-                answered: None,
-            };
-            known.compared.insert(entry.origin, compared);
+            known.compared.insert(entry.origin, compared(entry.closed));
             known.differing.insert(entry.origin);
         }
         let restarted = entry.origin == peer && open.is_some() && known.running != open;
