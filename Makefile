@@ -20,13 +20,13 @@ help: ## List these targets
 demo: need-node ## Three nodes on this machine, a dashboard, and a cut that heals
 	$(CARGO) run --release -- demo
 
-test: test-rust test-ui test-world ## Everything: unit and property tests, the page, real nodes in namespaces, a real browser
+test: test-rust test-ui test-sim test-world ## Everything: unit and property tests, the page, simulated meshes, real nodes in namespaces, a real browser
 
 test-rust: need-node need-clock ## Unit, property and layout tests of every crate
 	$(CARGO) test --workspace --exclude outlast-tests
 	$(CARGO) test --package outlast-tests --lib --test layout
 
-test-sim: need-node ## A thousand simulated machines, forty small meshes where everything goes wrong
+test-sim: need-node ## Ten minutes of a thousand simulated machines, forty small meshes where everything goes wrong
 	$(SIM) suite
 
 test-ui: need-node ## The page: formatting, frames, charts
@@ -39,7 +39,7 @@ test-world: need-node need-clock need-world ## Real nodes: loopback, network nam
 sim: need-node ## One simulated case: make sim SEED=7 NODES=20 MINUTES=30 (KIND=heavy STORY=file TELL=1)
 	$(SIM) run kind="$(KIND)" seed="$(SEED)" nodes="$(NODES)" minutes="$(MINUTES)" story="$(STORY)" tell="$(TELL)"
 
-sim-long: need-node ## Five hundred cases more, and larger ones; hours
+sim-long: need-node ## An hour of a thousand machines, five hundred cases more, and larger ones; hours
 	$(SIM) long
 
 sim-results: need-node ## Bytes a second and time to heal at 10 to 3,000 nodes, or at NODES="10 50": tests/sim/RESULTS.md

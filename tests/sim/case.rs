@@ -75,6 +75,8 @@ pub(crate) struct Case {
     pub(crate) told_aloud: bool,
     /// Whether it is over a minute after every keeper has everything.
     pub(crate) ends_when_equal: bool,
+    /// Whether the whole log of events is kept, besides its hash.
+    pub(crate) logged: bool,
     /// When its run is given up, however far it has come.
     pub(crate) until: Option<Instant>,
 }
@@ -97,6 +99,7 @@ impl Case {
             flaw: None,
             told_aloud: false,
             ends_when_equal: false,
+            logged: false,
             until: None,
         }
     }

@@ -19,7 +19,7 @@ use crate::fault::{Fault, What};
 use crate::machine::{Up, signature};
 use crate::network::Tally;
 use crate::time::Moment;
-use crate::world::{Event, UNREAD, World};
+use crate::world::{Event, Logged, UNREAD, World};
 
 /// After the last fault every keeper has everything within this: a redial at its slowest, a rest at its longest, and what
 /// there is to carry.
@@ -136,6 +136,8 @@ pub(crate) struct Figures {
     pub(crate) excused: u64,
     pub(crate) events: u64,
     pub(crate) hash: u64,
+    /// The events themselves, where they were asked for.
+    pub(crate) log: Vec<Logged>,
     /// Bytes a second a node sends, before anything goes wrong and after the first two minutes.
     pub(crate) calm_bytes: Option<f64>,
     pub(crate) bytes: f64,
@@ -600,6 +602,7 @@ impl World {
             excused: self.truth.excused(),
             events,
             hash,
+            log: Vec::new(),
             calm_bytes: calm,
             calm_kinds,
             bytes: self.network.total_bytes() as f64 / watch.ran.max(1) as f64,

@@ -339,14 +339,15 @@ impl World {
         let (who, life) = (machine.who, machine.life);
         let mut resting = Vec::new();
         for (peer, session) in &machine.sessions.up {
-            let remote = &self.machines[session.remote as usize];
             let ours = machine.sessions.wanted.contains(peer);
+            if ours || now.since(session.since) < SETTLED {
+                continue;
+            }
+            let remote = &self.machines[session.remote as usize];
             let theirs = remote.sessions.wanted.contains(&who);
-            let young = now.since(session.since) < SETTLED;
             let back = remote.sessions.up.get(&who);
             let both = back.is_some_and(|back| (back.remote, back.remote_life) == (m, life));
-            let there = remote.up.is_some() && !remote.frozen && both;
-            if !ours && !theirs && !young && there {
+            if !theirs && remote.up.is_some() && !remote.frozen && both {
                 resting.push((*peer, session.remote));
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! Absent: what happens to it (`mischief`), the ways between machines (`mesh`, `pipes`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +22,27 @@ use crate::world::Event;
 
 /// Everybody who is a member, by number of identity.
 pub(crate) type Roster = Rc<BTreeSet<u32>>;
+
+/// Which number an id has: looked up for every message, and never gone through.
+pub(crate) type Numbers = HashMap<NodeId, u32, BuildHasherDefault<Beginning>>;
+
+/// The first bytes of an id, which is a hash itself.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning(u64);
+
+impl Hasher for Beginning {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _len: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// A machine, up or not.
 pub(crate) struct Machine {

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Some("run") => asked(&words[1..]).map(|case| run::run_and_say(&case)),
         Some("suite") => Ok(suite::every_change()),
         Some("long") => Ok(suite::long()),
-        Some("flaws") => Ok(suite::flaws() & suite::shortens()),
+        Some("flaws") => Ok(suite::flaws()),
         Some("results") => words[1..]
             .iter()
             .map(|word| word.parse().map_err(|_odd| USAGE.to_owned()))

@@ -7,8 +7,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,24 +52,26 @@ pub(crate) fn run(case: &Case) -> Result<Figures, Broken> {
     }
 }
 
-/// Runs all cases, the first ones first, and says of each how it went. `false`: one broke, and its shortest story is
-/// printed.
-pub(crate) fn run_all(cases: &[Case]) -> bool {
-    let (next, good) = (AtomicUsize::new(0), Mutex::new(true));
+/// Something to be done beside others: says how it went, and whether it went well.
+pub(crate) type Task = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Does everything on as many threads as there are cores, the first ones first. `false`: something did not go well.
+pub(crate) fn run_all(tasks: &[Task]) -> bool {
+    let (next, good) = (AtomicUsize::new(0), AtomicBool::new(true));
     let work = || {
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if !run_and_say(case) {
-                *good.lock().expect("no holder of this lock panics") = false;
+        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !task() {
+                good.store(false, Ordering::Relaxed);
             }
         }
     };
     thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(2, usize::from);
-        for _ in 0..cores.min(cases.len()) {
+        for _ in 0..cores.min(tasks.len()) {
             scope.spawn(work);
         }
     });
-    good.into_inner().expect("no holder of this lock panics")
+    good.into_inner()
 }
 
 /// Runs one case and says how it went.
@@ -112,22 +113,30 @@ pub(crate) fn run_and_say(case: &Case) -> bool {
     }
 }
 
-/// Runs a case twice and compares the logs of events.
+/// Runs a case, and once more, and compares the logs of events byte for byte.
 pub(crate) fn run_twice(case: &Case) -> bool {
-    let hashes: Vec<_> = (0..2)
-        .map(|_| run(case).map(|figures| figures.hash))
-        .collect();
-    let same = match (&hashes[0], &hashes[1]) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(a), Err(b)) => a.to_string() == b.to_string(),
-        _ => false,
+    let mut case = case.clone();
+    case.logged = true;
+    let (Ok(first), Ok(second)) = (run(&case), run(&case)) else {
+        case.logged = false;
+        return run_and_say(&case);
     };
-    if same {
-        say(format!("twice {case}: the same events"));
-    } else {
-        say(format!("BROKE {case}: two runs of it differ: {hashes:?}"));
+    let (one, other) = (&first.log, &second.log);
+    if one == other {
+        let bytes = size_of_val(&one[..]);
+        say(format!(
+            "twice {case}: the same {bytes} bytes of events\n      {first}"
+        ));
+        return true;
     }
-    same
+    let at = one.iter().zip(other).position(|(one, other)| one != other);
+    let at = at.unwrap_or_else(|| one.len().min(other.len()));
+    let [one, other] = [one, other].map(|log| log.get(at));
+    say(format!(
+        "BROKE {case}: two runs differ from event {at} on: {one:?}, {other:?}\n      again: make sim {}",
+        again(&case)
+    ));
+    false
 }
 
 fn again(case: &Case) -> String {

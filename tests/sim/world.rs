@@ -18,10 +18,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::case::{Case, Flaw, Kind};
 use crate::check::{Broken, Figures, Watch};
-use crate::machine::{self, Machine, Roster, Up, config, keys, node};
+use crate::machine::{self, Machine, Numbers, Roster, Up, config, keys, node};
 use crate::mesh::{Greeting, Small};
 use crate::network::{Network, SITES};
-use crate::pipes::{Piece, Pipe};
+use crate::pipes::{Passing, Piece, Pipe};
+use crate::run::say;
 use crate::time::{Calendar, Moment};
 use crate::truth::Truth;
 
@@ -32,10 +33,15 @@ const LATE: Duration = Duration::from_millis(1_500);
 pub(crate) const UNREAD: usize = 256;
 /// How often the core is told who is believed down.
 const LOOK_WHO_SECS: u64 = 10;
+/// From so many machines on a run takes long enough to say how far it is.
+const SLOW: u32 = 500;
 /// Lists of members that are shared by whoever knows the same.
 const REMEMBERED: usize = 32;
 /// Where wall clocks stand at the beginning: the middle of 2026.
 const EPOCH_MS: i64 = 1_780_000_000_000;
+
+/// An event as it is compared: when, at which machine, of which kind, and what was in it.
+pub(crate) type Logged = [u64; 4];
 
 /// Something that is due at a machine.
 #[derive(Debug, Clone)]
@@ -77,7 +83,7 @@ pub(crate) struct World {
     pub(crate) pipes: BTreeMap<u64, Pipe>,
     pub(crate) last_pipe: u64,
     /// The number of each identity.
-    pub(crate) numbers: BTreeMap<NodeId, u32>,
+    pub(crate) numbers: Numbers,
     pub(crate) ids: Vec<NodeId>,
     /// By number of identity: the machine that had its keys first.
     pub(crate) homes: Vec<u32>,
@@ -90,6 +96,7 @@ pub(crate) struct World {
     pub(crate) made: BTreeMap<usize, u32>,
     pub(crate) broken: Option<Broken>,
     hash: u64,
+    log: Vec<Logged>,
     members: Vec<Known>,
 }
 
@@ -111,7 +118,7 @@ impl World {
             machines: Vec::new(),
             pipes: BTreeMap::new(),
             last_pipe: 0,
-            numbers: BTreeMap::new(),
+            numbers: Numbers::default(),
             ids: Vec::new(),
             homes: Vec::new(),
             identities: 0,
@@ -121,6 +128,7 @@ impl World {
             made: BTreeMap::new(),
             broken: None,
             hash: 0xcbf2_9ce4_8422_2325,
+            log: Vec::new(),
             members: Vec::new(),
             case,
         };
@@ -168,6 +176,9 @@ impl World {
                 end = end.min(at + 60 * SECOND);
             }
             self.handle(machine, event);
+            if looks {
+                self.tell_progress();
+            }
             if looks && self.case.until.is_some_and(|until| Instant::now() >= until) {
                 self.breaks("there was time for it", self.case.to_string());
             }
@@ -179,7 +190,11 @@ impl World {
         self.look_at_the_end();
         match self.broken.take() {
             Some(broken) => Err(broken),
-            None => Ok(self.figures(self.hash, self.calendar.entered())),
+            None => {
+                let log = std::mem::take(&mut self.log);
+                let figures = self.figures(self.hash, self.calendar.entered());
+                Ok(Figures { log, ..figures })
+            }
         }
     }
 
@@ -199,6 +214,18 @@ impl World {
         Moment(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    /// Of what takes minutes, now and then how far it is.
+    fn tell_progress(&self) {
+        let (secs, every) = (self.now.0 / 1_000_000, 5 * 60);
+        if self.case.nodes >= SLOW && secs > 0 && secs.is_multiple_of(every) {
+            let (minutes, took) = (secs / 60, self.base.elapsed().as_secs());
+            say(format!(
+                "      {}: {minutes} minutes of it in {took} s",
+                self.case
+            ));
+        }
+    }
+
     /// One more event of the log, as four numbers.
     fn record(&mut self, machine: u32, event: &Event) {
         let (kind, what) = match event {
@@ -208,17 +235,28 @@ impl World {
             Event::Greeting(greeting) => (4, u64::from(greeting.from)),
             Event::Small(small) => (
                 5,
-                small.body.iter().fold(u64::from(small.from), |sum, byte| {
-                    sum.wrapping_mul(31) ^ u64::from(*byte)
-                }),
+                sum(
+                    u64::from(small.from) << 8 | u64::from(small.kind),
+                    &small.body,
+                ),
             ),
-            Event::Piece(piece) => (6, piece.pipe * 2 + piece.to as u64),
+            Event::Piece(piece) => {
+                let end = piece.pipe * 2 + piece.to as u64;
+                match &piece.what {
+                    Passing::Bytes(bytes) => (6, sum(end, bytes)),
+                    Passing::End | Passing::Reset => (6, end),
+                }
+            }
             Event::Written { stream, .. } => (7, *stream),
             Event::Begin(number) => (8, *number as u64),
             Event::End(number) => (9, *number as u64),
             Event::Look => (10, 0),
         };
-        for word in [self.now.0, u64::from(machine), kind, what] {
+        let logged = [self.now.0, u64::from(machine), kind, what];
+        if self.case.logged {
+            self.log.push(logged);
+        }
+        for word in logged {
             self.hash = (self.hash ^ word)
                 .wrapping_mul(0x0100_0000_01b3)
                 .rotate_left(23);
@@ -394,8 +432,13 @@ impl World {
         self.enter(now + SECOND, m, Event::Second { life });
     }
 
+    /// Each second, and in large meshes each `LOOK_WHO_SECS`: only how fast backlogs go depends on it.
     fn round_trips(&mut self, m: u32) {
         let now = self.now;
+        let seldom = self.case.nodes >= SLOW;
+        if seldom && !(now.0 / 1_000_000 + u64::from(m)).is_multiple_of(LOOK_WHO_SECS) {
+            return;
+        }
         let machine = &mut self.machines[m as usize];
         let Some(up) = &mut machine.up else { return };
         for (peer, session) in &machine.sessions.up {
@@ -607,6 +650,17 @@ impl World {
     pub(crate) fn running(&self, m: u32) -> Option<LogId> {
         self.machines[m as usize].up.as_ref().map(|up| up.log)
     }
+}
+
+/// Eight bytes at a time.
+fn sum(begin: u64, bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(begin, |sum, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        (sum ^ u64::from_le_bytes(word))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23)
+    })
 }
 
 /// `sites`: where sites are named, one in ten is metered and one may be off.
