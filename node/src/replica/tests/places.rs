@@ -146,7 +146,11 @@ fn what_all_keepers_let_go_comes_back_to_an_origin_that_lost_it() {
         let gone = keeper != name(foreign);
         let coverage = Coverage {
             held: IntervalSet::new(),
-            gone: gone.then(|| rows.clone()).unwrap_or_default(),
+            gone: if gone {
+                rows.clone()
+            } else {
+                IntervalSet::new()
+            },
         };
         let none = digest::hash(&Held::new());
         let entry = Entry::new(name(foreign), none, Some((log_of(foreign), coverage)));
