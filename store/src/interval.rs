@@ -36,6 +36,15 @@ impl IntervalSet {
         if first > last {
             return;
         }
+        // Rows mostly come at the end: there nothing has to move.
+        match self.ranges.last_mut() {
+            Some(top) if first < top.0 => {}
+            Some(top) if top.1.checked_add(1).is_none_or(|next| first <= next) => {
+                top.1 = top.1.max(last);
+                return;
+            }
+            _ => return self.ranges.push((first, last)),
+        }
         // The ranges that overlap or touch the new one become part of it.
         let from = self
             .ranges

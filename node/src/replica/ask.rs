@@ -219,12 +219,14 @@ impl Asks {
             })
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When a request runs out of patience or a rest ends, after `now`.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let rests = self.resting.values().map(|rest| rest.until);
         self.running
             .values()
             .map(|running| running.deadline)
             .chain(rests)
+            .filter(|at| *at > now)
             .min()
     }
 
@@ -247,4 +249,24 @@ pub(super) fn newest_windows(rows: &IntervalSet) -> IntervalSet {
     let mut span = IntervalSet::default();
     span.insert(first..=top);
     rows.intersect(&span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_that_is_over_hides_no_later_deadline() {
+        let now = Instant::now();
+        let mut asks = Asks::default();
+        let ask = || Ask::Held {
+            origins: Vec::new(),
+        };
+        let broken = asks.start(Origin([1; 32]), ask(), now);
+        asks.fail(broken.id, Failure::Broken, now);
+        asks.start(Origin([2; 32]), ask(), now);
+        assert_eq!(asks.deadline(now), Some(now + REST));
+        assert_eq!(asks.deadline(now + REST), Some(now + PATIENCE));
+        assert_eq!(asks.deadline(now + PATIENCE), None);
+    }
 }

@@ -35,13 +35,10 @@ impl Fresh {
 
     /// Fresh rows of `log` that arrived after `since`.
     pub(super) fn of(&self, log: &LogId, since: Instant, now: Instant) -> IntervalSet {
-        let mut rows = IntervalSet::default();
-        for (at, of, seq) in &self.rows {
-            if of == log && *at >= since && now.duration_since(*at) <= FRESH_FOR {
-                rows.insert(*seq..=*seq);
-            }
-        }
-        rows
+        let fresh = self.rows.iter().filter(|(at, of, _)| {
+            of == log && *at >= since && now.duration_since(*at) <= FRESH_FOR
+        });
+        fresh.map(|(_, _, seq)| *seq..=*seq).collect()
     }
 }
 

@@ -235,12 +235,14 @@ impl Replica {
         if !(room && self.keeps(&log.origin)) {
             return IntervalSet::default();
         }
+        // Most peers of a large mesh keep other logs.
         let mut offered = self
             .peers
             .values()
-            .filter(|peer| peer.is_of_use() && believed(peer))
+            .filter(|peer| peer.logs.contains_key(log) && peer.is_of_use() && believed(peer))
             .map(|peer| peer.offers(log, now))
-            .fold(IntervalSet::default(), |all, held| all.union(&held));
+            .reduce(|all, held| all.union(&held))
+            .unwrap_or_default();
         if !own && self.roster.is_metered(&self.me) {
             offered = self.sealed_of(log, &offered);
         }
@@ -285,7 +287,8 @@ impl Replica {
         let chunk = |peer: &Peer| newest_windows(&peer.offers(log, now).intersect(missing));
         self.peers
             .iter()
-            .filter(|(id, peer)| peer.is_of_use() && self.asks.may_ask(id, now))
+            .filter(|(_, peer)| peer.logs.contains_key(log) && peer.is_of_use())
+            .filter(|(id, _)| self.asks.may_ask(id, now))
             .filter(|(id, _)| self.may_fetch_from(log, id, now))
             .map(|(id, peer)| (*id, chunk(peer)))
             .filter(|(_, rows)| !rows.is_empty())

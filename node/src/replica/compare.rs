@@ -17,6 +17,7 @@ use super::{DIGEST_EVERY, METERED_EVERY, Offence, Replica};
 impl Replica {
     /// Compares a digest of `peer` with what is held here.
     pub fn handle_digest(&mut self, peer: Origin, entries: Vec<Entry>, now: Instant) {
+        self.stir();
         for entry in entries {
             if self.roster.contains(&entry.origin) {
                 self.handle_entry(peer, entry, now);
@@ -102,6 +103,7 @@ impl Replica {
         logs: BTreeMap<LogId, Coverage>,
         now: Instant,
     ) {
+        self.stir();
         self.asks.progress(id, now);
         if !self.roster.contains(&origin) {
             return;
@@ -134,6 +136,10 @@ impl Replica {
 
     /// The next digest that is due, newest state included.
     pub fn poll_digest(&mut self, now: Instant) -> Option<(Origin, Vec<Entry>)> {
+        if self.is_calm(now) {
+            return None;
+        }
+        self.stir();
         self.handle_absences(now);
         if !self.ready {
             return None;
@@ -156,6 +162,12 @@ impl Replica {
                 return Some((peer, entries));
             }
         }
+    }
+
+    /// Whether `poll_digest` has something to do.
+    pub(super) fn is_digest_due(&self, now: Instant) -> bool {
+        let mut connected = self.peers.values().filter(|peer| peer.connected.is_some());
+        connected.any(|peer| peer.digest_due <= now) || self.is_move_due(now)
     }
 
     fn entry(&self, origin: Origin) -> Entry {
@@ -181,6 +193,7 @@ impl Replica {
     /// Sends digests to everybody before their turn, at most once a second: after a fetch ended
     /// (that is when a backlog reads zero), or when a row could not be sent live.
     pub fn hasten(&mut self, now: Instant) {
+        self.stir();
         for peer in self.peers.values_mut() {
             let earliest = peer
                 .digest_sent

@@ -70,6 +70,14 @@ pub enum Offence {
     Contradiction,
 }
 
+/// Everything that was due is done, and nothing more is before `until`, unless an input stirs the replica before. Most
+/// inputs of a quiet mesh are live rows that come in order, and those don't.
+#[derive(Debug, Clone, Copy)]
+struct Calm {
+    /// And why. `None`: nothing at all is due without an input.
+    until: Option<(Instant, &'static str)>,
+}
+
 /// The comparing half of a node: pure, owned by one task.
 #[derive(Debug)]
 pub struct Replica {
@@ -100,6 +108,7 @@ pub struct Replica {
     look_again: Option<Instant>,
     /// How many logs the last look went through.
     looked_at: usize,
+    calm: Option<Calm>,
     offences: VecDeque<(Origin, Offence)>,
 }
 
@@ -129,18 +138,23 @@ impl Replica {
             fetched: false,
             look_again: None,
             looked_at: 0,
+            calm: None,
             offences: VecDeque::new(),
         }
     }
 
     /// The log this run writes to: only what was lost below its newest row is asked for.
     pub fn handle_started(&mut self, log: LogId) {
+        self.stir();
         self.running = Some(log);
         self.open.insert(log.origin, log);
     }
 
     /// What the disk has room for: what could not be kept is not asked for, until it has again.
     pub fn handle_room(&mut self, room: Room) {
+        if room != self.room {
+            self.stir();
+        }
         if (room.copies && !self.room.copies) || (room.own && !self.room.own) {
             self.suspect_all();
         }
@@ -160,6 +174,7 @@ impl Replica {
         gone: BTreeMap<LogId, IntervalSet>,
         ready: bool,
     ) {
+        self.stir();
         let running = self.running;
         self.holdings.replace(held, gone, running);
         self.settle_held();
@@ -171,6 +186,7 @@ impl Replica {
 
     /// A tunnel to `peer` is up: it gets a digest at once.
     pub fn handle_connected(&mut self, peer: Origin, now: Instant) {
+        self.stir();
         let entry = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
         entry.connected = Some(now);
         entry.digest_due = now;
@@ -184,6 +200,7 @@ impl Replica {
 
     /// The tunnel to `peer` is gone: what it was asked for is free to be asked elsewhere.
     pub fn handle_disconnected(&mut self, peer: Origin, now: Instant) {
+        self.stir();
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.connected = None;
             entry.settle.clear();
@@ -199,6 +216,7 @@ impl Replica {
 
     /// The complete windows that still lack their origin's seal.
     pub fn handle_unsealed(&mut self, windows: &[(LogId, Seq)], now: Instant) {
+        self.stir();
         self.seals.replace(windows, now);
     }
 
@@ -206,19 +224,36 @@ impl Replica {
     /// and could not be done waits for an input that makes it possible.
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<(Instant, &'static str)> {
+        match self.calm {
+            Some(calm) if self.is_calm(now) => calm.until,
+            _ => self.next_due(now),
+        }
+    }
+
+    /// Something changed: what is due is to be found anew.
+    fn stir(&mut self) {
+        self.calm = None;
+    }
+
+    fn is_calm(&self, now: Instant) -> bool {
+        let until = self.calm.map(|calm| calm.until);
+        until.is_some_and(|until| until.is_none_or(|(at, _)| now < at))
+    }
+
+    fn next_due(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let connected = || self.peers.values().filter(|peer| peer.connected.is_some());
         let digest = connected().map(|peer| (peer.digest_due, "digest"));
         let settle = connected()
             .flat_map(|peer| peer.settle.iter())
             .filter(|(log, _)| self.suspects.contains(log));
         let settle = settle.map(|(_, &until)| (until, "settled"));
-        let asks = self.asks.deadline().map(|at| (at, "request"));
+        let asks = self.asks.deadline(now).map(|at| (at, "request"));
         digest
             .chain(settle)
             .chain(asks)
-            .chain(self.seals.deadline().map(|at| (at, "seal")))
+            .chain(self.seals.deadline(now).map(|at| (at, "seal")))
             .chain(self.look_again.map(|at| (at, "look")))
-            .chain(self.places.deadline())
+            .chain(self.places.deadline(now))
             .filter(|(at, _)| *at > now)
             .min()
     }

@@ -38,10 +38,11 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
+    pub(super) fn deadline(&self, now: Instant) -> Option<(Instant, &'static str)> {
         let waits = self.waits.values().map(|(since, _)| *since + NEIGHBOURLY);
         let waits = waits.map(|at| (at, "neighbour"));
-        waits.chain(self.next_move.map(|at| (at, "keepers"))).min()
+        let all = waits.chain(self.next_move.map(|at| (at, "keepers")));
+        all.filter(|(at, _)| *at > now).min()
     }
 }
 
@@ -49,6 +50,7 @@ impl Replica {
     /// All members ever, as they are at this moment; to be told again when one changes, is silent or
     /// is back.
     pub fn handle_members(&mut self, members: &[Member], now: Instant) {
+        self.stir();
         let mut members = members.to_vec();
         if !members.iter().any(|member| member.origin == self.me) {
             members.push(Member::new(self.me));
@@ -63,10 +65,14 @@ impl Replica {
 
     /// Moves the places of those who have been silent for long.
     pub(super) fn handle_absences(&mut self, now: Instant) {
-        if self.places.next_move.is_some_and(|at| at <= now) {
+        if self.is_move_due(now) {
             self.settle_places(now);
             self.places.next_move = self.roster.next_move(now);
         }
+    }
+
+    pub(super) fn is_move_due(&self, now: Instant) -> bool {
+        self.places.next_move.is_some_and(|at| at <= now)
     }
 
     fn settle_places(&mut self, now: Instant) {

@@ -7,16 +7,18 @@ use std::time::Instant;
 use outlast_store::Origin;
 
 use super::ask::{Ask, Failure, Request};
-use super::{MOST_OFFENCES, Offence, Replica};
+use super::{Calm, MOST_OFFENCES, Offence, Replica};
 
 impl Replica {
     /// A request moved on: its deadline starts again.
     pub fn handle_progress(&mut self, id: u64, now: Instant) {
+        self.stir();
         self.asks.progress(id, now);
     }
 
     /// A request is answered. Rows of it that did not come are not at that peer.
     pub fn handle_done(&mut self, id: u64, now: Instant) {
+        self.stir();
         let Some(request) = self.asks.finish(id) else {
             return;
         };
@@ -49,6 +51,7 @@ impl Replica {
     }
 
     pub(super) fn free(&mut self, request: Option<Request>) {
+        self.stir();
         match request.map(|request| (request.peer, request.ask)) {
             Some((_, Ask::Rows { log, .. })) => {
                 self.suspects.insert(log);
@@ -64,18 +67,27 @@ impl Replica {
 
     /// The next thing to ask a peer for, if anything is missing and somebody free has it.
     pub fn poll_request(&mut self, now: Instant) -> Option<Request> {
-        if !self.ready {
+        if !self.ready || self.is_calm(now) {
             return None;
         }
+        self.stir();
+        let suspected = self.suspects.len();
         let request = self
             .next_held(now)
             .or_else(|| self.next_rows(now))
             .or_else(|| self.next_seals(now));
-        if request.is_none() && self.fetched && self.asks.is_idle() {
+        if request.is_some() {
+            return request;
+        }
+        if self.fetched && self.asks.is_idle() {
             self.fetched = false;
             self.hasten(now);
+        } else if !self.is_digest_due(now) && self.suspects.len() == suspected {
+            // A look that cleared some has room for others in the next.
+            let until = self.next_due(now);
+            self.calm = Some(Calm { until });
         }
-        request
+        None
     }
 
     /// A request that has been given up and must stop before the next `poll_request`.

@@ -67,7 +67,9 @@ impl SealAsks {
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.windows.values().map(|pause| pause.until).min()
+    /// When the next pause ends, after `now`.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let ends = self.windows.values().map(|pause| pause.until);
+        ends.filter(|at| *at > now).min()
     }
 }

@@ -1,5 +1,6 @@
 //! The replica against a plain model of the world, in virtual time.
 
+mod calm;
 mod converge;
 mod liars;
 mod places;
