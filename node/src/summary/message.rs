@@ -23,11 +23,10 @@ const LONG_ID: u8 = 0x80;
 const ANSWER: u8 = 1;
 /// An age takes up to five bytes, and an id eight: no message of so many entries is too long.
 const LONGEST_ENTRY: usize = 1 + LONG + 2 + 5 + GAUGES;
+const SHORTEST_ENTRY: usize = 1 + SHORT + 2 + 1 + GAUGES;
+/// Entries of the shortest and usual length that fit.
 #[cfg(test)]
-const USUAL_ENTRY: usize = 1 + SHORT + 2 + 1 + GAUGES;
-/// Entries of the usual length that fit.
-#[cfg(test)]
-const MOST_ENTRIES: usize = (MAX_MESSAGE - HEAD) / USUAL_ENTRY;
+const MOST_ENTRIES: usize = (MAX_MESSAGE - HEAD) / SHORTEST_ENTRY;
 /// Ages are whole tenths of a second.
 const UNIT_MS: u128 = 100;
 
@@ -68,18 +67,18 @@ impl Message {
     /// The bytes; entries that don't fit are left out, the oldest first.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(MAX_MESSAGE);
+        let mut out = BytesMut::with_capacity(MAX_MESSAGE + LONGEST_ENTRY);
         out.put_u8(VERSION);
         out.put_u8(if self.answer { ANSWER } else { 0 });
         let mut before = 0;
         for entry in &self.entries {
             let age = units(entry.age).max(before);
-            let mut bytes = BytesMut::with_capacity(LONGEST_ENTRY);
-            entry.encode(age - before, &mut bytes);
-            if out.len() + bytes.len() > MAX_MESSAGE {
+            let begins = out.len();
+            entry.encode(age - before, &mut out);
+            if out.len() > MAX_MESSAGE {
+                out.truncate(begins);
                 break;
             }
-            out.put_slice(&bytes);
             before = age;
         }
         out.freeze()
@@ -92,7 +91,7 @@ impl Message {
         if version != VERSION || flags & !ANSWER != 0 || bytes.len() > MAX_MESSAGE {
             return None;
         }
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(rest.len() / SHORTEST_ENTRY);
         let mut age = 0_u32;
         while !rest.is_empty() {
             entries.push(Entry::decode(&mut rest, &mut age)?);

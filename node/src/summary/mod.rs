@@ -89,6 +89,10 @@ pub struct Summaries {
     slept: Duration,
     everybody: usize,
     members: BTreeMap<NodeId, Standing>,
+    /// How this node itself stands.
+    metered: bool,
+    /// Where it does in the roll.
+    place: Option<usize>,
     roll: Roll,
     table: Table,
     connected: BTreeMap<NodeId, Peer>,
@@ -99,13 +103,16 @@ pub struct Summaries {
 
 #[derive(Debug)]
 struct Peer {
+    /// `None`: no member.
+    standing: Option<Standing>,
     heard: Allowance,
     answered: Allowance,
 }
 
 impl Peer {
-    fn new() -> Self {
+    fn new(standing: Option<Standing>) -> Self {
         Self {
+            standing,
             heard: Allowance::new(HEARD.0, HEARD.1),
             answered: Allowance::new(ANSWERED.0, ANSWERED.1),
         }
@@ -123,6 +130,8 @@ impl Summaries {
             slept: Duration::ZERO,
             everybody,
             members: BTreeMap::new(),
+            metered: false,
+            place: None,
             roll: Roll::default(),
             table: Table::default(),
             connected: BTreeMap::new(),
@@ -136,14 +145,23 @@ impl Summaries {
         if self.members == members {
             return;
         }
-        self.roll = Roll::new(members.keys().copied());
-        self.table.retain(|node| members.contains_key(node));
+        let roll = Roll::new(members.keys().copied());
+        let moved = |place| roll.place(&self.roll.at(place));
+        self.table.handle_roll(roll.len(), moved);
+        self.place = roll.place(&self.me);
+        self.roll = roll;
+        for (peer, known) in &mut self.connected {
+            known.standing = members.get(peer).copied();
+        }
         self.members = members;
+        self.metered = self.is_metered(&self.me);
     }
 
     /// A tunnel to `peer` is up.
     pub fn handle_connected(&mut self, peer: NodeId) {
-        self.connected.entry(peer).or_insert_with(Peer::new);
+        let standing = self.members.get(&peer).copied();
+        let new = || Peer::new(standing);
+        self.connected.entry(peer).or_insert_with(new);
     }
 
     /// The tunnel to `peer` is gone.
@@ -161,7 +179,9 @@ impl Summaries {
     pub fn handle_own(&mut self, run: u32, seq: u32, marks: u8, gauges: Gauges, now: Instant) {
         let at_ms = self.clock_ms(now);
         let tick = (run.wrapping_mul(4_096)).wrapping_add(seq) as u16;
-        self.table.own(self.me, tick, marks, gauges, at_ms);
+        if let Some(place) = self.place {
+            self.table.own((place, self.me), tick, marks, gauges, at_ms);
+        }
     }
 
     /// A message of a connected peer.
@@ -181,12 +201,15 @@ impl Summaries {
         let mut taken = Taken::default();
         for entry in message.entries {
             match self.roll.find(entry.id) {
-                Some(node) if node == self.me => {}
-                Some(node) => match self.table.hear(node, from, &entry, at_ms) {
-                    Verdict::News => taken.news += 1,
-                    Verdict::Disputed => taken.disputed += 1,
-                    Verdict::Known => {}
-                },
+                Some(place) if Some(place) == self.place => {}
+                Some(place) => {
+                    let node = self.roll.at(place);
+                    match self.table.hear((place, node), from, &entry, at_ms) {
+                        Verdict::News => taken.news += 1,
+                        Verdict::Disputed => taken.disputed += 1,
+                        Verdict::Known => {}
+                    }
+                }
                 None => taken.unknown += 1,
             }
         }
@@ -231,19 +254,19 @@ impl Summaries {
     /// What is known of a member; `None` where nothing ever came.
     #[must_use]
     pub fn seen(&self, node: NodeId, now: Instant) -> Option<Seen> {
-        self.table.seen(node, self.clock_ms(now))
+        self.table.seen(self.roll.place(&node)?, self.clock_ms(now))
     }
 
     /// What is known of every other member.
     pub fn all(&self, now: Instant) -> impl Iterator<Item = (NodeId, Seen)> + '_ {
         let at_ms = self.clock_ms(now);
-        let others = self.members.keys().filter(|node| **node != self.me);
-        others.filter_map(move |node| Some((*node, self.table.seen(*node, at_ms)?)))
+        let others = (0..self.roll.len()).filter(|place| Some(*place) != self.place);
+        others.filter_map(move |place| Some((self.roll.at(place), self.table.seen(place, at_ms)?)))
     }
 
     /// How long to wait after a message of so many bytes.
     fn every(&self, len: usize) -> Duration {
-        if self.is_metered(&self.me) {
+        if self.metered {
             METERED_EVERY
         } else if self.members.len() <= self.everybody {
             IDLE_EVERY
@@ -259,32 +282,25 @@ impl Summaries {
 
     /// Any connected member; a metered one only if there are no others.
     fn target(&mut self) -> Option<NodeId> {
-        let of = |metered: bool| -> Vec<NodeId> {
-            let connected = self.connected.keys().copied();
-            let members = connected.filter(|peer| self.members.contains_key(peer));
-            members
-                .filter(|peer| self.is_metered(peer) == metered)
-                .collect()
+        let of = |metered: bool| {
+            let stands = move |peer: &Peer| peer.standing.is_some_and(|s| s.metered == metered);
+            self.connected.iter().filter(move |(_, peer)| stands(peer))
         };
-        let mut peers = of(false);
-        if peers.is_empty() && self.is_metered(&self.me) {
-            peers = of(true);
-        }
-        if peers.is_empty() {
-            return None;
-        }
-        let at = self.rng.random_range(0..peers.len());
-        Some(peers[at])
+        let metered = self.metered && of(false).next().is_none();
+        let count = of(metered).count();
+        let at = (count > 0).then(|| self.rng.random_range(0..count))?;
+        of(metered).nth(at).map(|(peer, _)| *peer)
     }
 
     fn message_for(&mut self, to: NodeId, now: Instant) -> Bytes {
         let at_ms = self.clock_ms(now);
-        let answer = self.is_metered(&self.me) && !self.is_metered(&to);
+        let answer = self.metered && !self.is_metered(&to);
         let learnt = self.table.newest_learnt(at_ms);
-        let news = learnt.filter(|(node, seen)| *node != to && seen.from != to);
-        let entry = |(node, seen): (NodeId, Seen)| {
+        let told = self.roll.place(&to);
+        let news = learnt.filter(|(place, seen)| Some(*place) != told && seen.from != to);
+        let entry = |(place, seen): (usize, Seen)| {
             Some(Entry {
-                id: self.roll.id(&node)?,
+                id: self.roll.called(place)?,
                 tick: seen.tick,
                 marks: seen.marks,
                 age: seen.age,

@@ -8,7 +8,7 @@
 //! members tell of two beats, somebody lies, and the one that is told oftener stays: each telling that bears out what is
 //! held, or contradicts it, counts for or against it, and nobody's counts twice in a row.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use outlast_mesh::NodeId;
@@ -72,9 +72,10 @@ pub(super) enum Verdict {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    held: BTreeMap<NodeId, Held>,
+    /// By place in the roll: each message has dozens looked up.
+    held: Vec<Option<Held>>,
     /// Learnt last at the back; outdated ones are skipped, and dropped when they are the most.
-    order: VecDeque<(NodeId, u64)>,
+    order: VecDeque<(usize, u64)>,
     learnt: u64,
 }
 
@@ -98,12 +99,29 @@ struct Held {
 }
 
 impl Table {
-    pub(super) fn retain(&mut self, keep: impl Fn(&NodeId) -> bool) {
-        self.held.retain(|node, _| keep(node));
-        self.order.retain(|(node, _)| keep(node));
+    /// There is another roll, of so many; `moved` says who stands where by it, of those that had a place.
+    pub(super) fn handle_roll(&mut self, len: usize, moved: impl Fn(usize) -> Option<usize>) {
+        let before = std::mem::replace(&mut self.held, vec![None; len]);
+        for (place, held) in before.into_iter().enumerate() {
+            if let Some(place) = moved(place) {
+                self.held[place] = held;
+            }
+        }
+        self.order = std::mem::take(&mut self.order)
+            .into_iter()
+            .filter_map(|(place, learnt)| Some((moved(place)?, learnt)))
+            .collect();
     }
 
-    pub(super) fn own(&mut self, me: NodeId, tick: u16, marks: u8, gauges: Gauges, at_ms: i64) {
+    /// `me` stands at `place`.
+    pub(super) fn own(
+        &mut self,
+        (place, me): (usize, NodeId),
+        tick: u16,
+        marks: u8,
+        gauges: Gauges,
+        at_ms: i64,
+    ) {
         let held = Held {
             tick,
             marks,
@@ -117,13 +135,13 @@ impl Table {
             told_last: me,
             learnt: 0,
         };
-        self.learn(me, held);
+        self.learn(place, held);
     }
 
-    /// A summary of `node` that `from` told, at `now_ms`.
+    /// A summary of `node`, which stands at `place`, that `from` told, at `now_ms`.
     pub(super) fn hear(
         &mut self,
-        node: NodeId,
+        (place, node): (usize, NodeId),
         from: NodeId,
         entry: &Entry,
         now_ms: i64,
@@ -143,8 +161,8 @@ impl Table {
             told_last: from,
             learnt: 0,
         };
-        let Some(held) = self.held.get_mut(&node) else {
-            self.learn(node, new);
+        let Some(held) = &mut self.held[place] else {
+            self.learn(place, new);
             return Verdict::News;
         };
         let spoke = |said| now_ms - said < OWN_WORD_HOLDS_MS;
@@ -166,7 +184,7 @@ impl Table {
                 return Verdict::Known;
             }
             let next = if itself { new } else { held.next(new) };
-            self.learn(node, next);
+            self.learn(place, next);
             return Verdict::News;
         }
         if !held.gives_way(&new) {
@@ -174,31 +192,31 @@ impl Table {
             return Verdict::Disputed;
         }
         let disputed = from != held.from;
-        self.learn(node, Held { disputed, ..new });
+        self.learn(place, Held { disputed, ..new });
         Verdict::News
     }
 
-    pub(super) fn seen(&self, node: NodeId, now_ms: i64) -> Option<Seen> {
-        Some(self.held.get(&node)?.seen(now_ms))
+    pub(super) fn seen(&self, place: usize, now_ms: i64) -> Option<Seen> {
+        Some(self.held[place].as_ref()?.seen(now_ms))
     }
 
     /// Every summary held, the one learnt last first.
-    pub(super) fn newest_learnt(&self, now_ms: i64) -> impl Iterator<Item = (NodeId, Seen)> + '_ {
-        self.order.iter().rev().filter_map(move |(node, learnt)| {
-            let held = self.held.get(node)?;
-            (held.learnt == *learnt).then(|| (*node, held.seen(now_ms)))
+    pub(super) fn newest_learnt(&self, now_ms: i64) -> impl Iterator<Item = (usize, Seen)> + '_ {
+        self.order.iter().rev().filter_map(move |(place, learnt)| {
+            let held = self.held[*place].as_ref()?;
+            (held.learnt == *learnt).then(|| (*place, held.seen(now_ms)))
         })
     }
 
-    fn learn(&mut self, node: NodeId, mut held: Held) {
+    fn learn(&mut self, place: usize, mut held: Held) {
         self.learnt += 1;
         held.learnt = self.learnt;
-        self.held.insert(node, held);
-        self.order.push_back((node, self.learnt));
+        self.held[place] = Some(held);
+        self.order.push_back((place, self.learnt));
         if self.order.len() > 2 * self.held.len() + 64 {
-            let held = &self.held;
+            let held = |place: usize| self.held[place].as_ref();
             self.order
-                .retain(|(node, learnt)| held.get(node).is_some_and(|held| held.learnt == *learnt));
+                .retain(|(place, learnt)| held(*place).is_some_and(|held| held.learnt == *learnt));
         }
     }
 }
