@@ -20,7 +20,7 @@ help: ## List these targets
 demo: need-node ## Three nodes on this machine, a dashboard, and a cut that heals
 	$(CARGO) run --release -- demo
 
-test: test-rust test-ui test-sim test-world ## Everything: unit and property tests, the page, simulated meshes, real nodes in namespaces, a real browser
+test: test-rust test-ui test-world ## Unit and property tests, the page, real nodes in namespaces, a real browser; not yet the simulator
 
 test-rust: need-node need-clock ## Unit, property and layout tests of every crate
 	$(CARGO) test --workspace --exclude outlast-tests

@@ -7,7 +7,7 @@
 //! | an epoch's id | the call that made it has returned (it also begins on a disk that refuses it) |
 //! | a schema | before the first row or block that needs it |
 //! | a row | the spool has synced it: at most `sync_every` later; `synced` says how far |
-//! | a sealed block | its generation was synced: about five minutes later; until then the spool keeps its rows |
+//! | a sealed block | its generation was synced: about half a minute later; until then the spool keeps its rows |
 //! | a block brought by others | the same; before that it is simply asked for again |
 //! | what retention took, and the roll-up of it | before its generation is deleted |
 //!

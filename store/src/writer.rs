@@ -1,7 +1,7 @@
 //! The thread that reads the generations at open and then puts sealed blocks into the newest one.
 //!
 //! At open: every generation is verified and read, newest first; what is no good is set aside; then the store is ready.
-//! Afterwards, when blocks have waited five minutes (half a minute if their rows are in no spool) or half a megabyte
+//! Afterwards, when blocks have waited half a minute or half a megabyte
 //! waits: put, sync, and only then tell the state, which lets the spool go of the rows. The bound on bytes and the room on
 //! the disk are looked at every 30 s. Own rows, copies and what is kept apart go into generations of their own (`plan`).
 //! After a turn (64 MB or 24 h) the next block of a class starts a new one.

@@ -139,7 +139,7 @@ fn a_store_that_will_not_open_is_set_aside_and_refilled() {
     std::thread::sleep(Duration::from_secs(75));
     let until = now_ms() - 3_000;
     let before = Ledger::of(world.node(1), from, until);
-    // Only a clean end writes blocks at once; until five minutes are over they lie in the spool alone.
+    // Only a clean end writes blocks at once; for half a minute they lie in the spool alone.
     assert_eq!(world.node_mut(0).stop(), Some(0));
     let broken = scribble(&world.node(0).state.join("store"));
     assert!(broken > 0, "no files of a generation were found to break");

@@ -131,7 +131,8 @@ fn founded_by_root_it_leaves_nothing_of_roots(machine: &Machine) {
 /// that the unit lets it start. Could it not, the generation would be set aside.
 fn killed_it_comes_back(machine: &Machine) {
     kill_and_wait(machine);
-    wait_for("the earlier run's block", Duration::from_secs(60), || {
+    // Alone, it waits a minute for peers before it seals, and half a one before it writes.
+    wait_for("the earlier run's block", Duration::from_secs(120), || {
         let store = status(machine)["store"].take();
         let sealed = store["generations"].as_u64().unwrap_or_default() > 0;
         if sealed {
