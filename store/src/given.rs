@@ -106,6 +106,22 @@ pub(crate) fn number() -> impl Strategy<Value = i64> {
     prop_oneof![4 => -300i64..300, 2 => any::<i64>(), 1 => Just(i64::MIN), 1 => Just(i64::MAX)]
 }
 
+/// Columns of so many entries: changing, constant and empty ones.
+pub(crate) fn table(rows: usize) -> impl Strategy<Value = Vec<Vec<Option<i64>>>> {
+    let value = prop_oneof![
+        4 => (-1000i64..1000).prop_map(|v| Some(v * 4096)),
+        2 => any::<i64>().prop_map(Some),
+        1 => Just(None),
+        1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)].prop_map(Some),
+    ];
+    let column = prop_oneof![
+        vec(value, rows),
+        any::<i64>().prop_map(move |v| vec![Some(v); rows]),
+        Just(vec![None; rows]),
+    ];
+    vec(column, 0..20)
+}
+
 pub(crate) fn values(width: usize) -> impl Strategy<Value = Vec<Option<i64>>> {
     vec(
         prop_oneof![3 => number().prop_map(Some), 1 => Just(None)],

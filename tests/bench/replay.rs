@@ -10,12 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use outlast_mesh::{NodeKey, verify};
-use outlast_store::{
-    Clock, ClockSource, Keys, Origin, SchemaDelta, Store, StoreConfig, StoreError,
-};
+use outlast_store::{Clock, ClockSource, SchemaDelta, StoreError};
 use outlast_tests::recording::{self, Tick};
-use outlast_tests::{Control, Node, Rows, Traffic, World, now_ms};
+use outlast_tests::{Control, Node, Rows, Traffic, World, now_ms, own_store};
 use serde_json::json;
 
 use crate::OUTLAST;
@@ -141,7 +138,7 @@ fn held(world: &World, log: &str) -> u64 {
 
 /// Fills a's store with a day of rows up to this moment; says which log they are in and how many samples they have.
 fn backlog(state: &Path, ticks: &[Tick]) -> (String, f64) {
-    let store = open(state);
+    let store = own_store(state);
     let log = store.begin_epoch().expect("begin an epoch");
     let clock = Clock {
         offset_ms: now_ms() - i64::from(DAY + 30) * 1_000,
@@ -177,24 +174,4 @@ fn backlog(state: &Path, ticks: &[Tick]) -> (String, f64) {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     (name, samples as f64)
-}
-
-fn open(state: &Path) -> Store {
-    let key = NodeKey::load(&state.join("node.key")).expect("a has a key");
-    let config = StoreConfig {
-        dir: state.join("store"),
-        limit_bytes: 1 << 30,
-        sync_every: Duration::from_secs(1),
-        check: None,
-    };
-    let keys = Keys {
-        origin: Origin(key.public()),
-        sign: Box::new(move |message| key.sign(message)),
-        verify: Box::new(|origin, message, signature| verify(&origin.0, message, signature)),
-    };
-    let store = Store::open(config, keys).expect("open a's store");
-    while !store.ready() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    store
 }

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use outlast_mesh::{NodeKey, verify};
-use outlast_store::{
-    Clock, ClockSource, Keys, Kind, Origin, SchemaDelta, Series, Store, StoreConfig, StoreError,
-};
-use outlast_tests::{Control, Node, World, now_ms, wait_for};
+use outlast_store::{Clock, ClockSource, Kind, SchemaDelta, Series, StoreError};
+use outlast_tests::{Control, Node, World, now_ms, own_store, wait_for};
 use serde_json::{Value, json};
 
 use crate::OUTLAST;
@@ -145,22 +142,7 @@ fn store(node: &Node) -> Value {
 fn fill(node: &Node, bytes: u64) {
     /// As many series as a node may have, so that few rows do.
     const SERIES: usize = 5_000;
-    let key = NodeKey::load(&node.state.join("node.key")).expect("it has a key");
-    let config = StoreConfig {
-        dir: node.state.join("store"),
-        limit_bytes: 1 << 30,
-        sync_every: Duration::from_secs(1),
-        check: None,
-    };
-    let keys = Keys {
-        origin: Origin(key.public()),
-        sign: Box::new(move |message| key.sign(message)),
-        verify: Box::new(|origin, message, signature| verify(&origin.0, message, signature)),
-    };
-    let store = Store::open(config, keys).expect("open its store");
-    while !store.ready() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let store = own_store(&node.state);
     let log = store.begin_epoch().expect("begin an epoch");
     let series = |number| Series {
         name: format!("noise_{number}"),

@@ -3,7 +3,7 @@
 //!
 //! `net` makes the namespaces and cuts links, `world` starts and stops nodes, `ledger` compares
 //! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong;
-//! `killed` ends a child with its owner; `machine` boots one with systemd, users and packages of its own.
+//! `own_store` opens the store of a node that is down; `killed` ends a child with its owner; `machine` boots one with systemd, users and packages of its own.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
 
@@ -14,6 +14,7 @@ pub mod killed;
 pub mod ledger;
 pub mod machine;
 pub mod net;
+pub mod own_store;
 pub mod recording;
 pub mod stranger;
 pub mod usage;
@@ -24,6 +25,7 @@ pub use killed::Killed;
 pub use ledger::Ledger;
 pub use machine::Machine;
 pub use net::Net;
+pub use own_store::own_store;
 pub use usage::{Traffic, Usage};
 pub use world::{Node, World};
 

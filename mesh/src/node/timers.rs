@@ -119,7 +119,7 @@ impl Node {
             .silence(now.mono)
             .is_none_or(|silence| silence > self.dial_after());
         // Whoever was replaced is most likely gone for good. Should it come back, it dials, and hands over what it has.
-        let may = peer.key.is_some() && peer.bond.may_dial() && !self.is_replaced(&id);
+        let may = peer.key.is_some() && peer.bond.may_dial() && !self.state.is_replaced(&id);
         let wanted = may && (!peer.is_live() || silent || peer.dial.is_wanted());
         if wanted && now.mono >= peer.dial.at() {
             self.initiate(id, None, now);

@@ -72,12 +72,6 @@ impl Node {
             .unwrap_or_default()
     }
 
-    /// Whether another machine carries on what it was.
-    pub(super) fn is_replaced(&self, id: &NodeId) -> bool {
-        let member = self.state.members.get(id);
-        member.is_some_and(|member| member.replaced_by.is_some())
-    }
-
     fn member(&self, id: NodeId, now: Now) -> Option<MemberSnapshot> {
         let member = self.state.members.get(&id)?;
         let state = match self.peers.get(&id) {
@@ -106,7 +100,7 @@ impl Node {
         let reachable = matches!(heard, PeerState::Alive | PeerState::Stale);
         let has_way = reachable && (peer.is_live() || !self.wide.on);
         let endpoint = peer.endpoint.filter(|_| has_way);
-        let replaced = self.is_replaced(&peer.id);
+        let replaced = self.state.is_replaced(&peer.id);
         let state = if replaced { PeerState::Retired } else { heard };
         PeerSnapshot {
             id: peer.id,

@@ -289,12 +289,8 @@ impl Node {
         }
         let lives = &wide.lives;
         let state = &self.state;
-        let replaced = |id: &NodeId| {
-            let member = state.members.get(id);
-            member.is_some_and(|member| member.replaced_by.is_some())
-        };
         let unanswered = wide.view.handle_timeout(
-            peers.keys().filter(|id| !replaced(id)),
+            peers.keys().filter(|id| !state.is_replaced(id)),
             |id| lives.belief(id),
             |id| awake_and_heard.contains(&id),
             now.mono,

@@ -33,6 +33,24 @@ pub struct State {
     pub unsupported: Vec<u8>,
 }
 
+impl State {
+    /// Who is called what.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<NodeId, String> {
+        let members = self.members.values();
+        members
+            .map(|member| (member.id, member.name.clone()))
+            .collect()
+    }
+
+    /// Whether another machine carries on what this member was.
+    #[must_use]
+    pub fn is_replaced(&self, id: &NodeId) -> bool {
+        let member = self.members.get(id);
+        member.is_some_and(|member| member.replaced_by.is_some())
+    }
+}
+
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

@@ -40,11 +40,7 @@ fn stored(state: &StateDir, config: &Config, node: Option<&str>) -> Result<Value
     let membership = Membership::load(state)?
         .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
     let folded = membership.statements.state();
-    let names = folded
-        .members
-        .values()
-        .map(|member| (member.id, member.name.clone()))
-        .collect();
+    let names = folded.names();
     let only = node.map(|typed| nodes::find(&names, typed)).transpose()?;
     let mut settled = settled::shown(&folded, only);
     if let Some(me) = membership::me(state)? {

@@ -221,10 +221,7 @@ fn dead(
     me: &NodeId,
     state_of: impl Fn(&NodeId) -> Option<String>,
 ) -> Result<(NodeId, String), Failure> {
-    let members = folded.members.values();
-    let names = members
-        .map(|member| (member.id, member.name.clone()))
-        .collect();
+    let names = folded.names();
     let id = nodes::find(&names, &replaces.typed)?;
     let name = &names[&id];
     let shown = visible(name);

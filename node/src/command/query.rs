@@ -160,11 +160,7 @@ fn stored(
     let membership = Membership::load(state)?
         .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
     let folded = membership.statements.state();
-    let names = folded
-        .members
-        .values()
-        .map(|member| (member.id, member.name.clone()))
-        .collect();
+    let names = folded.names();
     let lines = Succession::stored(folded.members.values());
     let me = membership::me(state)?;
     let retention = me.and_then(|me| folded.settings.retention_bytes(&me));

@@ -21,11 +21,7 @@ pub(super) fn run(global: &Global, arguments: &SetArgs, out: &mut Printer) -> Re
     let state = StateDir::resolve(global)?;
     let mut desk = Desk::open(reader(&state)?, &state, &state::config_home()?)?;
     let folded = desk.statements.state();
-    let names = folded
-        .members
-        .values()
-        .map(|member| (member.id, member.name.clone()))
-        .collect();
+    let names = folded.names();
     let node = asked
         .node
         .map(|typed| nodes::find(&names, typed))

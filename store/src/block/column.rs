@@ -322,6 +322,7 @@ impl Column {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::given;
     use proptest::prelude::*;
 
     #[test]
@@ -362,7 +363,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_table_comes_back(rows in 1usize..=60, columns in table()) {
+        fn every_table_comes_back(rows in 1usize..=60, columns in given::table(60)) {
             let columns: Vec<Vec<Option<i64>>> = columns.into_iter().map(|mut c| { c.truncate(rows); c }).collect();
             let mut out = vec![9, 9];
             encode(&mut out, &columns);
@@ -384,20 +385,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    fn table() -> impl Strategy<Value = Vec<Vec<Option<i64>>>> {
-        let value = prop_oneof![
-            4 => (-1000i64..1000).prop_map(|v| Some(v * 4096)),
-            2 => any::<i64>().prop_map(Some),
-            1 => Just(None),
-            1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)].prop_map(Some),
-        ];
-        let column = prop_oneof![
-            proptest::collection::vec(value, 60),
-            any::<i64>().prop_map(|v| vec![Some(v); 60]),
-            Just(vec![None; 60]),
-        ];
-        proptest::collection::vec(column, 0..20)
     }
 }

@@ -305,6 +305,7 @@ impl Grouped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::given;
     use proptest::prelude::*;
 
     #[test]
@@ -361,7 +362,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn every_part_of_every_column_comes_back(columns in table(), from in 0usize..=ROWS, to in 0usize..=ROWS, gap: u8) {
+        fn every_part_of_every_column_comes_back(columns in given::table(ROWS), from in 0usize..=ROWS, to in 0usize..=ROWS, gap: u8) {
             let mut writer = Writer::new();
             for (column, number) in columns.iter().zip(0..) {
                 writer.add(column);
@@ -402,20 +403,5 @@ mod tests {
         let len = reader.count("bytes", bytes.len())?;
         let front = unpack(reader.take(len)?, 1 << 20)?;
         Grouped::parse(front, at, reader.rest().to_vec(), rows, 100)
-    }
-
-    fn table() -> impl Strategy<Value = Vec<Vec<Option<i64>>>> {
-        let value = prop_oneof![
-            4 => (-1000i64..1000).prop_map(|v| Some(v * 4096)),
-            2 => any::<i64>().prop_map(Some),
-            1 => Just(None),
-            1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)].prop_map(Some),
-        ];
-        let column = prop_oneof![
-            proptest::collection::vec(value, ROWS),
-            any::<i64>().prop_map(|v| vec![Some(v); ROWS]),
-            Just(vec![None; ROWS]),
-        ];
-        proptest::collection::vec(column, 0..20)
     }
 }
