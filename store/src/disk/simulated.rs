@@ -39,6 +39,9 @@ struct Machine {
     /// The first and the last time it was told.
     clock: Option<(Instant, Instant)>,
     dice: ChaCha8Rng,
+    /// The most that was read or written in one call.
+    #[cfg(test)]
+    most_at_once: usize,
 }
 
 /// A file of a simulated disk, open for writing at its end.
@@ -62,6 +65,8 @@ impl SimDisk {
             life: 0,
             clock: None,
             dice: ChaCha8Rng::seed_from_u64(0),
+            #[cfg(test)]
+            most_at_once: 0,
         })))
     }
 
@@ -118,6 +123,12 @@ impl SimDisk {
     pub fn image(&self) -> Self {
         let machine = self.machine().clone();
         Self(Arc::new(Mutex::new(machine)))
+    }
+
+    /// The most that was read or written in one call since the last time.
+    #[cfg(test)]
+    pub(crate) fn take_most_at_once(&self) -> usize {
+        std::mem::take(&mut self.machine().most_at_once)
     }
 
     /// What its files and directories take.
@@ -202,7 +213,10 @@ impl SimDisk {
         let file = machine.tree.file(id).ok_or(io::ErrorKind::IsADirectory)?;
         let end = range.end.min(file.data.len() as u64) as usize;
         let start = (range.start as usize).min(end);
-        Ok(file.data[start..end].to_vec())
+        let bytes = file.data[start..end].to_vec();
+        #[cfg(test)]
+        machine.moved(bytes.len());
+        Ok(bytes)
     }
 
     pub(super) fn create(&self, path: &Path) -> io::Result<SimFile> {
@@ -309,6 +323,8 @@ impl SimFile {
     /// Appends what there is room for; `Err` when that is not all.
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut machine = self.open()?;
+        #[cfg(test)]
+        machine.moved(bytes.len());
         let room = machine.room();
         let file = machine.tree.file(self.id).ok_or(io::ErrorKind::NotFound)?;
         let before = units(file);
@@ -351,6 +367,11 @@ impl SimFile {
 }
 
 impl Machine {
+    #[cfg(test)]
+    fn moved(&mut self, bytes: usize) {
+        self.most_at_once = self.most_at_once.max(bytes);
+    }
+
     fn find(&self, path: &Path) -> io::Result<Id> {
         let mut id = ROOT;
         for name in parts(path)? {

@@ -6,7 +6,8 @@
 //! until `sync`; when much of the file is of values that are no more, what is left is written anew beside it. The file is
 //! made by the first sync. A torn end is cut at open, a bad record is reported once by `scan`, values are read from the disk
 //! each time and believed by nobody unchecked (`engine`).
-//! Bounds: `MAX_VALUE`; the file has `Spare` at most beside what it keeps.
+//! Bounds: `MAX_VALUE`; the file has `Spare` at most beside what it keeps. A generation's 64 MB may all lie here, where an
+//! origin's blocks never join: so it is read and written anew by pieces, of which one is in memory.
 //! Absent: deadlines, since nothing here waits; everything sled does about many values.
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, File};
-use crate::record::{self, Records};
+use crate::record;
 use crate::worker;
 
 /// The longest value: with its key it fits into a record.
@@ -66,24 +67,23 @@ impl Journal {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        let bytes = self.disk.read(&self.path)?;
-        let mut records = Records::new(&bytes);
-        while let Some((kind, body)) = records.next() {
-            let end = records.good_end as u64;
+        let (disk, path, index) = (&self.disk, &self.path, &mut self.index);
+        let read = |range| disk.read_at(path, range);
+        let walked = record::walk(read, |kind, body, end| {
             if let Some((key, value)) = split(body) {
                 if kind == PUT {
                     let range = end - value.len() as u64..end;
-                    self.index.insert(key.to_vec(), range);
+                    index.insert(key.to_vec(), range);
                 } else {
-                    self.index.remove(key);
+                    index.remove(key);
                 }
             }
-        }
+        })?;
         let sizes = self.index.values().map(|range| range.end - range.start);
         self.live = sizes.sum();
-        (self.len, self.bad) = (records.good_end as u64, records.damaged);
+        (self.len, self.bad) = (walked.good_end, walked.damaged);
         let mut file = self.disk.append_to(&self.path)?;
-        if self.len < bytes.len() as u64 {
+        if self.len < walked.len {
             file.cut(self.len)?;
         }
         self.file = Some(file);
@@ -139,24 +139,30 @@ impl Journal {
 
     /// Leaves out what is no more.
     fn write_anew(&mut self) -> io::Result<()> {
-        let (mut bytes, mut index) = (Vec::new(), BTreeMap::new());
+        let fresh = self.path.with_extension("new");
+        let mut file = self.disk.create(&fresh)?;
+        let (mut bytes, mut len, mut index) = (Vec::new(), 0, BTreeMap::new());
         for key in self.index.keys() {
             let value = self.get(key)?.unwrap_or_default();
             let body = [&[key.len() as u8], &key[..], &value].concat();
+            if bytes.len() + record::size(body.len()) > record::PIECE {
+                file.write_all(&bytes)?;
+                len += bytes.len() as u64;
+                bytes.clear();
+            }
             record::put(&mut bytes, PUT, &body);
-            let end = bytes.len() as u64;
+            let end = len + bytes.len() as u64;
             index.insert(key.clone(), end - value.len() as u64..end);
         }
-        let fresh = self.path.with_extension("new");
-        let mut file = self.disk.create(&fresh)?;
         file.write_all(&bytes)?;
+        len += bytes.len() as u64;
         file.sync()?;
         // The generation may have a fresh directory by then, and a journal of its own there.
         worker::still_wanted()?;
         self.disk.rename(&fresh, &self.path)?;
         self.disk.sync_parent(&self.path)?;
         self.file = Some(self.disk.append_to(&self.path)?);
-        (self.len, self.index) = (bytes.len() as u64, index);
+        (self.len, self.index) = (len, index);
         self.waiting = Vec::new();
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::fs;
 
 use super::*;
+use crate::disk::simulated::SimDisk;
+use crate::record;
 
 #[test]
 fn what_is_synced_comes_back_checked_and_what_is_evicted_does_not() {
@@ -121,6 +123,41 @@ fn blocks_in_sled_are_read_until_they_are_evicted_and_newer_ones_win() {
     }
     engine.evict(b"a").unwrap();
     assert_eq!(engine.get(b"a"), Ok(None), "the old one doesn't come back");
+}
+
+/// As where an origin's blocks never join: nothing is packed, and all of a generation lies in the journal.
+#[test]
+fn a_journal_of_a_whole_generation_is_read_and_written_anew_by_pieces() {
+    let disk = SimDisk::new(1 << 27);
+    let spare = Spare {
+        from: 1 << 20,
+        thirds: 1,
+    };
+    let path = Path::new("/waiting");
+    let open = || Journal::open(&Disk::Simulated(disk.clone()), path.to_owned(), spare).unwrap();
+    let mut journal = open();
+    let value = |n: u16| vec![n as u8; 9_000 + 100 * usize::from(n % 7)];
+    for n in 0..1_200u16 {
+        journal.put(&n.to_be_bytes(), &value(n));
+        if n % 50 == 0 {
+            journal.sync().unwrap();
+        }
+    }
+    journal.sync().unwrap();
+    let long = disk.used_bytes();
+    disk.take_most_at_once();
+    drop(journal);
+    let mut journal = open();
+    (0..900u16).for_each(|n| assert!(journal.evict(&n.to_be_bytes())));
+    journal.sync().unwrap();
+    assert!(disk.used_bytes() < long / 3, "it was written anew");
+    let journal = open();
+    for n in 0..1_200u16 {
+        let there = journal.get(&n.to_be_bytes()).unwrap();
+        assert_eq!(there, (n >= 900).then(|| value(n)), "{n}");
+    }
+    let most = disk.take_most_at_once();
+    assert!(most <= record::PIECE, "{most} at once of {long}");
 }
 
 /// What sled has written to its slabs of large leaves; an entry is a key of a pack's length.
