@@ -4,7 +4,7 @@
 //! named in `Stats`; it is never an error of the call that found it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::query::QueryError;
 use crate::{LogId, Origin, SchemaHash, Seq};
@@ -116,4 +116,10 @@ pub enum StoreError {
         /// What the disk answered.
         why: String,
     },
+}
+
+/// What was being done to `path` when the disk failed.
+pub(crate) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { what, path, source }
 }

@@ -27,10 +27,12 @@ mod ask;
 mod attic;
 pub mod block;
 mod clocks;
+mod config;
 mod disk;
 mod engine;
 mod error;
 mod evict;
+mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 #[cfg(test)]
@@ -67,12 +69,13 @@ mod writer;
 pub use answer::{Appended, LogTally, Parcel, Quarantined, Sealed, Stats, Tier};
 pub use block::{Block, Draft, Head, Seal, WINDOW, window_of};
 pub use clocks::ClockChange;
+pub use config::{Check, Keys, Sign, StoreConfig, Verify};
 #[doc(hidden)]
 pub use disk::simulated::SimDisk;
 pub use error::{OpenError, StoreError};
 pub use interval::IntervalSet;
 pub use key::gone::Reason;
-pub use open::{Check, Keys, Sign, Store, StoreConfig, Verify};
+pub use open::Store;
 pub use query::{Extent, Pattern, Query, QueryError, SeriesPoints, Step, TierSpan, Told, rates};
 pub use retain::Room;
 pub use row::{Row, SignedRow, delta_key};

@@ -1,4 +1,4 @@
-//! The store's handle: what it is given, how it opens and closes.
+//! The store's handle: how it opens and closes.
 //!
 //! `open` checks FORMAT, reads the small files and the spool, starts the threads and returns: sampling can begin. A
 //! third thread then reads the generations, newest first; what is no good goes to quarantine and `ready` turns true.
@@ -8,8 +8,7 @@
 //! Absent: what the calls do (`append`, `seal`, `read`), what the threads do (`spooler`, `writer`).
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,14 +16,16 @@ use std::time::{Duration, Instant};
 
 use crate::append::Own;
 use crate::attic::{Attic, Found};
-use crate::block::{MAX_PACK_BLOCKS, Seal};
+use crate::block::Seal;
+use crate::config::{Check, Keys, StoreConfig, Tuning};
 use crate::disk::Disk;
 use crate::disk::simulated::SimDisk;
-use crate::error::{OpenError, StoreError};
+use crate::error::{OpenError, StoreError, at};
+use crate::format::{check_format, store_id};
 use crate::key::gone::Reason;
 use crate::ledger::Ledger;
 use crate::needed::Surveys;
-use crate::retain::{GoneLedger, GoneRows, make_room};
+use crate::retain::{GoneLedger, GoneRows};
 use crate::row::SignedRow;
 use crate::sample::{Origin, StoreId};
 use crate::schemas::{SchemaFile, Schemas};
@@ -34,106 +35,6 @@ use crate::state::State;
 use crate::step::Steps;
 use crate::tail::{Recovered, Spool};
 use crate::writer;
-
-/// The newest format of a store's directory that this release reads, and the one it writes.
-/// 1: generations `gen-NNNNNN` alone; 2: also those of other nodes' rows, packed blocks, roll-ups; 4: blocks wait for their
-/// pack outside of sled, packs of the second version in pieces.
-/// A flipped bit must not turn one number into another: after 4 come 7 and 8.
-const FORMAT: u32 = 4;
-/// Those that are read.
-const FORMATS: [u32; 3] = [1, 2, FORMAT];
-const FORMAT_WORD: &str = "outlast-store";
-
-/// Verifies a generation's directory in a child process; `Err` says what is wrong with it.
-pub type Check = Box<dyn Fn(&Path) -> Result<(), String> + Send + Sync>;
-/// Signs a message with the origin's key.
-pub type Sign = Box<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
-/// Says whether a signature over a message belongs to the origin.
-pub type Verify = Box<dyn Fn(&Origin, &[u8], &[u8; 64]) -> bool + Send + Sync>;
-
-/// Who writes here, and how signatures are made and checked.
-pub struct Keys {
-    /// This node as an origin of rows.
-    pub origin: Origin,
-    /// Signs this node's rows and seals.
-    pub sign: Sign,
-    /// Checks what other origins signed.
-    pub verify: Verify,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("origin", &self.origin)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a store lives and how much it may take.
-pub struct StoreConfig {
-    /// The store's own directory; made if it is missing.
-    pub dir: PathBuf,
-    /// Bound on everything below `dir`. At the bound the oldest generation goes.
-    pub limit_bytes: u64,
-    /// How often fresh rows reach the disk for sure: 1 s, on SD cards 10 s.
-    pub sync_every: Duration,
-    /// Verifies a generation in a child process. None: only this process's own watchdog looks.
-    pub check: Option<Check>,
-}
-
-impl fmt::Debug for StoreConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreConfig")
-            .field("dir", &self.dir)
-            .field("limit_bytes", &self.limit_bytes)
-            .field("sync_every", &self.sync_every)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Sizes and times that tests make small; in life they are what `Default` says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tuning {
-    /// A generation is closed when it has this much; earlier under a small bound.
-    pub(crate) generation_bytes: u64,
-    /// A generation is closed at this age.
-    pub(crate) generation_age: Duration,
-    /// Sealed blocks wait in memory this long, the spool covers them so long. Five minutes write two fifths less of
-    /// blocks, whole pages counted, but leave a short run without a generation to look into; the spool writes far more.
-    pub(crate) flush_every: Duration,
-    /// sled's memory grows with what was written since the open: it is closed and opened again after this much. With
-    /// blocks of 3.7 KB synced one by one a process grows by 12.4 MB at 4 MiB, by 9.0 at 1 MiB, by 8.4 at 512 KiB; each
-    /// opening takes 0.1 to 0.2 s of the writer's thread.
-    pub(crate) reopen_bytes: u64,
-    /// So many blocks of a log become a pack: more of them pack better, fewer wait a shorter time beside sled.
-    pub(crate) pack_blocks: usize,
-    /// Opening and reading a whole generation; beyond it the generation is given up.
-    pub(crate) open_deadline: Duration,
-    /// A new segment of the spool starts when the current one has this much.
-    pub(crate) segment_bytes: u64,
-}
-
-impl Tuning {
-    fn in_life() -> Self {
-        Self {
-            generation_bytes: 64 << 20,
-            generation_age: Duration::from_secs(24 * 3_600),
-            flush_every: Duration::from_secs(30),
-            reopen_bytes: 1 << 20,
-            pack_blocks: MAX_PACK_BLOCKS,
-            open_deadline: Duration::from_secs(180),
-            segment_bytes: 1 << 20,
-        }
-    }
-
-    /// As in life, but the spool is cut smaller: a simulation holds the disks of a thousand nodes in memory.
-    fn simulated() -> Self {
-        Self {
-            segment_bytes: 64 << 10,
-            ..Self::in_life()
-        }
-    }
-}
 
 /// Handle to an open store; clones share it. Dropping the last one stops the threads without waiting for a sync:
 /// `close` is the way to lose nothing.
@@ -507,103 +408,4 @@ fn recover(recovered: Recovered, gone: GoneRows, at: Instant, wall_ms: i64) -> S
         }
     }
     state
-}
-
-fn check_format(disk: &Disk, dir: &Path) -> Result<(), OpenError> {
-    let path = dir.join("FORMAT");
-    let bytes = match disk.read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        other => other.map_err(at("read", &path))?,
-    };
-    let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    if has_flipped_bit(&bytes) {
-        tracing::warn!(
-            found = text,
-            "the store's FORMAT has a flipped bit, it is written again"
-        );
-        let line = format!("{FORMAT_WORD} {FORMAT}\n");
-        if let Err(e) = disk.replace(&path, line.as_bytes()) {
-            tracing::warn!(error = %e, "the store's FORMAT stays damaged");
-        }
-        return Ok(());
-    }
-    // Empty: a new store, or one whose power failed while its first file was being made.
-    if text.is_empty() {
-        let line = format!("{FORMAT_WORD} {FORMAT}\n");
-        return disk
-            .replace(&path, line.as_bytes())
-            .map_err(at("write", &path));
-    }
-    let number = text
-        .strip_prefix(FORMAT_WORD)
-        .and_then(|rest| rest.trim().parse::<u32>().ok());
-    match number {
-        Some(FORMAT) => Ok(()),
-        Some(number) if FORMATS.contains(&number) => {
-            // What is there is read as ever, what is written from here on is this release's.
-            let line = format!("{FORMAT_WORD} {FORMAT}\n");
-            if let Err(e) = disk.replace(&path, line.as_bytes()) {
-                tracing::warn!(error = %e, "the store's format could not be written");
-            }
-            Ok(())
-        }
-        Some(number) if number > FORMAT => Err(OpenError::Newer {
-            path: dir.to_owned(),
-            found: number.to_string(),
-            known: FORMAT,
-        }),
-        _ => Err(OpenError::Foreign {
-            path,
-            found: text.chars().take(40).collect(),
-        }),
-    }
-}
-
-/// Whether one bit of a format that is known here differs.
-fn has_flipped_bit(found: &[u8]) -> bool {
-    FORMATS.iter().any(|number| {
-        let known = format!("{FORMAT_WORD} {number}\n").into_bytes();
-        let bits = known.iter().zip(found).map(|(a, b)| (a ^ b).count_ones());
-        found.len() == known.len() && bits.sum::<u32>() == 1
-    })
-}
-
-/// The id drawn when the store was made. One that says nothing is replaced: the logs of before stay as they are, and this
-/// node goes on under a new id. Where the disk doesn't give it out, this run has one of its own and the file stays.
-fn store_id(disk: &Disk, dir: &Path) -> Result<StoreId, OpenError> {
-    let path = dir.join("id");
-    let text = match disk.read(&path) {
-        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => {
-            tracing::warn!(error = %e, "the store's id cannot be read, this run goes on under another");
-            let id = disk.random().map_err(at("draw a random id for", dir))?;
-            return Ok(StoreId(id));
-        }
-    };
-    if let Ok(id) = u64::from_str_radix(text.trim(), 16) {
-        return Ok(StoreId(id));
-    }
-    let id = disk.random().map_err(at("draw a random id for", dir))?;
-    let line = format!("{id:016x}\n");
-    let written = disk.replace(&path, line.as_bytes()).or_else(|_full| {
-        make_room(disk, dir, 0);
-        disk.replace(&path, line.as_bytes())
-    });
-    if let Err(e) = written {
-        // The next start draws another, which costs nothing but a log of its own.
-        tracing::warn!(error = %e, "the store's id could not be written");
-    }
-    Ok(StoreId(id))
-}
-
-fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { what, path, source }
-}
-
-impl Keys {
-    pub(crate) fn is_own(&self, origin: &Origin) -> bool {
-        *origin == self.origin
-    }
 }

@@ -17,10 +17,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::{Head, Pack};
+use crate::config::Check;
 use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
-use crate::open::Check;
 use crate::packer::{self, Change, Loose};
 use crate::plan::{Class, Kept};
 use crate::sample::Origin;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use crate::config::Tuning;
 use crate::given::{sign, verify};
-use crate::open::Tuning;
 use crate::*;
 
 mod clocks;
