@@ -20,6 +20,7 @@ mod faults;
 mod liar;
 mod losses;
 mod retention;
+mod rig;
 mod schemas;
 mod simulated;
 mod world;

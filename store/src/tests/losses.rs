@@ -1,6 +1,7 @@
 //! What a store loses by mischance, and what it lets go to make room in memory: each has its reason, and what was lost
 //! stays welcome.
 
+use super::rig::Rig;
 use super::*;
 use crate::disk::Disk;
 use crate::engine::Engine;
@@ -8,43 +9,6 @@ use crate::shelf::locked;
 use crate::state::{State, TAIL_BYTES, TAIL_BYTES_OF_ONE};
 
 const AN_HOUR: Duration = Duration::from_secs(3_600);
-
-struct Rig {
-    disk: SimDisk,
-    now: Instant,
-    seed: u64,
-    limit_bytes: u64,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self {
-            disk: SimDisk::new(1 << 30),
-            now: Instant::now(),
-            seed: 1,
-            limit_bytes: 64 << 20,
-        }
-    }
-
-    fn open(&mut self) -> Store {
-        self.seed += 1;
-        let config = StoreConfig {
-            limit_bytes: self.limit_bytes,
-            ..config(Path::new("/store"))
-        };
-        Store::simulated(self.disk.clone(), config, keys(ME), self.now, self.seed).unwrap()
-    }
-
-    fn step(&mut self, store: &Store, after: Duration) {
-        self.now += after;
-        store.step(self.now);
-    }
-
-    fn has(&self, name: &str) -> bool {
-        let disk = Disk::Simulated(self.disk.clone());
-        disk.exists(&Path::new("/store").join(name))
-    }
-}
 
 fn lost(
     log: LogId,
@@ -323,7 +287,7 @@ fn what_went_of_thousands_of_logs_is_remembered_of_the_last_four_thousand() {
     gone.add(&went, Reason::Budget).unwrap();
     drop(gone);
     let bytes = |rig: &Rig| {
-        let disk = Disk::Simulated(rig.disk.clone());
+        let disk = rig.disk();
         disk.read(Path::new("/store/gone")).unwrap().len()
     };
     assert!(bytes(&rig) > 1 << 20);

@@ -2,49 +2,28 @@
 
 use proptest::collection::vec;
 
+use super::rig::Rig;
 use super::*;
 use crate::retain::Room;
 
 const LIMIT: u64 = 1 << 20;
 const GREEDY: Origin = Origin([9; 32]);
 
-struct Rig {
-    disk: SimDisk,
-    now: Instant,
-    seed: u64,
-    limit_bytes: u64,
-}
+/// Between two turns of the writer.
+const A_TURN: Duration = Duration::from_secs(30);
 
-impl Rig {
-    fn new(limit_bytes: u64) -> Self {
-        Self {
-            disk: SimDisk::new(1 << 30),
-            now: Instant::now(),
-            seed: 1,
-            limit_bytes,
-        }
-    }
-
-    fn open(&mut self) -> Store {
-        self.seed += 1;
-        let config = StoreConfig {
-            limit_bytes: self.limit_bytes,
-            sync_every: Duration::from_secs(1),
-            ..config(Path::new("/store"))
-        };
-        let tuning = Tuning {
-            generation_bytes: self.limit_bytes / 16,
-            flush_every: Duration::from_secs(30),
-            segment_bytes: 16 << 10,
-            ..tuning()
-        };
-        let disk = self.disk.clone();
-        Store::simulated_tuned(disk, config, keys(ME), tuning, self.now, self.seed).unwrap()
-    }
-
-    fn step(&mut self, store: &Store) {
-        self.now += Duration::from_secs(30);
-        store.step(self.now);
+/// With generations of a sixteenth of the bound.
+fn bounded(limit_bytes: u64) -> Rig {
+    let tuning = Tuning {
+        generation_bytes: limit_bytes / 16,
+        flush_every: A_TURN,
+        segment_bytes: 16 << 10,
+        ..tuning()
+    };
+    Rig {
+        limit_bytes,
+        tuning,
+        ..Rig::new()
     }
 }
 
@@ -86,8 +65,8 @@ fn all(step: Step) -> Query {
 
 #[test]
 fn what_went_is_answered_from_roll_ups_as_the_rows_would() {
-    let mut rig = Rig::new(256 << 10);
-    let (small, mut large) = (rig.open(), Rig::new(64 << 20));
+    let mut rig = bounded(256 << 10);
+    let (small, mut large) = (rig.open(), bounded(64 << 20));
     let large = large.open();
     let log = row(PEER, 1, 0).row.log;
     define(&small, PEER);
@@ -96,7 +75,7 @@ fn what_went_is_answered_from_roll_ups_as_the_rows_would() {
         let block = block(PEER, window, true);
         small.insert_block(&block).unwrap();
         large.insert_block(&block).unwrap();
-        rig.step(&small);
+        rig.step(&small, A_TURN);
     }
     let stats = small.stats();
     let went = small.gone()[&log].clone();
@@ -163,12 +142,12 @@ fn what_went_is_answered_from_roll_ups_as_the_rows_would() {
 #[test]
 fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
     let (was, is) = (4 << 20, 256 << 10);
-    let mut rig = Rig::new(was);
+    let mut rig = bounded(was);
     let store = rig.open();
     define(&store, PEER);
     for window in 0..600 {
         store.insert_block(&block(PEER, window, true)).unwrap();
-        rig.step(&store);
+        rig.step(&store, A_TURN);
     }
     let full = store.stats();
     assert!(full.bytes > is + was / 16, "{full:?}");
@@ -178,7 +157,7 @@ fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
     // Generations as large as the old bound asked for are closed by the next write.
     for window in 600..620 {
         store.insert_block(&block(PEER, window, true)).unwrap();
-        rig.step(&store);
+        rig.step(&store, A_TURN);
     }
     let stats = store.stats();
     assert_eq!(stats.limit_bytes, is);
@@ -188,12 +167,12 @@ fn a_bound_that_is_lowered_while_the_store_is_open_holds_from_then_on() {
 
 #[test]
 fn an_answer_in_parts_is_the_whole_answer() {
-    let mut rig = Rig::new(256 << 10);
+    let mut rig = bounded(256 << 10);
     let store = rig.open();
     define(&store, PEER);
     for window in (0..40).chain(100..400) {
         store.insert_block(&block(PEER, window, true)).unwrap();
-        rig.step(&store);
+        rig.step(&store, A_TURN);
     }
     for step in [Step::Raw, Step::S10, Step::M1, Step::H1] {
         let mut count = 0;
@@ -224,7 +203,7 @@ fn an_answer_in_parts_is_the_whole_answer() {
 
 #[test]
 fn rows_stamped_far_ahead_are_held_and_left_out_until_then() {
-    let mut rig = Rig::new(LIMIT);
+    let mut rig = bounded(LIMIT);
     let store = rig.open();
     define(&store, PEER);
     store.insert_block(&block(PEER, 0, false)).unwrap();
@@ -233,7 +212,7 @@ fn rows_stamped_far_ahead_are_held_and_left_out_until_then() {
         row.clock.offset_ms += 86_400_000;
         store.append(row.sign(&sign(PEER))).unwrap();
     }
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     let at = |now_ms| Query {
         now_ms,
         ..all(Step::Raw)
@@ -270,19 +249,19 @@ fn rows_stamped_far_ahead_are_held_and_left_out_until_then() {
 
 #[test]
 fn one_that_fills_the_disk_with_good_rows_costs_nobody_else_his_history() {
-    let mut rig = Rig::new(4 << 20);
+    let mut rig = bounded(4 << 20);
     let store = rig.open();
     define(&store, PEER);
     define(&store, GREEDY);
     for window in 0..60 {
         store.insert_block(&block(PEER, window, true)).unwrap();
     }
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     let all_of_peer = store.held_of(&PEER);
     for window in 0..3_000 {
         store.insert_block(&block(GREEDY, window, true)).unwrap();
         if window % 20 == 0 {
-            rig.step(&store);
+            rig.step(&store, A_TURN);
             assert!(rig.disk.used_bytes() < (4 << 20) + (512 << 10));
         }
     }
@@ -298,7 +277,7 @@ fn one_that_fills_the_disk_with_good_rows_costs_nobody_else_his_history() {
 
 #[test]
 fn own_rows_that_every_keeper_has_go_before_those_they_lack_and_copies_before_both() {
-    let mut rig = Rig::new(512 << 10);
+    let mut rig = bounded(512 << 10);
     let store = rig.open();
     define(&store, PEER);
     let log = store.begin_epoch().unwrap();
@@ -328,7 +307,7 @@ fn own_rows_that_every_keeper_has_go_before_those_they_lack_and_copies_before_bo
             }
         }
         if seq % 30 == 0 {
-            rig.step(&store);
+            rig.step(&store, A_TURN);
         }
         if let Some(gone) = store.gone().get(&log).filter(|_| seq % 600 == 0) {
             gone_of_own = gone.clone();
@@ -343,17 +322,17 @@ fn own_rows_that_every_keeper_has_go_before_those_they_lack_and_copies_before_bo
 
 #[test]
 fn copies_stop_before_own_rows_do_when_the_disk_runs_full_and_both_go_on_after() {
-    let mut rig = Rig::new(LIMIT);
+    let mut rig = bounded(LIMIT);
     let store = rig.open();
     define(&store, PEER);
     store.begin_epoch().unwrap();
     let schema = define(&store, ME);
     append_own(&store, schema, 1);
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     let used = rig.disk.used_bytes();
     // A twelfth is free.
     rig.disk.set_capacity(used * 12 / 11);
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     let refused = store.append(row(PEER, 1, 0));
     assert!(matches!(refused, Err(StoreError::NoRoom)), "{refused:?}");
     assert_eq!(
@@ -366,7 +345,7 @@ fn copies_stop_before_own_rows_do_when_the_disk_runs_full_and_both_go_on_after()
         Err(StoreError::NoRoom)
     ));
     append_own(&store, schema, 2);
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     let stats = store.stats();
     assert_eq!(
         (stats.unkept, store.synced().map(|(_, seq)| seq)),
@@ -378,14 +357,14 @@ fn copies_stop_before_own_rows_do_when_the_disk_runs_full_and_both_go_on_after()
     );
     // A thirtieth is free.
     rig.disk.set_capacity(rig.disk.used_bytes() * 30 / 29);
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     append_own(&store, schema, 3);
-    rig.step(&store);
+    rig.step(&store, A_TURN);
     assert_eq!(store.synced().map(|(_, seq)| seq), Some(2));
     assert!(store.stats().health.contains("nothing is kept on disk"));
     rig.disk.set_capacity(1 << 30);
-    rig.step(&store);
-    rig.step(&store);
+    rig.step(&store, A_TURN);
+    rig.step(&store, A_TURN);
     assert_eq!(store.synced().map(|(_, seq)| seq), Some(3));
     assert_eq!(
         (
@@ -423,7 +402,7 @@ proptest! {
     /// each row is held or gone.
     #[test]
     fn the_bound_holds_whatever_comes_and_no_row_is_forgotten(steps in vec((0u8..12, any::<bool>()), 200..400)) {
-        let mut rig = Rig::new(LIMIT / 2);
+        let mut rig = bounded(LIMIT / 2);
         let mut store = rig.open();
         let peers = [Origin([2; 32]), Origin([3; 32]), Origin([4; 32])];
         let begin = |store: &Store| {
@@ -463,7 +442,7 @@ proptest! {
                     seq = 0;
                 }
             }
-            rig.step(&store);
+            rig.step(&store, A_TURN);
             let (used, most) = (rig.disk.used_bytes(), LIMIT / 2 + LIMIT / 16);
             prop_assert!(used <= most, "{} bytes of {}", used, most);
             let (held, gone) = (store.held(), store.gone());

@@ -3,45 +3,14 @@
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::rig::Rig;
 use super::*;
-use crate::disk::Disk;
 
 const AN_HOUR: Duration = Duration::from_secs(3_600);
 
-struct Rig {
-    disk: SimDisk,
-    now: Instant,
-    seed: u64,
-}
-
-impl Rig {
-    fn new() -> Self {
-        Self {
-            disk: SimDisk::new(1 << 30),
-            now: Instant::now(),
-            seed: 1,
-        }
-    }
-
-    fn open(&mut self) -> Store {
-        self.seed += 1;
-        let config = config(Path::new("/store"));
-        Store::simulated(self.disk.clone(), config, keys(ME), self.now, self.seed).unwrap()
-    }
-
-    fn step(&mut self, store: &Store, after: Duration) {
-        self.now += after;
-        store.step(self.now);
-    }
-
-    fn disk(&self) -> Disk {
-        Disk::Simulated(self.disk.clone())
-    }
-
-    fn file_bytes(&self) -> usize {
-        let file = self.disk().read(Path::new("/store/schemas"));
-        file.unwrap().len()
-    }
+fn file_bytes(rig: &Rig) -> usize {
+    let file = rig.disk().read(Path::new("/store/schemas"));
+    file.unwrap().len()
 }
 
 /// Series whose names make them a tenth of what an origin may define.
@@ -118,7 +87,7 @@ fn the_schemas_of_an_origin_of_which_nothing_is_held_are_forgotten_an_hour_after
     store.begin_epoch().unwrap();
     append_own(&store, own, 1);
     rig.step(&store, Duration::from_secs(1));
-    let long = rig.file_bytes();
+    let long = file_bytes(&rig);
     assert!(long > 1 << 20, "{long}");
     let known = |store: &Store| {
         gone.iter()
@@ -133,7 +102,7 @@ fn the_schemas_of_an_origin_of_which_nothing_is_held_are_forgotten_an_hour_after
     assert_eq!(known(&store), 6, "nor does a start make them old");
     a_day(&mut rig, &store);
     assert_eq!(known(&store), 0);
-    assert!(rig.file_bytes() < 1 << 10, "{}", rig.file_bytes());
+    assert!(file_bytes(&rig) < 1 << 10, "{}", file_bytes(&rig));
     drop(store);
     let store = rig.open();
     assert!(store.schema(&own).is_some());
@@ -175,15 +144,15 @@ fn of_an_origin_s_many_schemas_those_stay_that_a_block_a_row_or_another_of_them_
     let last = row_of(of_a_row, 61).sign(&sign(PEER));
     store.append(last).unwrap();
     rig.step(&store, Duration::from_secs(30));
-    let long = rig.file_bytes();
+    let long = file_bytes(&rig);
     assert!(long > 2 << 20, "{long}");
     a_day(&mut rig, &store);
     let kept = |store: &Store, hash: &SchemaHash| store.schema_delta(hash).is_some();
     assert!(!idle.iter().any(|hash| kept(&store, hash)));
     assert!(
-        rig.file_bytes() < long / 2,
+        file_bytes(&rig) < long / 2,
         "{} of {long}",
-        rig.file_bytes()
+        file_bytes(&rig)
     );
     // There is room again for as many.
     for at in 0..8 {

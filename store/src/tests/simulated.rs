@@ -3,48 +3,24 @@
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::rig::Rig;
 use super::*;
 use crate::engine::Engine;
 
-struct Rig {
-    disk: SimDisk,
-    now: Instant,
-    seed: u64,
-}
+const A_SECOND: Duration = Duration::from_secs(1);
 
-impl Rig {
-    fn new() -> Self {
-        Self {
-            disk: SimDisk::new(1 << 30),
-            now: Instant::now(),
-            seed: 1,
-        }
-    }
-
-    fn open(&mut self) -> Store {
-        self.seed += 1;
-        let mut config = config(Path::new("/store"));
-        config.sync_every = Duration::from_secs(1);
-        Store::simulated(self.disk.clone(), config, keys(ME), self.now, self.seed).unwrap()
-    }
-
-    /// With generations and packs of a few blocks each.
-    fn open_busy(&mut self) -> Store {
-        self.seed += 1;
-        let tuning = Tuning {
-            generation_bytes: 16 << 10,
-            pack_blocks: 4,
-            flush_every: Duration::from_secs(20),
-            segment_bytes: 16 << 10,
-            ..tuning()
-        };
-        let (disk, config) = (self.disk.clone(), config(Path::new("/store")));
-        Store::simulated_tuned(disk, config, keys(ME), tuning, self.now, self.seed).unwrap()
-    }
-
-    fn step(&mut self, store: &Store) {
-        self.now += Duration::from_secs(1);
-        store.step(self.now);
+/// With generations and packs of a few blocks each.
+fn busy() -> Rig {
+    let tuning = Tuning {
+        generation_bytes: 16 << 10,
+        pack_blocks: 4,
+        flush_every: Duration::from_secs(20),
+        segment_bytes: 16 << 10,
+        ..tuning()
+    };
+    Rig {
+        tuning,
+        ..Rig::new()
     }
 }
 
@@ -56,7 +32,7 @@ fn rows_and_blocks_over_a_simulated_disk_are_the_same_after_closing_and_opening(
     let schema = define(&store, ME);
     for seq in 1..=150 {
         append_own(&store, schema, seq);
-        rig.step(&store);
+        rig.step(&store, A_SECOND);
         assert_eq!(store.synced(), Some((log, seq)));
     }
     let before = (store.held(), store.tally());
@@ -105,7 +81,7 @@ fn whenever_the_power_fails_what_was_synced_is_there_and_no_identity_is_used_twi
             for seq in 1..=rng.random_range(1..300) {
                 append_own(&store, schema, seq);
                 if rng.random_bool(0.8) {
-                    rig.step(&store);
+                    rig.step(&store, A_SECOND);
                 }
             }
             promised.synced.extend(store.synced());
@@ -125,10 +101,10 @@ fn whenever_the_power_fails_blocks_that_wait_or_are_packed_are_there_in_every_ge
     let (mut generations, mut cuts) = (0, 0);
     for seed in 0..seeds {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut rig = Rig::new();
+        let mut rig = busy();
         let (mut rows, mut flushed) = (BTreeMap::new(), 0);
         for _ in 0..rng.random_range(2..6) {
-            let store = rig.open_busy();
+            let store = rig.open();
             for (log, last) in &rows {
                 assert_eq!(read_of(&store, log, *last), *last, "seed {seed}: {log:?}");
             }
@@ -143,7 +119,7 @@ fn whenever_the_power_fails_blocks_that_wait_or_are_packed_are_there_in_every_ge
                 for _ in 0..rng.random_range(0..12) {
                     seq += 1;
                     append_own(&store, schema, seq);
-                    rig.step(&store);
+                    rig.step(&store, A_SECOND);
                 }
                 if rng.random_bool(0.4) {
                     store.flush().unwrap();
@@ -171,7 +147,7 @@ fn a_block_that_came_whole_survives_a_power_cut_within_a_minute() {
     let store = rig.open();
     define(&store, PEER);
     store.insert_block(&noisy_blocks(PEER, 1)[0]).unwrap();
-    (0..50).for_each(|_| rig.step(&store));
+    (0..50).for_each(|_| rig.step(&store, A_SECOND));
     drop(store);
     rig.disk.power_cut(&mut ChaCha8Rng::seed_from_u64(1));
     let log = row(PEER, 1, 0).row.log;
@@ -260,7 +236,7 @@ fn a_full_disk_and_one_that_stalls_keep_rows_in_memory_until_they_answer() {
         for _ in 0..count {
             seq += 1;
             append_own(&store, schema, seq);
-            rig.step(&store);
+            rig.step(&store, A_SECOND);
         }
         seq
     };
@@ -315,20 +291,20 @@ fn rows_that_a_stalled_disk_pushed_out_of_the_queue_are_spooled_later_and_not_to
         }
     };
     append(1);
-    rig.step(&store);
+    rig.step(&store, A_SECOND);
     assert_eq!(store.synced(), Some((log, 1)));
     rig.disk.stall(true);
     append(250);
-    rig.step(&store);
+    rig.step(&store, A_SECOND);
     rig.disk.stall(false);
     // The writer's turn is not due: sealed rows that left the queue are in memory alone.
-    rig.step(&store);
+    rig.step(&store, A_SECOND);
     let image = rig.disk.image();
     image.power_cut(&mut ChaCha8Rng::seed_from_u64(1));
     let (_, synced) = store.synced().unwrap();
     assert!(synced < 251, "{synced}");
     for _ in 0..40 {
-        rig.step(&store);
+        rig.step(&store, A_SECOND);
     }
     assert_eq!(store.synced(), Some((log, 251)));
     rig.disk.power_cut(&mut ChaCha8Rng::seed_from_u64(2));
