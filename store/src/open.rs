@@ -302,7 +302,7 @@ fn recover_all(
     if let Err(e) = disk.sync_parent(&dir) {
         tracing::warn!(error = %e, "the directory above the store's cannot be synced");
     }
-    check_format(&disk, &dir)?;
+    let refused = check_format(&disk, &dir)?;
     let id = store_id(&disk, &dir)?;
     let (schemas, schema_file, bad_schemas) =
         Schemas::open(&disk, &dir).map_err(at("read schemas", &dir))?;
@@ -315,6 +315,7 @@ fn recover_all(
     let file_bytes = (generation_bytes(&tuning, config.limit_bytes) / 8).max(64 << 10);
     let (attic, found, bad_rollups) = Attic::open(&disk, &dir, file_bytes);
     let mut state = recover(recovered, gone, disk.now(), disk.wall_ms());
+    state.note_format(refused);
     state.damaged += bad_schemas + bad_rollups;
     state.conflicts = kept.len() as u64;
     for origin in kept.iter().filter_map(|(_, body)| accused(body)) {

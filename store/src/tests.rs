@@ -17,6 +17,7 @@ mod clocks;
 mod contents;
 mod crash;
 mod faults;
+mod format;
 mod liar;
 mod losses;
 mod retention;
@@ -366,33 +367,6 @@ fn the_bound_holds_to_within_a_generation_and_what_went_is_not_taken_again() {
     let store = open(dir.path(), ME);
     assert_eq!(store.gone()[&log], gone);
     assert_eq!(store.held()[&log], held);
-}
-
-#[test]
-fn a_store_of_a_newer_release_is_left_untouched() {
-    let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("FORMAT"), "outlast-store 7\n").unwrap();
-    let refused = Store::open(config(dir.path()), keys(ME)).unwrap_err();
-    assert!(
-        matches!(&refused, OpenError::Newer { found, known: 4, .. } if found == "7"),
-        "{refused}"
-    );
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-}
-
-#[test]
-fn a_format_with_any_one_bit_flipped_is_ours_and_written_again() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("FORMAT");
-    drop(open(dir.path(), ME));
-    let right = fs::read(&path).unwrap();
-    for bit in 0..right.len() * 8 {
-        let mut bytes = right.clone();
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        fs::write(&path, bytes).unwrap();
-        drop(Store::open(config(dir.path()), keys(ME)).unwrap());
-        assert_eq!(fs::read(&path).unwrap(), right, "bit {bit}");
-    }
 }
 
 #[test]

@@ -199,6 +199,7 @@ fn flush(shared: &Shared) {
 /// Puts a batch of one class where there is room for it.
 fn put(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
     let bytes: usize = batch.iter().map(|(_, bytes)| bytes.len()).sum();
+    shared.has_format()?;
     shared.look_for_room();
     if class == Class::Own && !shared.state().room.own {
         return Err(OWN_FLOOR.to_owned());
@@ -303,7 +304,7 @@ fn pack_rest(
 
 fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
     let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
-    if !make_room(&shared.disk, &shared.dir, bytes) {
+    if shared.has_format().is_err() || !make_room(&shared.disk, &shared.dir, bytes) {
         return;
     }
     let newest = shared.shelf.newest();
