@@ -377,6 +377,7 @@ fn start(shared: &Arc<Shared>, spooler: Spooler) -> Result<Arc<Hands>, OpenError
 fn recover(recovered: Recovered, gone: GoneRows, at: Instant, wall_ms: i64) -> State {
     let mut state = State {
         damaged: recovered.damaged,
+        own_damaged: recovered.damaged > 0,
         ..State::default()
     };
     for ((log, reason), rows) in gone.0 {

@@ -22,6 +22,7 @@ use crate::key::block::BlockKey;
 use crate::key::gone::Reason;
 use crate::open::{Shared, Store};
 use crate::packer::{self, Piece};
+use crate::plan::Kept;
 use crate::query;
 use crate::retain::Room;
 use crate::row::SignedRow;
@@ -426,6 +427,7 @@ impl Shared {
     pub(crate) fn forget_damaged(&self, key: &BlockKey) {
         let mut state = self.state();
         state.damaged += 1;
+        state.own_damaged |= self.keys.is_own(&key.log.origin);
         state.forget_block(key, Reason::Damaged);
         tracing::warn!(origin = %key.log.origin, seq = key.first, "a sealed block is damaged, it is asked for again");
     }
@@ -434,6 +436,7 @@ impl Shared {
     pub(crate) fn set_aside(&self, generation: u32, why: &str) {
         self.shelf.set_aside(generation, why);
         let mut state = self.state();
+        state.own_damaged |= self.shelf.kind(generation) == Kept::Own;
         for (log, rows) in state.forget_generation(generation) {
             state.lose(log, &rows, Reason::Damaged);
         }

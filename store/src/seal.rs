@@ -373,11 +373,10 @@ impl Store {
     }
 
     /// Rows below its top that an earlier epoch of this node took and nobody gave back: they were never written, or where
-    /// damage was found they may have been.
+    /// damage was found in this run they may have been.
     fn give_up_holes(&self, id: &LogId) {
-        let is_damaged = !self.shared.shelf.quarantined().is_empty();
         let mut state = self.shared.state();
-        let reason = if is_damaged || state.damaged > 0 {
+        let reason = if state.own_damaged {
             Reason::Damaged
         } else {
             Reason::Unwritten

@@ -277,6 +277,8 @@ pub(crate) struct State {
     /// By whom, as far as evidence from before the start says.
     pub(crate) accused: BTreeMap<Origin, u64>,
     pub(crate) damaged: u64,
+    /// Damage was found since the start where rows of this node may have been.
+    pub(crate) own_damaged: bool,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
     /// Rows that went by retention.

@@ -105,6 +105,8 @@ fn load(shared: &Shared) {
             Ok((engine, content)) => {
                 let mut state = shared.state();
                 state.damaged += content.damaged;
+                let is_own = shared.shelf.kind(number) == Kept::Own;
+                state.own_damaged |= is_own && content.damaged > 0;
                 for head in &content.heads {
                     state.scanned(head, number);
                 }

@@ -82,6 +82,56 @@ fn rows_of_an_earlier_run_that_nobody_gave_back_are_gone_as_unwritten() {
     assert_eq!(store.stats().gone_rows, [(Reason::Unwritten, 8)].into());
 }
 
+#[test]
+fn only_damage_to_own_rows_in_this_run_makes_damaged_of_what_was_never_written() {
+    for (broken, in_this_run, reason) in [
+        (None, true, Reason::Unwritten),
+        (Some(PEER), true, Reason::Unwritten),
+        (Some(ME), false, Reason::Unwritten),
+        (Some(ME), true, Reason::Damaged),
+    ] {
+        let mut rig = Rig::new();
+        let store = rig.open();
+        define(&store, PEER);
+        define(&store, ME);
+        for origin in [PEER, ME] {
+            insert_all(&store, &blocks_of(origin, 1));
+            store.flush().unwrap();
+        }
+        let generation = |store: &Store, origin| {
+            let generations = store.shared.shelf.numbers().unwrap();
+            let holds = |number: &u32| !store.shared.state().blocks_of(*number).is_empty();
+            let of = |number: &u32| store.shared.state().blocks_of(*number)[0].log.origin == origin;
+            generations
+                .into_iter()
+                .find(|number| holds(number) && of(number))
+                .unwrap()
+        };
+        if let Some(broken) = broken.filter(|_| !in_this_run) {
+            store
+                .shared
+                .set_aside(generation(&store, broken), "for the test");
+            rig.step(&store, Duration::from_secs(30));
+        }
+        let log = store.begin_epoch().unwrap();
+        let rows: Vec<_> = (1..=20)
+            .map(|seq| append_own(&store, delta().hash(), seq).0)
+            .collect();
+        drop(store);
+        let store = rig.open();
+        if let Some(broken) = broken.filter(|_| in_this_run) {
+            store
+                .shared
+                .set_aside(generation(&store, broken), "for the test");
+        }
+        store.begin_epoch().unwrap();
+        store.append(rows[19].clone()).unwrap();
+        store.seal_closed(&log);
+        let lost: Vec<_> = store.lost()[&log].keys().copied().collect();
+        assert_eq!(lost, [reason], "{broken:?}, in this run: {in_this_run}");
+    }
+}
+
 /// A row of 40 KB.
 fn wide(origin: Origin, seq: Seq, schema: SchemaHash) -> SignedRow {
     let row = Row {
