@@ -10,7 +10,7 @@ DENY_VERSION := 0.20.2
 FUZZ_VERSION := 0.13.1
 T ?=
 S ?= 60
-SIM = $(CARGO) test --profile sim --package outlast-tests --test sim --
+SIM = CARGO_INCREMENTAL=0 $(CARGO) test --config tests/sim/fast.toml --package outlast-tests --test sim --
 
 .PHONY: help demo bless test test-rust test-ui test-sim test-world sim sim-long sim-results bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world need-bench
 

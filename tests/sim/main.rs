@@ -1,6 +1,6 @@
 //! The simulator: whole meshes of real stores and real flow cores on virtual time, and everything that can go wrong.
 //!
-//! `cargo test --profile sim --package outlast-tests --test sim -- WHAT`, or the Makefile's `sim` targets:
+//! `cargo test --config tests/sim/fast.toml --package outlast-tests --test sim -- WHAT`, or the Makefile's `sim` targets:
 //! `run` one case, `suite` what every change is tried with, `long` more of it, `flaws` whether the checks notice, `results`
 //! the table and the plot. One seed makes one world: machines, weather, faults; the same seed twice gives the same events.
 //! Simulated: the network above the tunnel, disks, clocks, power, processes. Real: `outlast::flow::core` with its replica,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use outlast::flow::core::{Core, Effect, Job, Live, Outcome, OwnRow, StreamId, work};
+use outlast::flow::core::{Core, Effect, Job, Lane, Live, Outcome, OwnRow, StreamId, work};
 use outlast::summary::gauges::{GAUGES, Gauges};
 use outlast_mesh::{MemberSnapshot, NodeId, PeerState, overlay_address};
 use outlast_store::{Clock, ClockSource, LogId, Row, SimDisk, Store};
@@ -521,7 +521,9 @@ impl World {
                         self.send(m, peer, kind, body);
                     }
                 }
-                Effect::Store(job) if machine.stalled => machine.waiting.push_back(job),
+                Effect::Store(job) if machine.stalled && job.lane() != Lane::Live => {
+                    machine.waiting.push_back(job);
+                }
                 Effect::Store(job) => self.work(m, job),
                 Effect::Open {
                     stream,

@@ -19,8 +19,7 @@ use tokio::sync::mpsc;
 
 use super::node_of;
 use super::wire::Answer;
-pub(super) use job::Lane;
-pub use job::{Job, Piece};
+pub use job::{Job, Lane, Piece};
 pub use note::{Charge, Live, Note, Outcome, Repair};
 
 /// How long a complete window waits for its seal before a holder is asked.

@@ -43,7 +43,7 @@ use peer::Peer;
 use serve::Serving;
 use views::Views;
 
-pub use super::keep::{Charge, Job, Live, Note, Outcome, Piece, Repair, work};
+pub use super::keep::{Charge, Job, Lane, Live, Note, Outcome, Piece, Repair, work};
 pub use super::local::OwnRow;
 pub use super::offence::Offence;
 pub(super) use frames::Frames;
