@@ -21,6 +21,11 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// How many ranges it has, of either kind.
+    pub(super) fn ranges(&self) -> usize {
+        self.held.ranges().len() + self.gone.ranges().len()
+    }
+
     /// The same without all but so many of its newest ranges, of either kind.
     pub fn newest(self, ranges: usize) -> Self {
         let newest = |set: IntervalSet| {

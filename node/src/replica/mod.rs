@@ -14,6 +14,7 @@ pub mod keeper;
 mod ask;
 mod backlog;
 mod choose;
+mod claims;
 mod compare;
 mod holdings;
 mod own;

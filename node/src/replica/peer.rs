@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use outlast_store::{IntervalSet, LogId, Origin, Seq};
 
+use super::claims::Claims;
 use super::digest::{self, Coverage, Entry};
-use super::holdings::span;
 use super::{DIGEST_EVERY, SETTLE};
 
 /// How many of the newest rows of a digest may still be on their way.
@@ -47,7 +47,7 @@ pub(super) struct Peer {
     pub(super) connected: Option<Instant>,
     pub(super) digest_due: Instant,
     pub(super) digest_sent: Option<Instant>,
-    pub(super) logs: BTreeMap<LogId, Coverage>,
+    pub(super) logs: Claims,
     pub(super) settle: BTreeMap<LogId, Instant>,
     pub(super) refused: BTreeMap<LogId, IntervalSet>,
     pub(super) refused_runs: usize,
@@ -60,7 +60,6 @@ pub(super) struct Peer {
     pub(super) told: BTreeMap<Origin, Instant>,
     /// Origins its digests told of, and when.
     mentioned: BTreeMap<Origin, Instant>,
-    claimed: usize,
     hollow: u32,
     contradicted: u32,
 }
@@ -82,7 +81,7 @@ impl Peer {
             connected: None,
             digest_due: now,
             digest_sent: None,
-            logs: BTreeMap::new(),
+            logs: Claims::default(),
             settle: BTreeMap::new(),
             refused: BTreeMap::new(),
             refused_runs: 0,
@@ -91,7 +90,6 @@ impl Peer {
             compared: BTreeMap::new(),
             told: BTreeMap::new(),
             mentioned: BTreeMap::new(),
-            claimed: 0,
             hollow: 0,
             contradicted: 0,
         }
@@ -189,12 +187,12 @@ impl Peer {
     pub(super) fn agree(&mut self, covered: BTreeMap<LogId, IntervalSet>) {
         for (log, set) in covered {
             let room = self.room_for(&log);
-            if let Some(coverage) = self.log_mut(log) {
-                let gone = set.subtract(&coverage.held);
-                if coverage.held.ranges().len() + gone.ranges().len() <= room {
-                    coverage.gone = gone;
+            self.logs.change(log, |known| {
+                let gone = set.subtract(&known.held);
+                if known.held.ranges().len() + gone.ranges().len() <= room {
+                    known.gone = gone;
                 }
-            }
+            });
         }
     }
 
@@ -206,7 +204,7 @@ impl Peer {
         // An answer near its limit leaves out the oldest logs.
         if logs
             .values()
-            .map(|coverage| 4 + ranges(coverage))
+            .map(|coverage| 4 + coverage.ranges())
             .sum::<usize>()
             > MOST_COMPARED
         {
@@ -233,34 +231,25 @@ impl Peer {
         self.contradicted > MAX_CONTRADICTED
     }
 
-    /// What is known of `log`, made room for; `None` at the bound.
-    fn log_mut(&mut self, log: LogId) -> Option<&mut Coverage> {
-        let room = self.logs.len() < digest::MAX_LOGS || self.logs.contains_key(&log);
-        room.then(|| self.logs.entry(log).or_default())
-    }
-
     /// Takes the peer's own word for a log, whose newest rows may still be on their way here. False
     /// when it claims too much.
     pub(super) fn learn(&mut self, log: LogId, coverage: Coverage, now: Instant) -> bool {
-        let before = self.logs.get(&log).map_or(0, ranges);
-        let claimed = self.claimed - before.min(self.claimed) + ranges(&coverage);
-        let of_origin = MAX_OF_ORIGIN - self.room_for(&log) + ranges(&coverage);
+        let before = self.logs.get(&log).map_or(0, Coverage::ranges);
+        let claimed = self.logs.ranges() - before + coverage.ranges();
+        let of_origin = MAX_OF_ORIGIN - self.room_for(&log) + coverage.ranges();
         if of_origin > MAX_OF_ORIGIN || (claimed > MAX_CLAIMED && of_origin > FEW_OF_ORIGIN) {
             return false;
         }
-        let Some(known) = self.log_mut(log) else {
-            return false;
-        };
-        *known = coverage;
-        self.claimed = claimed;
-        self.settle.insert(log, now + SETTLE);
-        true
+        let learned = self.logs.change(log, |known| *known = coverage);
+        if learned {
+            self.settle.insert(log, now + SETTLE);
+        }
+        learned
     }
 
     /// Forgets what was known of the logs of `origin`.
     pub(super) fn forget(&mut self, origin: &Origin) {
-        self.logs.retain(|log, _| log.origin != *origin);
-        self.claimed = self.logs.values().map(ranges).sum();
+        self.logs.forget(origin);
     }
 
     pub(super) fn has(&mut self, log: LogId, first: Seq, last: Seq) {
@@ -279,17 +268,13 @@ impl Peer {
         if !touches && self.room_for(&log) <= held.map_or(0, |held| held.ranges().len()) {
             return;
         }
-        if let Some(known) = self.log_mut(log) {
-            known.held.insert(rows);
-        }
+        self.logs.change(log, |known| known.held.insert(rows));
     }
 
     /// How many ranges `log` may have beside those of the other logs of its origin.
     fn room_for(&self, log: &LogId) -> usize {
-        let logs = self.logs.range(span(&log.origin));
-        let others = logs.filter(|(other, _)| *other != log);
-        let others: usize = others.map(|(_, coverage)| ranges(coverage)).sum();
-        MAX_OF_ORIGIN.saturating_sub(others)
+        let own = self.logs.get(log).map_or(0, Coverage::ranges);
+        MAX_OF_ORIGIN.saturating_sub(self.logs.ranges_of(&log.origin) - own)
     }
 
     /// A live row of its own: it has what it took since the row before. Says whether there is a gap.
@@ -327,8 +312,4 @@ impl Peer {
     pub(super) fn is_of_use(&self) -> bool {
         self.connected.is_some() && self.refused_runs <= MAX_REFUSED
     }
-}
-
-fn ranges(coverage: &Coverage) -> usize {
-    coverage.held.ranges().len() + coverage.gone.ranges().len()
 }

@@ -38,9 +38,11 @@ impl Replica {
             self.accuse(request.peer, Offence::Hollow);
         }
         if let Some(peer) = self.peers.get_mut(&request.peer)
-            && let Some(coverage) = peer.logs.get_mut(&log)
+            && peer.logs.contains_key(&log)
         {
-            coverage.held = coverage.held.subtract(&absent);
+            peer.logs.change(log, |known| {
+                known.held = known.held.subtract(&absent);
+            });
         }
     }
 
