@@ -1,4 +1,4 @@
-//! One generation of sealed blocks: the only file that names sled. On a simulated disk a `journal` stands for it.
+//! One generation of sealed blocks: the only module that names sled. On a simulated disk a `journal` stands for it.
 //!
 //! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
 //! come out by `get` and `scan`; packs of blocks lie in pieces in a tree of sled of their own, and come out by `pack_of` and
@@ -12,52 +12,31 @@
 //! forgotten instead of dropped and its directory stays locked until the process ends (`relink` gets around that).
 //! Absent: transactions, merge operators, subscriptions; deadlines and quarantine (`shelf`).
 
+mod body;
 mod journal;
 mod mend;
+mod pieces;
 mod relink;
 
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::key::block::BlockKey;
 use crate::worker;
-use journal::{Journal, MAX_VALUE, Spare};
+use body::Sled;
+use journal::{Journal, Spare};
 
 pub(crate) use relink::relink;
 
-type Db = sled::Db<4>;
-
-/// What sled may keep in memory; blocks are read once and in order, so little helps.
-const CACHE_BYTES: usize = 256 * 1024;
-/// Blocks are compressed already; level 1 costs least for finding that out.
-const ZSTD_LEVEL: i32 = 1;
 const VALUE_VERSION: u8 = 1;
-/// The tree of whole packs. Only read: each took a slot up to a third larger.
-const PACKS: &str = "packs";
-/// The tree of packs in pieces, which are numbered behind the key.
-const PIECES: &str = "pieces";
-/// Two pieces in a leaf fill a slot of 64 KiB with what sled adds, so that next to nothing of a pack's place is spare, and
-/// only its last leaf is written again with the next pack.
-const PIECE_BYTES: usize = (64 << 10) / 2 - 200;
-/// Bytes of a piece's number.
-const NUMBER: usize = 2;
 /// A journal that stands for sled has packs behind this byte.
 const IN_PACKS: u8 = b'p';
 /// A block lies in the last pack that begins at or below it, unless one made at the end of a generation begins inside
 /// another: so many are looked at.
 const PACKS_TRIED: usize = 4;
-/// The file of the blocks that wait, among sled's.
-const WAITING: &str = "waiting";
-/// Once most of the blocks in it have gone into packs, the rest is written anew.
-const WAITING_SPARE: Spare = Spare {
-    from: 64 << 10,
-    thirds: 1,
-};
 /// Memory stands for a simulated disk, so little is spared there.
 const SIMULATED_SPARE: Spare = Spare {
     from: 32 << 10,
@@ -85,21 +64,6 @@ enum Body {
     /// None only while it is dropped.
     Sled(Box<Option<Sled>>),
     Simulated(Journal),
-}
-
-/// An open sled.
-#[derive(Debug)]
-struct Sled {
-    /// Blocks that wait for their pack.
-    waiting: Journal,
-    /// Blocks lie in sled by themselves, too: put there by an earlier release, or too large for a record.
-    blocks: bool,
-    /// None where there is no such tree, or nobody has asked yet.
-    packs: Option<sled::Tree<4>>,
-    pieces: Option<sled::Tree<4>>,
-    db: Db,
-    /// Something was put into sled or taken out; at first also its own files.
-    dirty: bool,
 }
 
 /// An open generation.
@@ -162,7 +126,7 @@ impl Engine {
             Body::Sled(sled) => {
                 let sled = there(sled)?;
                 sled.dirty = true;
-                let packs = sled.db.open_tree(PACKS)?;
+                let packs = sled.db.open_tree(body::PACKS)?;
                 packs.insert(key, value).map(drop)
             }
             Body::Simulated(_) => unreachable!("a simulated disk is never of an older release"),
@@ -180,15 +144,15 @@ impl Engine {
             Body::Sled(sled) => {
                 let sled = there(sled)?;
                 if let Some(pieces) = sled.pieces(false)? {
-                    let mut below = of_pack(key).1;
+                    let mut below = pieces::of_pack(key).1;
                     for _ in 0..PACKS_TRIED {
-                        let Some((key, value)) = last_pack(pieces, &below)? else {
+                        let Some((key, value)) = pieces::last(pieces, &below)? else {
                             break;
                         };
                         if let Some(found) = look(&value) {
                             return Ok(Some(found));
                         }
-                        below = of_pack(&key).0;
+                        below = pieces::of_pack(&key).0;
                     }
                 }
                 let packs = sled.packs()?.into_iter();
@@ -224,7 +188,7 @@ impl Engine {
                     each(&key, checked(&value));
                 }
                 match sled.pieces(false)? {
-                    Some(pieces) => scan_pieces(pieces, |key, value| each(key, checked(value))),
+                    Some(pieces) => pieces::scan(pieces, |key, value| each(key, checked(value))),
                     None => Ok(()),
                 }
             }
@@ -331,186 +295,12 @@ fn stamped(bytes: &[u8]) -> Vec<u8> {
     value
 }
 
-impl Sled {
-    fn open(path: &Path) -> Result<Self, EngineError> {
-        let db = open_sled(path)?;
-        let opened = guarded(|| {
-            let waiting = Journal::open(&Disk::Real, path.join(WAITING), WAITING_SPARE)?;
-            let blocks = db.iter().next().transpose()?.is_some();
-            Ok((waiting, blocks))
-        })?;
-        let (waiting, blocks) =
-            opened.map_err(|e: io::Error| EngineError::Failed(format!("open: {e}")))?;
-        Ok(Self {
-            waiting,
-            blocks,
-            packs: None,
-            pieces: None,
-            db,
-            dirty: true,
-        })
-    }
-
-    /// Says how many bytes that puts into sled.
-    fn put(&mut self, key: &[u8], value: Vec<u8>) -> io::Result<u64> {
-        if value.len() <= MAX_VALUE {
-            self.waiting.put(key, &value);
-            return Ok(0);
-        }
-        let bytes = (key.len() + value.len()) as u64;
-        self.waiting.evict(key);
-        (self.blocks, self.dirty) = (true, true);
-        self.db.insert(key, value)?;
-        Ok(bytes)
-    }
-
-    /// Puts all pieces of a pack; what one under the same key had more goes.
-    fn put_pack(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        self.dirty = true;
-        let Some(pieces) = self.pieces(true)? else {
-            return Ok(());
-        };
-        let mut number: u16 = 0;
-        for piece in value.chunks(PIECE_BYTES) {
-            pieces.insert([key, &number.to_be_bytes()].concat(), piece)?;
-            number += 1;
-        }
-        let rest = [key, &number.to_be_bytes()].concat()..of_pack(key).1;
-        let stale: Vec<_> = pieces.range(rest).keys().collect::<Result<_, _>>()?;
-        for key in stale {
-            pieces.remove(key)?;
-        }
-        Ok(())
-    }
-
-    fn evict(&mut self, key: &[u8]) -> io::Result<()> {
-        self.waiting.evict(key);
-        if self.blocks && self.db.remove(key)?.is_some() {
-            self.dirty = true;
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.waiting.sync()?;
-        if self.dirty {
-            self.db.flush()?;
-            self.dirty = false;
-        }
-        Ok(())
-    }
-
-    fn get(&mut self, key: &[u8]) -> io::Result<Option<Result<Vec<u8>, EngineError>>> {
-        if let Some(value) = self.waiting.get(key)? {
-            return Ok(Some(take(&value)));
-        }
-        let block = if self.blocks { self.db.get(key)? } else { None };
-        Ok(block.map(|value| take(&value)))
-    }
-
-    fn scan(&mut self, mut each: impl FnMut(&[u8], Result<&[u8], EngineError>)) -> io::Result<()> {
-        self.waiting.scan(|key, value| each(key, checked(value)))?;
-        for entry in self.db.iter() {
-            let (key, value) = entry?;
-            if !self.waiting.has(&key) {
-                each(&key, checked(&value));
-            }
-        }
-        Ok(())
-    }
-
-    /// The tree of whole packs, kept open since dropping it flushes. None is made.
-    fn packs(&mut self) -> io::Result<Option<&sled::Tree<4>>> {
-        if self.packs.is_none() && self.db.contains_tree(PACKS)? {
-            self.packs = Some(self.db.open_tree(PACKS)?);
-        }
-        Ok(self.packs.as_ref())
-    }
-
-    /// The tree of packs in pieces, kept open too. None is made by looking: old generations are only read.
-    fn pieces(&mut self, make: bool) -> io::Result<Option<&sled::Tree<4>>> {
-        if self.pieces.is_none() && (make || self.db.contains_tree(PIECES)?) {
-            self.pieces = Some(self.db.open_tree(PIECES)?);
-        }
-        Ok(self.pieces.as_ref())
-    }
-}
-
-/// The first key that a piece of a pack can have, and the first that none has.
-fn of_pack(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    (
-        [key, &[0; NUMBER]].concat(),
-        [key, &[0xff; NUMBER]].concat(),
-    )
-}
-
-/// The last pack that has a piece below `below`: its key, and its pieces joined.
-fn last_pack(pieces: &sled::Tree<4>, below: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let Some(last) = pieces.range(..below.to_vec()).next_back() else {
-        return Ok(None);
-    };
-    let mut key = last?.0.to_vec();
-    key.truncate(key.len().saturating_sub(NUMBER));
-    let (from, to) = of_pack(&key);
-    let mut value = Vec::new();
-    for piece in pieces.range(from..to) {
-        value.extend_from_slice(&piece?.1);
-    }
-    Ok(Some((key, value)))
-}
-
-/// Every key of a pack and its pieces joined, in order.
-fn scan_pieces(pieces: &sled::Tree<4>, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
-    let mut open: Option<(Vec<u8>, Vec<u8>)> = None;
-    for piece in pieces.iter() {
-        let (key, bytes) = piece?;
-        let key = &key[..key.len().saturating_sub(NUMBER)];
-        match &mut open {
-            Some((of, value)) if of == key => value.extend_from_slice(&bytes),
-            _ => {
-                if let Some((of, value)) = open.replace((key.to_vec(), bytes.to_vec())) {
-                    each(&of, &value);
-                }
-            }
-        }
-    }
-    if let Some((of, value)) = open {
-        each(&of, &value);
-    }
-    Ok(())
-}
-
 fn in_packs(key: &[u8]) -> Vec<u8> {
     [&[IN_PACKS], key].concat()
 }
 
 fn is_of_pack(key: &[u8]) -> bool {
     key.len() == BlockKey::LEN + 1
-}
-
-fn open_sled(path: &Path) -> Result<Db, EngineError> {
-    let config = sled::Config::new()
-        .path(path)
-        .flush_every_ms(None)
-        .cache_capacity_bytes(CACHE_BYTES)
-        .zstd_compression_level(ZSTD_LEVEL);
-    let failed = |e: io::Error| EngineError::Failed(format!("open: {e}"));
-    mend::before_opening(path).map_err(failed)?;
-    let mut patience = 50;
-    loop {
-        match guarded(|| config.open::<4>())? {
-            Ok(db) => {
-                mend::after_opening(path).map_err(failed)?;
-                return Ok(db);
-            }
-            // A child of ours that has not reached its exec yet still shares the lock of the last handle.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && patience > 0 => {
-                patience -= 1;
-                thread::sleep(Duration::from_millis(20));
-            }
-            Err(e) => return Err(failed(e)),
-        }
-    }
 }
 
 fn open_simulated(disk: &Disk, path: &Path) -> Result<Journal, EngineError> {

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use super::body::open_sled;
 use super::*;
 use crate::disk::simulated::SimDisk;
+use crate::engine::journal::MAX_VALUE;
 use crate::record;
 
 #[test]
