@@ -11,7 +11,7 @@ use crate::attic::Place;
 use crate::interval::IntervalSet;
 use crate::query::Step;
 use crate::rollup::RollupHead;
-use crate::row::wall_ms;
+use crate::row::wall_range;
 use crate::sample::Seq;
 
 /// A roll-up without its values, about 100 B.
@@ -44,9 +44,7 @@ impl Entry {
 
     /// The wall times its rows can have, when unsynced ones take `fix`: never narrower than the truth.
     pub(crate) fn wall_ms(&self, fix: Option<i64>) -> RangeInclusive<i64> {
-        let low = self.offset_ms.0.min(fix.unwrap_or(i64::MAX));
-        let high = self.offset_ms.1.max(fix.unwrap_or(i64::MIN));
-        wall_ms(self.boot_ms.0, low)..=wall_ms(self.boot_ms.1, high)
+        wall_range(self.boot_ms, self.offset_ms, fix)
     }
 }
 

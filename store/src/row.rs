@@ -14,6 +14,8 @@
 
 mod delta;
 
+use std::ops::RangeInclusive;
+
 use crate::sample::{Clock, ClockSource, LogId, Origin, Seq};
 use crate::series::{MAX_SERIES, SchemaHash};
 use crate::varint::{FormatError, Reader, put_i64, put_u64};
@@ -175,6 +177,18 @@ pub(crate) fn wall_ms(boot_ms: u64, offset_ms: i64) -> i64 {
     i64::try_from(boot_ms)
         .unwrap_or(i64::MAX)
         .saturating_add(offset_ms)
+}
+
+/// The wall times between two boot times at offsets between two others, when unsynced rows take `fix`: never narrower than
+/// the truth.
+pub(crate) fn wall_range(
+    boot_ms: (u64, u64),
+    offset_ms: (i64, i64),
+    fix: Option<i64>,
+) -> RangeInclusive<i64> {
+    let low = offset_ms.0.min(fix.unwrap_or(i64::MAX));
+    let high = offset_ms.1.max(fix.unwrap_or(i64::MIN));
+    wall_ms(boot_ms.0, low)..=wall_ms(boot_ms.1, high)
 }
 
 fn put_values(out: &mut Vec<u8>, values: &[Option<i64>]) {

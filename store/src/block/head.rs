@@ -5,7 +5,7 @@
 
 use super::seal::{put_run, read_run};
 use super::{VERSION, window_of};
-use crate::row::{Row, wall_ms};
+use crate::row::{Row, wall_range};
 use crate::sample::{Clock, ClockSource, LogId, Seq};
 use crate::varint::{FormatError, Reader, put_i64, put_u64};
 use std::ops::RangeInclusive;
@@ -41,11 +41,8 @@ impl Head {
 
     /// Wall times that enclose those of all rows. `synced_ms` is the offset that unsynced rows take, if there is one.
     pub fn wall_ms(&self, synced_ms: Option<i64>) -> RangeInclusive<i64> {
-        let (mut low, mut high) = (*self.offset_ms.start(), *self.offset_ms.end());
-        if let Some(synced) = synced_ms {
-            (low, high) = (low.min(synced), high.max(synced));
-        }
-        wall_ms(*self.boot_ms.start(), low)..=wall_ms(*self.boot_ms.end(), high)
+        let (boot_ms, offset_ms) = (self.boot_ms.clone(), self.offset_ms.clone());
+        wall_range(boot_ms.into_inner(), offset_ms.into_inner(), synced_ms)
     }
 
     pub(super) fn of(rows: &[&Row]) -> Result<Self, FormatError> {

@@ -12,6 +12,7 @@ use crate::block::{Head, window_of};
 use crate::interval::IntervalSet;
 use crate::key::gone::Reason;
 use crate::rolled::Rolled;
+use crate::row::wall_range;
 use crate::sample::Seq;
 
 /// Where a block lies and which time it covers.
@@ -50,16 +51,8 @@ impl Meta {
 
     /// The wall times its rows can have, when unsynced ones take `fix`: never narrower than the truth.
     pub(crate) fn wall_ms(&self, fix: Option<i64>) -> RangeInclusive<i64> {
-        let low = self.offset_ms.0.min(fix.unwrap_or(i64::MAX));
-        let high = self.offset_ms.1.max(fix.unwrap_or(i64::MIN));
-        add(self.boot_ms.0, low)..=add(self.boot_ms.1, high)
+        wall_range(self.boot_ms, self.offset_ms, fix)
     }
-}
-
-fn add(boot_ms: u64, offset_ms: i64) -> i64 {
-    i64::try_from(boot_ms)
-        .unwrap_or(i64::MAX)
-        .saturating_add(offset_ms)
 }
 
 /// One log's rows.
