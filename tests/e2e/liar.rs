@@ -13,7 +13,7 @@ use crate::OUTLAST;
 const NAME: &str = "mallory";
 
 /// Each lie, and what `status` then says more often. Nothing: it harms nobody and is nobody's fault.
-const LIES: [(&str, &str); 23] = [
+const LIES: [(&str, &str); 25] = [
     ("slow", ""),
     ("digests", "digests too often"),
     ("keys", "key row requests too often"),
@@ -22,6 +22,8 @@ const LIES: [(&str, &str); 23] = [
     ("altered", "altered rows"),
     ("forged", "altered rows"),
     ("unasked", "answers nobody asked for"),
+    ("endless", "answers without end"),
+    ("contradicts", "claims that contradict each other"),
     ("hollow", "claims of rows it did not have"),
     ("gone", ""),
     ("letters", ""),

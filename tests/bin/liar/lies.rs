@@ -46,6 +46,8 @@ enum Given {
     Forged,
     /// A row of another place.
     Others,
+    /// A good one, again and again.
+    Endless,
 }
 
 impl Liar {
@@ -71,6 +73,8 @@ impl Liar {
         match lie {
             "forged" => self.claim_rows(Given::Forged, 41).await,
             "unasked" => self.claim_rows(Given::Others, 42).await,
+            "endless" => self.endless().await,
+            "contradicts" => self.contradicts().await,
             "hollow" => self.hollow().await,
             "gone" => self.gone(),
             "seal" => self.seal_of_another(),
@@ -116,7 +120,17 @@ impl Liar {
                     row.row.log.epoch.nonce += 1;
                     vec![Answer::Row(row.encode())]
                 }
+                Given::Endless => {
+                    let first = rows.first().unwrap_or(1);
+                    let row = self.row(log, first, small_schema().hash()).encode();
+                    (0..3 * rows.len() + 100)
+                        .map(|_| Answer::Row(row.clone()))
+                        .collect()
+                }
             },
+            Some(Question::Held(origins)) if origins.contains(&self.origin()) => {
+                vec![Answer::Gone(self.log(44), set(1, 3))]
+            }
             Some(Question::Schema(hash, _)) => {
                 let chain = held.schemas.get(&hash).into_iter().flatten();
                 chain.map(|delta| Answer::Schema(delta.encode())).collect()
@@ -208,6 +222,27 @@ impl Liar {
                 let _full = self.mesh.send(*target, wire::DIGEST, claim);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// One row comes for ever where sixty were promised.
+    async fn endless(&self) {
+        self.held().rows = Given::Endless;
+        self.promise(vec![small_schema()]);
+        let claim = wire::digest(self.log(43), set(1, 60), IntervalSet::new());
+        self.send(wire::DIGEST, claim);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.held().rows = Given::Nothing;
+    }
+
+    /// Its full answers are never what its digests say before and after them.
+    async fn contradicts(&self) {
+        for round in 1..=5 {
+            for _ in 0..2 {
+                self.send(wire::DIGEST, wire::hash_of_all(self.origin(), [round; 16]));
+                // A node asks for the whole again after 5 s.
+                tokio::time::sleep(Duration::from_millis(2_700)).await;
+            }
         }
     }
 

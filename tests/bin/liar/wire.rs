@@ -42,6 +42,8 @@ pub(crate) enum Answer {
     Row(Vec<u8>),
     Block(Vec<u8>),
     Schema(Vec<u8>),
+    /// Rows of one log of an origin that are said to be gone.
+    Gone(LogId, IntervalSet),
 }
 
 /// The parts of a live row.
@@ -74,6 +76,16 @@ pub(crate) fn digest(log: LogId, held: IntervalSet, gone: IntervalSet) -> Bytes 
     }])
 }
 
+/// A digest that claims no more than a hash over all logs of an origin.
+pub(crate) fn hash_of_all(origin: Origin, closed: [u8; 16]) -> Bytes {
+    let open = None;
+    small(&vec![Entry {
+        origin,
+        closed,
+        open,
+    }])
+}
+
 pub(crate) fn key_row(log: LogId, seq: Seq) -> Bytes {
     small(&(log.store, log.epoch, seq))
 }
@@ -103,6 +115,14 @@ impl Answer {
             Self::Row(bytes) => frame(2, bytes),
             Self::Block(bytes) => frame(3, bytes),
             Self::Schema(bytes) => frame(5, bytes),
+            Self::Gone(log, rows) => {
+                let coverage = (IntervalSet::new(), rows.clone());
+                let held = (log.origin, vec![(log.store, log.epoch, coverage)]);
+                frame(
+                    1,
+                    &postcard::to_stdvec(&held).expect("plain data serialises"),
+                )
+            }
         }
     }
 }
