@@ -59,6 +59,12 @@ impl Membership {
             statements,
         }))
     }
+
+    /// Reads what is there, for a command that makes no sense without a mesh.
+    pub(crate) fn of_mesh(state: &StateDir) -> Result<Self, Failure> {
+        let missing = || Failure::new(format!("no mesh at {}", state.path().display()));
+        Self::load(state)?.ok_or_else(missing)
+    }
 }
 
 /// Who the node at `state` is. `None`: it has no key yet.

@@ -37,8 +37,7 @@ pub(super) fn run(global: &Global, arguments: &GetArgs, out: &mut Printer) -> Re
 
 /// What is set by the statements on disk.
 fn stored(state: &StateDir, config: &Config, node: Option<&str>) -> Result<Value, Failure> {
-    let membership = Membership::load(state)?
-        .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
+    let membership = Membership::of_mesh(state)?;
     let folded = membership.statements.state();
     let names = folded.names();
     let only = node.map(|typed| nodes::find(&names, typed)).transpose()?;

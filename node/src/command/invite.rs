@@ -120,8 +120,7 @@ pub(super) fn on_disk(
     config_home: &std::path::Path,
     asked: Asked,
 ) -> Result<Invited, Failure> {
-    let mut membership = Membership::load(state)?
-        .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
+    let mut membership = Membership::of_mesh(state)?;
     let statements = &mut membership.statements;
     let folded = statements.state();
     let admin = Admin::open(config_home, &statements.mesh(), &folded.name)?;

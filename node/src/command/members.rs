@@ -65,8 +65,7 @@ fn history(member: &Value) -> String {
 
 /// The members on disk; whether they are up is unknown while no node runs here.
 fn stored(state: &StateDir) -> Result<Value, Failure> {
-    let membership = Membership::load(state)?
-        .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
+    let membership = Membership::of_mesh(state)?;
     let folded = membership.statements.state();
     let name = |id: Option<NodeId>| Some(&folded.members.get(&id?)?.name);
     let members = folded.members.values().map(|member| {

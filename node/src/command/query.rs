@@ -157,8 +157,7 @@ fn stored(
     asked: &History,
     each: &mut dyn FnMut(Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let membership = Membership::load(state)?
-        .ok_or_else(|| Failure::new(format!("no mesh at {}", state.path().display())))?;
+    let membership = Membership::of_mesh(state)?;
     let folded = membership.statements.state();
     let names = folded.names();
     let lines = Succession::stored(folded.members.values());

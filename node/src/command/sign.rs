@@ -47,9 +47,7 @@ impl Desk {
                 let Membership {
                     journal,
                     statements,
-                } = Membership::load(state)?.ok_or_else(|| {
-                    Failure::new(format!("no mesh at {}", state.path().display()))
-                })?;
+                } = Membership::of_mesh(state)?;
                 let name = statements.state().name.clone();
                 let admin = Admin::open(config_home, &statements.mesh(), &name)?;
                 let place = Place::Disk {
