@@ -3,18 +3,17 @@
 //! One stream a question; the replica bounds how many. Pieces go to the store one at a time, so a request holds at most one
 //! in memory beside what was read with it. Every piece must be of the log that was asked about; a piece that isn't, or
 //! that was not asked for, ends the request and names the peer; one that the store finds forged marks its rows, and one
-//! that can't be read costs itself. A request brings at most twice as many pieces as it asked for rows, `MAX_BYTES` in all. A schema that a piece or a live row lacks is asked for on a stream
-//! of its own: silent for `PATIENCE` or longer than `LONGEST` in all, it is given up.
+//! that can't be read costs itself. A request brings at most twice as many pieces as it asked for rows, `MAX_BYTES` in
+//! all. A schema that a piece lacks is asked for on a stream of its own (`schemas`).
 //! Every byte that comes is progress, so that one large frame at the slowest rate is waited for.
+
+mod schemas;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{
-    Head, IntervalSet, LogId, MAX_SCHEMA_BYTES, MAX_SERIES, Origin, SchemaDelta, SchemaHash, Seal,
-    SignedRow,
-};
+use outlast_store::{Head, IntervalSet, LogId, SchemaHash, Seal, SignedRow};
 
 use super::frames::Frames;
 use super::{Core, Effect, Offence, StreamId};
@@ -22,20 +21,16 @@ use crate::flow::keep::{Job, Piece, Repair};
 use crate::flow::wire::{Answer, MAX_ANSWER, MAX_HELD, Question};
 use crate::flow::{node_of, origin_of};
 use crate::replica::{Ask, Request};
+use schemas::{MAX_DELTA_BYTES, Wanted};
 
-/// How long a schema may bring no byte, and take in all: twice the largest at the slowest rate.
+/// How long a schema, or an answer that the replica doesn't count, may bring no byte.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LONGEST: Duration = Duration::from_secs(300);
 /// Bytes of one answer: the four windows a request is about, as the largest blocks there may be, and each once more.
 const MAX_BYTES: usize = 8 * MAX_ANSWER;
 /// Numbers of requests that the replica doesn't know of begin here; it counts its own from one.
 const BESIDE: u64 = 1 << 63;
 /// Schemas fetched for one piece: a block has at most so many rows.
 const MOST_SCHEMAS: usize = 60;
-/// Bytes of the deltas in one schema answer: the largest schema there may be, grown by one series at a time.
-const MAX_DELTA_BYTES: usize = MAX_SCHEMA_BYTES + MAX_SERIES * DELTA_HEAD;
-/// What a delta has beside its series: marks, its parent, a count.
-const DELTA_HEAD: usize = 40;
 
 /// A question on its way.
 #[derive(Debug)]
@@ -70,21 +65,6 @@ struct Requested {
     fetched: Vec<SchemaHash>,
     /// When it is given up, where the replica doesn't know of it.
     until: Option<Instant>,
-}
-
-/// A schema that is fetched.
-#[derive(Debug)]
-struct Wanted {
-    origin: Origin,
-    hash: SchemaHash,
-    deltas: Vec<SchemaDelta>,
-    size: usize,
-    /// All of it came, and the store has it in hand.
-    complete: bool,
-    /// The request whose piece waits for it; `None`: live rows do.
-    piece_of: Option<StreamId>,
-    silent: Instant,
-    until: Instant,
 }
 
 /// How an answer goes on after a frame.
@@ -142,40 +122,6 @@ impl Core {
         let frames = Frames::default();
         self.asks.insert(stream, Asking { peer, frames, what });
         stream
-    }
-
-    pub(super) fn fetch_schema_for_parked(
-        &mut self,
-        peer: NodeId,
-        origin: Origin,
-        hash: SchemaHash,
-        known: Option<SchemaHash>,
-        now: Instant,
-    ) {
-        self.fetch_schema(peer, origin, hash, known, None, now);
-    }
-
-    fn fetch_schema(
-        &mut self,
-        peer: NodeId,
-        origin: Origin,
-        hash: SchemaHash,
-        known: Option<SchemaHash>,
-        piece_of: Option<StreamId>,
-        now: Instant,
-    ) {
-        let wanted = Wanted {
-            origin,
-            hash,
-            deltas: Vec::new(),
-            size: 0,
-            complete: false,
-            piece_of,
-            silent: now + PATIENCE,
-            until: now + LONGEST,
-        };
-        let question = Question::Schema(hash, known.into_iter().collect());
-        self.open(peer, &question, What::Schema(Box::new(wanted)));
     }
 
     /// Bytes of an answer.
@@ -310,34 +256,6 @@ impl Core {
         }
     }
 
-    fn take_schema(&mut self, stream: StreamId, wanted: &mut Wanted, answer: Answer) -> Step {
-        match answer {
-            Answer::Schema(bytes) if wanted.deltas.len() < MAX_SERIES => {
-                wanted.size += bytes.len();
-                let delta = SchemaDelta::decode(&bytes);
-                match delta {
-                    Ok(delta) if wanted.size <= MAX_DELTA_BYTES => wanted.deltas.push(delta),
-                    _ => return Step::Broken(Some(Offence::Schemas)),
-                }
-                Step::Next
-            }
-            // It does not have the schema.
-            Answer::End if wanted.deltas.is_empty() => Step::Broken(None),
-            Answer::End if is_chain(&wanted.deltas, wanted.hash) => {
-                wanted.complete = true;
-                self.effects.push_back(Effect::Close(stream));
-                self.store(Job::Define {
-                    ask: stream,
-                    origin: wanted.origin,
-                    hash: wanted.hash,
-                    deltas: std::mem::take(&mut wanted.deltas),
-                });
-                Step::Wait
-            }
-            _ => Step::Broken(Some(Offence::Unasked)),
-        }
-    }
-
     /// The store's word on a piece that was asked for.
     pub(super) fn handle_repaired(
         &mut self,
@@ -385,39 +303,6 @@ impl Core {
         }
     }
 
-    /// The store's word on a schema that was fetched.
-    pub(super) fn handle_defined(&mut self, stream: StreamId, defined: bool, now: Instant) {
-        let Some(asking) = self.asks.remove(&stream) else {
-            return;
-        };
-        if let What::Schema(wanted) = asking.what {
-            self.end_schema(&wanted, defined, now);
-        }
-    }
-
-    fn end_schema(&mut self, wanted: &Wanted, defined: bool, now: Instant) {
-        let Some(stream) = wanted.piece_of else {
-            return self.handle_schema(wanted.hash, defined);
-        };
-        let Some(asking) = self.asks.remove(&stream) else {
-            return;
-        };
-        let What::Request(requested) = &asking.what else {
-            return;
-        };
-        match requested.piece.clone() {
-            Some(piece) if defined => {
-                self.store(Job::Repair {
-                    ask: stream,
-                    piece,
-                    from: asking.peer,
-                });
-                self.asks.insert(stream, asking);
-            }
-            _ => self.broke_off(stream, asking, None, now),
-        }
-    }
-
     fn done(&mut self, stream: StreamId, asking: Asking, now: Instant) {
         self.effects.push_back(Effect::Close(stream));
         if let What::Request(requested) = asking.what {
@@ -460,17 +345,6 @@ impl Core {
             self.asks.remove(&stream);
             self.effects.push_back(Effect::Close(stream));
             self.stop_fetching_for(stream);
-        }
-    }
-
-    fn stop_fetching_for(&mut self, piece: StreamId) {
-        let for_it =
-            |asking: &Asking| matches!(&asking.what, What::Schema(w) if w.piece_of == Some(piece));
-        let schemas = self.asks.iter().filter(|(_, asking)| for_it(asking));
-        let schemas: Vec<_> = schemas.map(|(stream, _)| *stream).collect();
-        for stream in schemas {
-            self.asks.remove(&stream);
-            self.effects.push_back(Effect::Close(stream));
         }
     }
 
@@ -553,54 +427,11 @@ fn most_answers(ask: &Ask) -> u64 {
     }
 }
 
-/// Whether these lead to the schema that was asked for, each the parent of the next: nothing else
-/// may count against the limits of its origin. Nothing at all leads nowhere.
-fn is_chain(deltas: &[SchemaDelta], hash: SchemaHash) -> bool {
-    let hashes: Vec<_> = deltas.iter().map(SchemaDelta::hash).collect();
-    let parents = deltas.iter().skip(1).map(|delta| delta.parent);
-    hashes.last() == Some(&hash) && hashes.iter().zip(parents).all(|(h, p)| p == Some(*h))
-}
-
 #[cfg(test)]
 mod tests {
-    use outlast_store::{Epoch, Kind, Schema, Series, StoreId};
+    use outlast_store::{Epoch, Origin, StoreId};
 
     use super::*;
-
-    fn delta(parent: Option<SchemaHash>, name: &str) -> SchemaDelta {
-        let series = Series::new(name, [], "", Kind::Gauge, 0).unwrap();
-        SchemaDelta {
-            parent,
-            appended: vec![series],
-        }
-    }
-
-    #[test]
-    fn only_the_chain_of_the_schema_that_was_asked_for_is_taken() {
-        let first = delta(None, "a");
-        let second = delta(Some(first.hash()), "b");
-        let other = delta(None, "c");
-        let wanted = second.hash();
-
-        assert!(is_chain(&[first.clone(), second.clone()], wanted));
-        assert!(
-            is_chain(std::slice::from_ref(&second), wanted),
-            "the first is known"
-        );
-        assert!(!is_chain(&[], wanted));
-        assert!(!is_chain(&[second.clone(), first.clone()], wanted));
-        assert!(!is_chain(&[other, first.clone(), second], wanted));
-        assert!(!is_chain(&[first], wanted));
-    }
-
-    #[test]
-    fn the_longest_chain_an_origin_may_make_fits_into_an_answer() {
-        let first = delta(None, "a");
-        let series_bytes = Schema::extend(None, &first).unwrap().size_bytes();
-        let next = delta(Some(first.hash()), "a");
-        let head = next.encode().len() - series_bytes;
-        assert!(MAX_SCHEMA_BYTES + MAX_SERIES * head <= MAX_DELTA_BYTES);
-    }
 
     #[test]
     fn an_answer_has_an_end_by_what_was_asked() {
