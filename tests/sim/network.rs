@@ -187,6 +187,13 @@ impl Network {
         arrives
     }
 
+    /// When the word that a stream has arrived is back, if a wall doesn't stand in its way.
+    pub(crate) fn acknowledgement(&mut self, now: Moment, from: u32, to: u32) -> Option<Moment> {
+        self.count(ENVELOPE + QUIC, "streams");
+        self.is_open(now, from, to)
+            .then(|| now + self.way(from, to) + self.standing(now, from))
+    }
+
     /// When a machine's line has taken all pieces of streams.
     pub(crate) fn bulk_free(&self, machine: u32) -> Moment {
         self.lines[machine as usize].bulk_free

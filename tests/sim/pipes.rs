@@ -180,8 +180,35 @@ impl World {
                 return self.tell_broken(m, stream);
             }
         }
-        if end.reading {
+        let (is_whole, is_read) = (end.ended, end.reading);
+        if is_whole {
+            self.acknowledge(m, piece.pipe, 1 - piece.to);
+        }
+        if is_read {
             self.read_pipe(m, stream);
+        }
+    }
+
+    /// The end that wrote hears that everything has arrived, unless a wall stands in its way.
+    fn acknowledge(&mut self, m: u32, id: u64, side: usize) {
+        let Some(writer) = self.pipes.get(&id).map(|pipe| &pipe.ends[side]) else {
+            return;
+        };
+        let (to, life) = (writer.machine, writer.life);
+        let Some(stream) = writer.stream else { return };
+        if let Some(at) = self.network.acknowledgement(self.now, m, to) {
+            self.enter(at, to, Event::Delivered { stream, life });
+        }
+    }
+
+    pub(crate) fn handle_delivered(&mut self, m: u32, stream: StreamId, life: u32) {
+        let instant = self.instant(self.now);
+        let machine = &mut self.machines[m as usize];
+        if machine.life == life
+            && let Some(up) = &mut machine.up
+        {
+            up.core.handle_delivered(stream, instant);
+            self.drain(m);
         }
     }
 

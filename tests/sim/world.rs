@@ -64,6 +64,11 @@ pub(crate) enum Event {
         stream: StreamId,
         life: u32,
     },
+    /// The other end has everything a stream wrote.
+    Delivered {
+        stream: StreamId,
+        life: u32,
+    },
     /// A fault begins; the machine means nothing.
     Begin(usize),
     End(usize),
@@ -251,6 +256,7 @@ impl World {
             Event::Begin(number) => (8, *number as u64),
             Event::End(number) => (9, *number as u64),
             Event::Look => (10, 0),
+            Event::Delivered { stream, .. } => (11, *stream),
         };
         let logged = [self.now.0, u64::from(machine), kind, what];
         if self.case.logged {
@@ -275,6 +281,7 @@ impl World {
             Event::Small(small) => self.handle_small(m, &small),
             Event::Piece(piece) => self.handle_piece(m, *piece),
             Event::Written { stream, life } => self.handle_written(m, stream, life),
+            Event::Delivered { stream, life } => self.handle_delivered(m, stream, life),
             Event::Begin(number) => self.begin(number),
             Event::End(number) => self.end(number),
             Event::Look => self.look(),
