@@ -3,7 +3,7 @@
 //! Once enough blocks of a log lie there one after another, the oldest of them become a pack; when the generation is
 //! closed, whatever is left. The pack is written and synced before the first of its blocks goes, so a power cut leaves both
 //! at worst: a block is looked for by itself first, then in the packs.
-//! Bounds: `RUNS` packs a call, the rest next time; a pack's own bounds (`block::pack`). What cannot be packed stays as it
+//! Bounds: `RUNS` packs a call, the rest at later turns of the writer; a pack's own bounds (`block::pack`). What cannot be packed stays as it
 //! is and is not tried again.
 //! Absent: how a pack is encoded (`block::pack`), deadlines (`shelf`).
 
@@ -39,15 +39,30 @@ pub(crate) fn note(loose: &mut Loose, head: &Head) {
 /// How much less or more each origin's blocks take after it.
 pub(crate) type Change = BTreeMap<Origin, i64>;
 
+/// Whether the blocks of a closed generation have something to pack left.
+pub(crate) fn is_left(loose: &Loose) -> bool {
+    next_run(loose, When::Closing).is_some()
+}
+
 /// Packs what there is enough of.
 pub(crate) fn pack(
     engine: &mut Engine,
     loose: &mut Loose,
     when: When,
 ) -> Result<Change, EngineError> {
+    pack_some(engine, loose, when, RUNS)
+}
+
+/// Makes so many packs at most.
+pub(crate) fn pack_some(
+    engine: &mut Engine,
+    loose: &mut Loose,
+    when: When,
+    most: usize,
+) -> Result<Change, EngineError> {
     let mut packed = Vec::new();
     let mut change = Change::new();
-    for _ in 0..RUNS {
+    for _ in 0..most {
         let Some(run) = next_run(loose, when) else {
             break;
         };

@@ -392,7 +392,7 @@ impl Shared {
     }
 
     /// Looks twice; between the two the generation is verified, and given up only if it fails that.
-    fn read<K: Clone + Send + 'static, T: Send + 'static>(
+    pub(crate) fn read<K: Clone + Send + 'static, T: Send + 'static>(
         &self,
         generation: u32,
         keys: K,

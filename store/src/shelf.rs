@@ -32,6 +32,8 @@ const OPEN_OLD: usize = 2;
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
 /// Reading a batch of blocks; beyond it the engine hangs.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// Blocks of closed generations that are remembered because they are to be packed: a generation and a half of the usual ones.
+const UNPACKED: usize = 32 << 10;
 /// Generations kept aside for a look; the oldest is deleted when one more comes.
 const KEPT_ASIDE: usize = 2;
 
@@ -64,6 +66,8 @@ pub(crate) struct Shelf {
     kinds: Mutex<BTreeMap<u32, Kept>>,
     loads: Mutex<BTreeMap<u32, Loads>>,
     old: Mutex<BTreeMap<u32, (Engine, Instant)>>,
+    /// Of closed generations the blocks that are to become packs yet.
+    unpacked: Mutex<BTreeMap<u32, Loose>>,
 }
 
 /// The generation being written.
@@ -89,6 +93,7 @@ impl Shelf {
             kinds: Mutex::default(),
             loads: Mutex::default(),
             old: Mutex::default(),
+            unpacked: Mutex::default(),
         }
     }
 
@@ -294,6 +299,26 @@ impl Shelf {
         old.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
     }
 
+    /// Remembers what is left to pack of a closed generation, as far as there is room: the rest waits for the next start.
+    pub(crate) fn leave_unpacked(&self, number: u32, loose: Loose) {
+        let blocks = |loose: &Loose| loose.values().map(BTreeMap::len).sum::<usize>();
+        let mut unpacked = locked(&self.unpacked);
+        let there: usize = unpacked.values().map(blocks).sum();
+        if packer::is_left(&loose) && there + blocks(&loose) <= UNPACKED {
+            unpacked.insert(number, loose);
+        }
+    }
+
+    /// The newest closed generation that is not all packed.
+    pub(crate) fn take_unpacked(&self) -> Option<(u32, Loose)> {
+        locked(&self.unpacked).pop_last()
+    }
+
+    /// Closes an old generation, which gives back the memory that writing to it took.
+    pub(crate) fn close_old(&self, number: u32) {
+        locked(&self.old).remove(&number);
+    }
+
     /// Closes everything.
     pub(crate) fn close(&self) {
         locked(&self.old).clear();
@@ -308,6 +333,7 @@ impl Shelf {
         self.highest.fetch_max(number, Ordering::Relaxed);
         self.newest().retain(|_, newest| newest.number != number);
         locked(&self.loads).remove(&number);
+        locked(&self.unpacked).remove(&number);
         let aside = self.dir.join("quarantine");
         let at = self.disk.wall_seconds();
         let prefix = prefix(self.kind(number));
@@ -353,12 +379,14 @@ impl Shelf {
         bytes
     }
 
-    /// Deletes a generation: renamed first, so that a half-deleted one is never opened.
+    /// Deletes a generation: renamed first and for good, so that a half-deleted one is never opened.
     pub(crate) fn remove(&self, number: u32) -> io::Result<()> {
         locked(&self.old).remove(&number);
         locked(&self.loads).remove(&number);
+        locked(&self.unpacked).remove(&number);
         let dropped = self.path(number).with_extension("dropped");
         self.disk.rename(&self.path(number), &dropped)?;
+        self.disk.sync_dir(&self.dir)?;
         self.disk.remove_dir_all(&dropped)
     }
 }

@@ -30,6 +30,8 @@ use crate::state::FLUSH_BYTES;
 const WRITE_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a block waits that came whole, as repair brings it: a power cut takes it, and others count on it.
 const BARE: Duration = Duration::from_secs(30);
+/// Packs made of a closed generation in one turn: readers of old ones wait meanwhile, on a slow machine a second each.
+const PACKS_ON: usize = 4;
 /// sled writes a block about five times: leaves are split and moved.
 const WRITE_FACTOR: u64 = 6;
 
@@ -66,6 +68,7 @@ pub(crate) fn turn(shared: &Shared, all: bool) {
     keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes());
     shared.look_for_room();
     shared.evict();
+    pack_on(shared);
     shared.look_for_schemas();
     shared.note_gone();
     shared.shelf.close_idle(shared.now());
@@ -119,6 +122,8 @@ fn load(shared: &Shared) {
                 } else if is_newest {
                     // Its day ended while nobody ran.
                     pack_old(shared, number, engine, content.loose);
+                } else {
+                    shared.shelf.leave_unpacked(number, content.loose);
                 }
             }
             Err(why) => shared.set_aside(number, &why),
@@ -287,11 +292,13 @@ fn pack_rest(
 ) -> Result<(), String> {
     let worker = &shared.shelf.worker;
     let packed = worker.within("pack", WRITE_DEADLINE, move || {
-        packer::pack(&mut engine, &mut loose, When::Closing)
+        let change = packer::pack(&mut engine, &mut loose, When::Closing)?;
+        Ok::<_, EngineError>((loose, change))
     });
     let why = match packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) {
-        Ok(change) => {
+        Ok((left, change)) => {
             shared.shelf.repacked(number, &change);
+            shared.shelf.leave_unpacked(number, left);
             return Ok(());
         }
         Err(why) => why,
@@ -314,6 +321,33 @@ fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
     drop(newest);
     if let Err(why) = packed {
         shared.set_aside(number, &why);
+    }
+}
+
+/// Makes a few more packs of a generation that was closed before all of it was packed. One that fails a read on the way is
+/// left as it is until the next start.
+fn pack_on(shared: &Shared) {
+    if locked(&shared.orders).stop {
+        return;
+    }
+    let Some((number, loose)) = shared.shelf.take_unpacked() else {
+        return;
+    };
+    let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
+    if shared.has_format().is_err() || !make_room(&shared.disk, &shared.dir, bytes) {
+        shared.shelf.leave_unpacked(number, loose);
+        return;
+    }
+    let pack = |engine: &mut Engine, loose: &Loose| {
+        let mut left = loose.clone();
+        let change = packer::pack_some(engine, &mut left, When::Closing, PACKS_ON)?;
+        Ok((left, change))
+    };
+    let packed = shared.read(number, loose, pack);
+    shared.shelf.close_old(number);
+    if let Some((left, change)) = packed {
+        shared.shelf.repacked(number, &change);
+        shared.shelf.leave_unpacked(number, left);
     }
 }
 

@@ -214,3 +214,41 @@ fn two_runs_that_share_rows_are_both_held_whichever_came_first() {
     }
     assert_eq!(digests[0], digests[1]);
 }
+
+#[test]
+fn what_a_full_generation_left_unpacked_is_packed_in_later_turns() {
+    let dir = TempDir::new().unwrap();
+    // One batch, so one generation.
+    let tuning = Tuning {
+        flush_every: Duration::from_secs(3_600),
+        ..turning()
+    };
+    let store = Store::open_tuned(config(dir.path()), keys(ME), tuning).unwrap();
+    wait_ready(&store);
+    let origins = (10..34).map(|of| Origin([of; 32]));
+    for origin in origins.clone() {
+        define(&store, origin);
+        insert_all(&store, &blocks_of(origin, 2));
+    }
+    store.flush().unwrap();
+    let alone = || {
+        let generation = store.shared.shelf.numbers().unwrap()[0];
+        let count = |engine: &mut Engine| {
+            let mut alone = 0;
+            engine.scan(|_, _| alone += 1)?;
+            Ok(alone)
+        };
+        store.shared.shelf.read(generation, count).unwrap()
+    };
+    let first: u32 = alone();
+    assert!(first > 0, "more than one turn's worth");
+    for _ in 0..6 {
+        store.flush().unwrap();
+    }
+    assert_eq!(alone(), 0);
+    for origin in origins {
+        let log = row(origin, 1, 0).row.log;
+        let parcels = store.export(&log, 1..=120, usize::MAX).unwrap();
+        assert!(!parcels.is_empty() && store.holds(&log, 1..=120));
+    }
+}

@@ -172,6 +172,54 @@ fn a_generation_whose_day_ended_while_nobody_ran_is_packed_at_the_next_start() {
     assert_eq!(read_of(&store, &log, 600), 600);
 }
 
+#[test]
+fn a_closed_generation_of_many_logs_is_packed_to_the_end_also_after_a_start() {
+    let mut rig = Rig::new();
+    let store = rig.open();
+    for of in 10..40 {
+        define(&store, Origin([of; 32]));
+        insert_all(&store, &blocks_of(Origin([of; 32]), 3));
+    }
+    store.flush().unwrap();
+    assert_eq!(alone_in(&store, 1), 90);
+    rig.step(&store, Duration::from_secs(25 * 3_600));
+    define(&store, PEER);
+    // The first block finds that its day has ended, the second begins another.
+    for block in blocks_of(PEER, 2) {
+        insert_all(&store, &[block]);
+        store.flush().unwrap();
+    }
+    let left = alone_in(&store, 1);
+    assert!((2..90).contains(&left), "{left} are left");
+    rig.step(&store, Duration::from_secs(30));
+    assert!((2..left).contains(&alone_in(&store, 1)));
+    drop(store);
+    let store = rig.open();
+    for _ in 0..10 {
+        rig.step(&store, Duration::from_secs(30));
+    }
+    assert_eq!(alone_in(&store, 1), 1, "one of a log makes no pack");
+    for of in 10..40 {
+        let log = row(Origin([of; 32]), 1, 0).row.log;
+        assert_eq!(read_of(&store, &log, 180), 180);
+    }
+}
+
+#[test]
+fn a_generation_that_went_does_not_come_back_when_the_power_fails() {
+    for seed in 0..20 {
+        let mut rig = Rig::new();
+        let store = rig.open();
+        define(&store, PEER);
+        insert_all(&store, &blocks_of(PEER, 2));
+        store.flush().unwrap();
+        store.shared.shelf.remove(1).unwrap();
+        drop(store);
+        rig.disk.power_cut(&mut ChaCha8Rng::seed_from_u64(seed));
+        assert!(!rig.has("copies-000001"), "seed {seed}");
+    }
+}
+
 /// How many blocks of a generation are in no pack.
 fn alone_in(store: &Store, generation: u32) -> u32 {
     let count = |engine: &mut Engine| {
