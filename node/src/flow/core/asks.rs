@@ -7,13 +7,14 @@
 //! all. A schema that a piece lacks is asked for on a stream of its own (`schemas`).
 //! Every byte that comes is progress, so that one large frame at the slowest rate is waited for.
 
+mod expected;
 mod schemas;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outlast_mesh::NodeId;
-use outlast_store::{Head, IntervalSet, LogId, SchemaHash, Seal, SignedRow};
+use outlast_store::{SchemaHash, Seal};
 
 use super::frames::Frames;
 use super::{Core, Effect, Offence, StreamId};
@@ -21,6 +22,7 @@ use crate::flow::keep::{Job, Piece, Repair};
 use crate::flow::wire::{Answer, MAX_ANSWER, MAX_HELD, Question};
 use crate::flow::{node_of, origin_of};
 use crate::replica::{Ask, Request};
+use expected::{block, most_answers, row};
 use schemas::{MAX_DELTA_BYTES, Wanted};
 
 /// How long a schema, or an answer that the replica doesn't count, may bring no byte.
@@ -397,55 +399,5 @@ impl Asking {
 impl Requested {
     fn may_fetch(&self, hash: SchemaHash) -> bool {
         self.fetched.len() < MOST_SCHEMAS && !self.fetched.contains(&hash)
-    }
-}
-
-fn row(log: LogId, asked: &IntervalSet, bytes: &Bytes) -> Result<Piece, Offence> {
-    let row = SignedRow::decode(bytes).map_err(|_bytes| Offence::Unreadable)?;
-    if row.row.log != log || !asked.contains(row.row.seq) {
-        return Err(Offence::Unasked);
-    }
-    Ok(Piece::Row(row.into()))
-}
-
-/// A block is whole, also where only some of its rows were asked for.
-fn block(log: LogId, asked: &IntervalSet, bytes: Bytes) -> Result<Piece, Offence> {
-    let head = Head::peek(&bytes).map_err(|_bytes| Offence::Unreadable)?;
-    let rows: IntervalSet = [head.first..=head.last()].into_iter().collect();
-    if head.log != log || asked.intersect(&rows).is_empty() {
-        return Err(Offence::Unasked);
-    }
-    Ok(Piece::Block(bytes, head))
-}
-
-/// Pieces that answer a question at most. Blocks of an origin that sealed twice may overlap.
-fn most_answers(ask: &Ask) -> u64 {
-    match ask {
-        Ask::Rows { rows, .. } => 2 * rows.len() + 8,
-        Ask::Held { origins } => origins.len() as u64,
-        Ask::Seals { windows } => windows.len() as u64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use outlast_store::{Epoch, Origin, StoreId};
-
-    use super::*;
-
-    #[test]
-    fn an_answer_has_an_end_by_what_was_asked() {
-        let log = LogId {
-            origin: Origin([1; 32]),
-            store: StoreId(1),
-            epoch: Epoch {
-                counter: 1,
-                nonce: 1,
-            },
-        };
-        let rows = [1..=60].into_iter().collect();
-        assert_eq!(most_answers(&Ask::Rows { log, rows }), 128);
-        let windows = vec![(log, 1), (log, 61)];
-        assert_eq!(most_answers(&Ask::Seals { windows }), 2);
     }
 }
