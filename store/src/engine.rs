@@ -1,4 +1,4 @@
-//! One generation of sealed blocks: the only module that names sled. On a simulated disk a `journal` stands for it.
+//! One generation of sealed blocks, over sled (`body`). On a simulated disk a `journal` stands for it.
 //!
 //! Blocks go in by `put` (the same key and bytes twice is nothing), are safe when `sync` has answered with a ticket,
 //! come out by `get` and `scan`; packs of blocks lie in pieces in a tree of sled of their own, and come out by `pack_of` and

@@ -1,4 +1,5 @@
-//! What keeps the blocks of a generation on a real disk: a journal of those that wait, and sled with the packs.
+//! What keeps the blocks of a generation on a real disk: a journal of those that wait, and sled with the packs. The only
+//! file that names sled.
 //!
 //! Absent: checksums of values, and what a failure means (`engine`).
 
@@ -12,6 +13,7 @@ use super::{EngineError, checked, guarded, mend, pieces, take};
 use crate::disk::Disk;
 
 pub(super) type Db = sled::Db<4>;
+pub(super) type Tree = sled::Tree<4>;
 
 /// What sled may keep in memory; blocks are read once and in order, so little helps.
 const CACHE_BYTES: usize = 256 * 1024;
@@ -35,8 +37,8 @@ pub(super) struct Sled {
     /// Blocks lie in sled by themselves, too: put there by an earlier release, or too large for a record.
     pub(super) blocks: bool,
     /// None where there is no such tree, or nobody has asked yet.
-    pub(super) packs: Option<sled::Tree<4>>,
-    pub(super) pieces: Option<sled::Tree<4>>,
+    pub(super) packs: Option<Tree>,
+    pub(super) pieces: Option<Tree>,
     pub(super) db: Db,
     /// Something was put into sled or taken out; at first also its own files.
     pub(super) dirty: bool,
@@ -124,7 +126,7 @@ impl Sled {
     }
 
     /// The tree of whole packs, kept open since dropping it flushes. None is made.
-    pub(super) fn packs(&mut self) -> io::Result<Option<&sled::Tree<4>>> {
+    pub(super) fn packs(&mut self) -> io::Result<Option<&Tree>> {
         if self.packs.is_none() && self.db.contains_tree(PACKS)? {
             self.packs = Some(self.db.open_tree(PACKS)?);
         }
@@ -132,7 +134,7 @@ impl Sled {
     }
 
     /// The tree of packs in pieces, kept open too. None is made by looking: old generations are only read.
-    pub(super) fn pieces(&mut self, make: bool) -> io::Result<Option<&sled::Tree<4>>> {
+    pub(super) fn pieces(&mut self, make: bool) -> io::Result<Option<&Tree>> {
         if self.pieces.is_none() && (make || self.db.contains_tree(pieces::PIECES)?) {
             self.pieces = Some(self.db.open_tree(pieces::PIECES)?);
         }

@@ -5,6 +5,8 @@
 
 use std::io;
 
+use super::body::Tree;
+
 /// The tree of packs in pieces, which are numbered behind the key.
 pub(super) const PIECES: &str = "pieces";
 /// Two pieces in a leaf fill a slot of 64 KiB with what sled adds, so that next to nothing of a pack's place is spare, and
@@ -22,7 +24,7 @@ pub(super) fn of_pack(key: &[u8]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Puts all pieces of a pack; what one under the same key had more goes.
-pub(super) fn put(pieces: &sled::Tree<4>, key: &[u8], value: &[u8]) -> io::Result<()> {
+pub(super) fn put(pieces: &Tree, key: &[u8], value: &[u8]) -> io::Result<()> {
     let mut number: u16 = 0;
     for piece in value.chunks(PIECE_BYTES) {
         pieces.insert([key, &number.to_be_bytes()].concat(), piece)?;
@@ -37,7 +39,7 @@ pub(super) fn put(pieces: &sled::Tree<4>, key: &[u8], value: &[u8]) -> io::Resul
 }
 
 /// The last pack that has a piece below `below`: its key, and its pieces joined.
-pub(super) fn last(pieces: &sled::Tree<4>, below: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+pub(super) fn last(pieces: &Tree, below: &[u8]) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     let Some(last) = pieces.range(..below.to_vec()).next_back() else {
         return Ok(None);
     };
@@ -52,7 +54,7 @@ pub(super) fn last(pieces: &sled::Tree<4>, below: &[u8]) -> io::Result<Option<(V
 }
 
 /// Every key of a pack and its pieces joined, in order.
-pub(super) fn scan(pieces: &sled::Tree<4>, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+pub(super) fn scan(pieces: &Tree, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
     let mut open: Option<(Vec<u8>, Vec<u8>)> = None;
     for piece in pieces.iter() {
         let (key, bytes) = piece?;
