@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::block::MAX_PACK_BLOCKS;
+use crate::packer;
 use crate::sample::Origin;
 
 /// Verifies a generation's directory in a child process; `Err` says what is wrong with it.
@@ -78,6 +79,8 @@ pub(crate) struct Tuning {
     pub(crate) reopen_bytes: u64,
     /// So many blocks of a log become a pack: more of them pack better, fewer wait a shorter time beside sled.
     pub(crate) pack_blocks: usize,
+    /// Packs made when a generation is closed; what is left is packed in later turns.
+    pub(crate) packs_at_close: usize,
     /// Opening and reading a whole generation; beyond it the generation is given up.
     pub(crate) open_deadline: Duration,
     /// A new segment of the spool starts when the current one has this much.
@@ -92,6 +95,7 @@ impl Tuning {
             flush_every: Duration::from_secs(30),
             reopen_bytes: 1 << 20,
             pack_blocks: MAX_PACK_BLOCKS,
+            packs_at_close: packer::RUNS,
             open_deadline: Duration::from_secs(180),
             segment_bytes: 1 << 20,
         }

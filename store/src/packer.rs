@@ -15,8 +15,8 @@ use crate::key::block::BlockKey;
 use crate::sample::{LogId, Origin, Seq};
 use crate::shelf::weight;
 
-/// Packs made in one call, so that a generation of an older release is packed within some minutes and no deadline.
-const RUNS: usize = 16;
+/// Packs made in one call at most, so that a generation of an older release is packed within some minutes and no deadline.
+pub(crate) const RUNS: usize = 16;
 
 /// Blocks in no pack: the number of rows by log and first seq.
 pub(crate) type Loose = BTreeMap<LogId, BTreeMap<Seq, u8>>;

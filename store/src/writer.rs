@@ -290,9 +290,9 @@ fn pack_rest(
     mut engine: Engine,
     mut loose: Loose,
 ) -> Result<(), String> {
-    let worker = &shared.shelf.worker;
+    let (worker, most) = (&shared.shelf.worker, shared.tuning.packs_at_close);
     let packed = worker.within("pack", WRITE_DEADLINE, move || {
-        let change = packer::pack(&mut engine, &mut loose, When::Closing)?;
+        let change = packer::pack_some(&mut engine, &mut loose, When::Closing, most)?;
         Ok::<_, EngineError>((loose, change))
     });
     let why = match packed.and_then(|outcome| outcome.map_err(|e| e.to_string())) {

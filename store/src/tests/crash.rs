@@ -41,6 +41,7 @@ fn busy() -> Tuning {
         flush_every: Duration::from_millis(rng.random_range(50..=200)),
         reopen_bytes: rng.random_range(32..=128) << 10,
         segment_bytes: rng.random_range(8..=32) << 10,
+        packs_at_close: rng.random_range(0..=1),
         ..tuning()
     }
 }

@@ -14,6 +14,7 @@ fn busy() -> Rig {
     let tuning = Tuning {
         generation_bytes: 16 << 10,
         pack_blocks: 4,
+        packs_at_close: 0,
         flush_every: Duration::from_secs(20),
         segment_bytes: 16 << 10,
         ..tuning()

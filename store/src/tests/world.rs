@@ -18,6 +18,7 @@ pub(super) fn tuning() -> Tuning {
         flush_every: Duration::from_millis(200),
         reopen_bytes: 4 << 20,
         pack_blocks: 30,
+        packs_at_close: 16,
         open_deadline: Duration::from_secs(60),
         segment_bytes: 1 << 20,
     }
