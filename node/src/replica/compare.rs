@@ -73,8 +73,14 @@ impl Replica {
         if let (Some(log), Some(state)) = (open, entry.open) {
             match state.coverage {
                 Some(coverage) => {
+                    let lacks = !self.holdings.lacking(&log, &coverage.held).is_empty();
                     too_much = !known.learn(log, coverage, now);
-                    self.suspects.insert(log);
+                    if lacks {
+                        self.suspects.insert(log);
+                    } else {
+                        // Nothing of it waits to be asked for.
+                        known.settle.remove(&log);
+                    }
                 }
                 None => {
                     listed = false;

@@ -32,6 +32,26 @@ fn a_calm_replica_misses_nothing() {
     }
 }
 
+#[test]
+fn a_digest_of_rows_that_are_held_leaves_nothing_to_look_for() {
+    let now = Instant::now();
+    let mut replica = Replica::new(name(0), ChaCha8Rng::seed_from_u64(1), now);
+    let log = log_of(1, 1);
+    let held = Held::from([(log, coverage(1..=5).held)]);
+    replica.handle_store(held, Held::new(), true);
+    replica.handle_members(&[Member::new(name(0)), Member::new(name(1))], now);
+    replica.handle_connected(name(1), now);
+    replica.suspects.clear();
+    let digest = |rows| {
+        let closed = digest::hash(&Held::new());
+        vec![Entry::new(log.origin, closed, Some((log, coverage(rows))))]
+    };
+    replica.handle_digest(name(1), digest(1..=5), now);
+    assert_eq!(replica.suspects, BTreeSet::new());
+    replica.handle_digest(name(1), digest(1..=6), now);
+    assert_eq!(replica.suspects, BTreeSet::from([log]));
+}
+
 #[derive(Debug)]
 enum Input {
     Members(Vec<Member>),
