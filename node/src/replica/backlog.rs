@@ -55,34 +55,35 @@ impl Replica {
             peer.is_some_and(|peer| peer.connected.is_some())
         };
         let partners = self.partners().into_iter();
-        partners
+        let mut backlog: BTreeMap<Origin, u64> = partners
             .filter(|peer| wanted.contains(peer) || here(peer))
             .filter(|peer| !self.roster.is_gone(peer))
-            .map(|peer| (peer, self.backlog_of(&peer, now)))
-            .collect()
+            .map(|peer| (peer, 0))
+            .collect();
+        for (log, held) in self.holdings.held() {
+            for peer in self.keepers_and(&log.origin) {
+                if let Some(samples) = backlog.get_mut(&peer) {
+                    *samples += self.lacked(log, held, &peer, now);
+                }
+            }
+        }
+        backlog
     }
 
-    fn backlog_of(&self, peer: &Origin, now: Instant) -> u64 {
+    /// Samples of `log` that a keeper of it lacks.
+    fn lacked(&self, log: &LogId, held: &IntervalSet, peer: &Origin, now: Instant) -> u64 {
         let known = self.peers.get(peer);
-        let connected = known.and_then(|known| known.connected);
-        let mut samples = 0;
-        for (log, held) in self.holdings.held() {
-            if log.origin != *peer && !self.is_keeper_of(&log.origin, peer) {
-                continue;
-            }
-            let mut lacks = match known.and_then(|known| known.logs.get(log)) {
-                Some(coverage) if coverage.held == *held => continue,
-                Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
-                None => held.clone(),
-            };
-            if self.roster.is_metered(peer) {
-                lacks = self.sealed_of(log, &lacks);
-            }
-            if let Some(since) = connected {
-                lacks = lacks.subtract(&self.fresh.of(log, since, now));
-            }
-            samples += lacks.len() * self.row_samples.get(&log.origin).copied().unwrap_or(1);
+        let mut lacks = match known.and_then(|known| known.logs.get(log)) {
+            Some(coverage) if coverage.held == *held => return 0,
+            Some(coverage) => held.subtract(&coverage.held).subtract(&coverage.gone),
+            None => held.clone(),
+        };
+        if self.roster.is_metered(peer) {
+            lacks = self.sealed_of(log, &lacks);
         }
-        samples
+        if let Some(since) = known.and_then(|known| known.connected) {
+            lacks = lacks.subtract(&self.fresh.of(log, since, now));
+        }
+        lacks.len() * self.row_samples.get(&log.origin).copied().unwrap_or(1)
     }
 }

@@ -116,7 +116,7 @@ impl Replica {
     }
 
     /// Who is to have the rows of `origin`, itself included.
-    fn keepers_and(&self, origin: &Origin) -> BTreeSet<Origin> {
+    pub(super) fn keepers_and(&self, origin: &Origin) -> BTreeSet<Origin> {
         let keepers = self.places.of.get(origin).into_iter().flatten();
         keepers.chain([origin]).copied().collect()
     }
