@@ -2,6 +2,7 @@
 //!
 //! Absent from releases.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::points::{Page, Union};
 use super::wire::{Answer, HandedOn, KeyRow, MAX_PARTS, Part, Question, from_small, small};
 use crate::replica::digest::Entry;
 use crate::summary::message::Message;
-use crate::summary::{Standing, Summaries};
+use crate::summary::{Members, Standing, Summaries};
 
 const PEER: Origin = Origin([1; 32]);
 
@@ -101,7 +102,7 @@ pub(crate) fn summary(bytes: &[u8]) -> bool {
         let (now, rng) = (Instant::now(), ChaCha8Rng::seed_from_u64(0));
         let mut summaries = Summaries::new(me, 16, rng, now);
         let members = [me, peer, NodeId([2; 32])].map(|node| (node, Standing::default()));
-        summaries.handle_members(members.into());
+        summaries.handle_members(Arc::new(Members::new(members.into())));
         summaries.handle_connected(peer);
         assert!(summaries.handle_message(peer, bytes, now).is_ok());
         assert!(

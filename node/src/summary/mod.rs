@@ -18,6 +18,7 @@ mod table;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -80,6 +81,22 @@ pub struct Taken {
     pub unknown: u32,
 }
 
+/// The members as summaries see them. One of these serves all who know the same members.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    standing: BTreeMap<NodeId, Standing>,
+    roll: Roll,
+}
+
+impl Members {
+    /// Everybody whose summaries are held and passed on.
+    #[must_use]
+    pub fn new(standing: BTreeMap<NodeId, Standing>) -> Self {
+        let roll = Roll::new(standing.keys().copied());
+        Self { standing, roll }
+    }
+}
+
 /// The summaries a node holds, and whom it tells: pure, owned by one task.
 #[derive(Debug)]
 pub struct Summaries {
@@ -88,12 +105,11 @@ pub struct Summaries {
     started: Instant,
     slept: Duration,
     everybody: usize,
-    members: BTreeMap<NodeId, Standing>,
+    members: Arc<Members>,
     /// How this node itself stands.
     metered: bool,
     /// Where it does in the roll.
     place: Option<usize>,
-    roll: Roll,
     table: Table,
     connected: BTreeMap<NodeId, Peer>,
     /// Metered peers that are owed an answer.
@@ -129,10 +145,9 @@ impl Summaries {
             started: now,
             slept: Duration::ZERO,
             everybody,
-            members: BTreeMap::new(),
+            members: Arc::default(),
             metered: false,
             place: None,
-            roll: Roll::default(),
             table: Table::default(),
             connected: BTreeMap::new(),
             owed: BTreeSet::new(),
@@ -141,17 +156,15 @@ impl Summaries {
     }
 
     /// Everybody whose summaries are held and passed on; who isn't in it any more is forgotten.
-    pub fn handle_members(&mut self, members: BTreeMap<NodeId, Standing>) {
-        if self.members == members {
+    pub fn handle_members(&mut self, members: Arc<Members>) {
+        if Arc::ptr_eq(&self.members, &members) || self.members == members {
             return;
         }
-        let roll = Roll::new(members.keys().copied());
-        let moved = |place| roll.place(&self.roll.at(place));
-        self.table.handle_roll(roll.len(), moved);
-        self.place = roll.place(&self.me);
-        self.roll = roll;
+        let moved = |place| members.roll.place(&self.members.roll.at(place));
+        self.table.handle_roll(members.roll.len(), moved);
+        self.place = members.roll.place(&self.me);
         for (peer, known) in &mut self.connected {
-            known.standing = members.get(peer).copied();
+            known.standing = members.standing.get(peer).copied();
         }
         self.members = members;
         self.metered = self.is_metered(&self.me);
@@ -159,7 +172,7 @@ impl Summaries {
 
     /// A tunnel to `peer` is up.
     pub fn handle_connected(&mut self, peer: NodeId) {
-        let standing = self.members.get(&peer).copied();
+        let standing = self.members.standing.get(&peer).copied();
         let new = || Peer::new(standing);
         self.connected.entry(peer).or_insert_with(new);
     }
@@ -180,7 +193,7 @@ impl Summaries {
         let at_ms = self.clock_ms(now);
         let tick = (run.wrapping_mul(4_096)).wrapping_add(seq) as u16;
         if let Some(place) = self.place {
-            self.table.own((place, self.me), tick, marks, gauges, at_ms);
+            self.table.own(place, tick, marks, gauges, at_ms);
         }
     }
 
@@ -199,18 +212,18 @@ impl Summaries {
         let message = Message::decode(body).ok_or(Fault::Unreadable)?;
         let at_ms = self.clock_ms(now);
         let mut taken = Taken::default();
+        let roll = &self.members.roll;
+        // What a stranger tells is nobody's word.
+        let teller = roll.place(&from);
         for entry in message.entries {
-            match self.roll.find(entry.id) {
-                Some(place) if Some(place) == self.place => {}
-                Some(place) => {
-                    let node = self.roll.at(place);
-                    match self.table.hear((place, node), from, &entry, at_ms) {
-                        Verdict::News => taken.news += 1,
-                        Verdict::Disputed => taken.disputed += 1,
-                        Verdict::Known => {}
-                    }
-                }
-                None => taken.unknown += 1,
+            match (roll.find(entry.id), teller) {
+                (Some(place), _) if Some(place) == self.place => {}
+                (Some(place), Some(from)) => match self.table.hear(place, from, &entry, at_ms) {
+                    Verdict::News => taken.news += 1,
+                    Verdict::Disputed => taken.disputed += 1,
+                    Verdict::Known => {}
+                },
+                _ => taken.unknown += 1,
             }
         }
         if message.answer
@@ -254,21 +267,26 @@ impl Summaries {
     /// What is known of a member; `None` where nothing ever came.
     #[must_use]
     pub fn seen(&self, node: NodeId, now: Instant) -> Option<Seen> {
-        self.table.seen(self.roll.place(&node)?, self.clock_ms(now))
+        let roll = &self.members.roll;
+        self.table
+            .seen(roll.place(&node)?, roll, self.clock_ms(now))
     }
 
     /// What is known of every other member.
     pub fn all(&self, now: Instant) -> impl Iterator<Item = (NodeId, Seen)> + '_ {
-        let at_ms = self.clock_ms(now);
-        let others = (0..self.roll.len()).filter(|place| Some(*place) != self.place);
-        others.filter_map(move |place| Some((self.roll.at(place), self.table.seen(place, at_ms)?)))
+        let (roll, at_ms) = (&self.members.roll, self.clock_ms(now));
+        let others = (0..roll.len()).filter(|place| Some(*place) != self.place);
+        others.filter_map(move |place| {
+            let seen = self.table.seen(place, roll, at_ms)?;
+            Some((roll.at(place), seen))
+        })
     }
 
     /// How long to wait after a message of so many bytes.
     fn every(&self, len: usize) -> Duration {
         if self.metered {
             METERED_EVERY
-        } else if self.members.len() <= self.everybody {
+        } else if self.members.roll.len() <= self.everybody {
             IDLE_EVERY
         } else {
             let bytes = len as f64 + f64::from(AROUND);
@@ -277,7 +295,10 @@ impl Summaries {
     }
 
     fn is_metered(&self, node: &NodeId) -> bool {
-        self.members.get(node).is_some_and(|member| member.metered)
+        self.members
+            .standing
+            .get(node)
+            .is_some_and(|member| member.metered)
     }
 
     /// Any connected member; a metered one only if there are no others.
@@ -295,22 +316,27 @@ impl Summaries {
     fn message_for(&mut self, to: NodeId, now: Instant) -> Bytes {
         let at_ms = self.clock_ms(now);
         let answer = self.metered && !self.is_metered(&to);
+        let roll = &self.members.roll;
+        let told = roll.place(&to);
         let learnt = self.table.newest_learnt(at_ms);
-        let told = self.roll.place(&to);
-        let news = learnt.filter(|(place, seen)| Some(*place) != told && seen.from != to);
-        let entry = |(place, seen): (usize, Seen)| {
+        let news = learnt.filter(|(place, _, from)| Some(*place) != told && Some(*from) != told);
+        let news = news.filter(|(place, ..)| roll.called(*place).is_some());
+        let news = news.map(|(place, age, _)| (age, place));
+        // What was learnt last is likeliest to be news, and of that what is youngest.
+        let mut news: Vec<(Duration, usize)> = news.take(2 * AT_ONCE).collect();
+        news.sort_by_key(|(age, _)| *age);
+        news.truncate(AT_ONCE);
+        let entry = |(_, place)| {
+            let seen = self.table.seen(place, roll, at_ms)?;
             Some(Entry {
-                id: self.roll.called(place)?,
+                id: roll.called(place)?,
                 tick: seen.tick,
                 marks: seen.marks,
                 age: seen.age,
                 gauges: seen.gauges,
             })
         };
-        // What was learnt last is likeliest to be news, and of that what is youngest.
-        let mut entries: Vec<Entry> = news.filter_map(entry).take(2 * AT_ONCE).collect();
-        entries.sort_by_key(|entry| entry.age);
-        entries.truncate(AT_ONCE);
+        let entries = news.into_iter().filter_map(entry).collect();
         Message { answer, entries }.encode()
     }
 

@@ -7,7 +7,7 @@ use outlast_mesh::NodeId;
 use super::message::ShortId;
 
 /// Who is called what, and where each member stands among all.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Roll {
     /// By id.
     members: Vec<NodeId>,
@@ -62,7 +62,9 @@ impl Roll {
         let (low, high) = (begin(with, 0), begin(with, u8::MAX));
         let first = self.begins.partition_point(|begin| *begin < low);
         let near = (first..self.len()).take_while(move |place| self.begins[*place] <= high);
-        near.filter(move |place| self.members[*place].0.starts_with(with))
+        // Four bytes are compared by then.
+        let whole = with.len() <= size_of::<u32>();
+        near.filter(move |place| whole || self.members[*place].0.starts_with(with))
     }
 }
 

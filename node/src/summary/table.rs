@@ -15,6 +15,7 @@ use outlast_mesh::NodeId;
 
 use super::gauges::Gauges;
 use super::message::Entry;
+use super::roll::Roll;
 
 /// After a node's own word no hearsay about it counts for so long: it is as new as can be.
 const OWN_WORD_HOLDS_MS: i64 = 2_000;
@@ -79,14 +80,17 @@ pub(super) struct Table {
     learnt: u64,
 }
 
+/// One line of memory: dozens of them are looked up for each message, here and there, and finding them is what it costs.
+/// Members go by their places.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 struct Held {
     tick: u16,
     marks: u8,
     gauges: Gauges,
     /// When it was taken at the latest, by this node's own clock.
     at_ms: i64,
-    from: NodeId,
+    from: u32,
     /// When the node itself last said anything.
     own_word_ms: Option<i64>,
     disputed: bool,
@@ -94,17 +98,20 @@ struct Held {
     due_ms: i64,
     /// How many more told of this beat than of another, and who told last.
     voices: u8,
-    told_last: NodeId,
+    told_last: u32,
     learnt: u64,
 }
 
+const _: () = assert!(size_of::<Option<Held>>() == 64);
+
 impl Table {
-    /// There is another roll, of so many; `moved` says who stands where by it, of those that had a place.
+    /// There is another roll, of so many; `moved` says who stands where by it, of those that had a place. What was told
+    /// by who has none any more is forgotten.
     pub(super) fn handle_roll(&mut self, len: usize, moved: impl Fn(usize) -> Option<usize>) {
         let before = std::mem::replace(&mut self.held, vec![None; len]);
         for (place, held) in before.into_iter().enumerate() {
             if let Some(place) = moved(place) {
-                self.held[place] = held;
+                self.held[place] = held.and_then(|held| held.moved(&moved));
             }
         }
         self.order = std::mem::take(&mut self.order)
@@ -113,41 +120,34 @@ impl Table {
             .collect();
     }
 
-    /// `me` stands at `place`.
-    pub(super) fn own(
-        &mut self,
-        (place, me): (usize, NodeId),
-        tick: u16,
-        marks: u8,
-        gauges: Gauges,
-        at_ms: i64,
-    ) {
+    /// This node itself stands at `place`.
+    pub(super) fn own(&mut self, place: usize, tick: u16, marks: u8, gauges: Gauges, at_ms: i64) {
         let held = Held {
             tick,
             marks,
             gauges,
             at_ms,
-            from: me,
+            from: place as u32,
             own_word_ms: None,
             disputed: false,
             due_ms: at_ms,
             voices: MOST_VOICES,
-            told_last: me,
+            told_last: place as u32,
             learnt: 0,
         };
         self.learn(place, held);
     }
 
-    /// A summary of `node`, which stands at `place`, that `from` told, at `now_ms`.
+    /// A summary of who stands at `place`, that the one at `from` told, at `now_ms`.
     pub(super) fn hear(
         &mut self,
-        (place, node): (usize, NodeId),
-        from: NodeId,
+        place: usize,
+        from: usize,
         entry: &Entry,
         now_ms: i64,
     ) -> Verdict {
         let at_ms = now_ms.saturating_sub(i64::try_from(entry.age.as_millis()).unwrap_or(i64::MAX));
-        let itself = from == node;
+        let (itself, from) = (from == place, from as u32);
         let new = Held {
             tick: entry.tick,
             marks: entry.marks,
@@ -196,15 +196,28 @@ impl Table {
         Verdict::News
     }
 
-    pub(super) fn seen(&self, place: usize, now_ms: i64) -> Option<Seen> {
-        Some(self.held[place].as_ref()?.seen(now_ms))
+    /// What is held of who stands at `place`; `roll` is the one of all places.
+    pub(super) fn seen(&self, place: usize, roll: &Roll, now_ms: i64) -> Option<Seen> {
+        let held = self.held[place].as_ref()?;
+        Some(Seen {
+            age: held.age(now_ms),
+            gauges: held.gauges,
+            marks: held.marks,
+            from: roll.at(held.from as usize),
+            disputed: held.disputed,
+            tick: held.tick,
+        })
     }
 
-    /// Every summary held, the one learnt last first.
-    pub(super) fn newest_learnt(&self, now_ms: i64) -> impl Iterator<Item = (usize, Seen)> + '_ {
+    /// Where all that is held stands, how old it is and where who told it does; what was learnt last first.
+    pub(super) fn newest_learnt(
+        &self,
+        now_ms: i64,
+    ) -> impl Iterator<Item = (usize, Duration, usize)> + '_ {
         self.order.iter().rev().filter_map(move |(place, learnt)| {
             let held = self.held[*place].as_ref()?;
-            (held.learnt == *learnt).then(|| (*place, held.seen(now_ms)))
+            let newest = held.learnt == *learnt;
+            newest.then(|| (*place, held.age(now_ms), held.from as usize))
         })
     }
 
@@ -222,15 +235,16 @@ impl Table {
 }
 
 impl Held {
-    fn seen(&self, now_ms: i64) -> Seen {
-        Seen {
-            age: Duration::from_millis(u64::try_from(now_ms - self.at_ms).unwrap_or(0)),
-            gauges: self.gauges,
-            marks: self.marks,
-            from: self.from,
-            disputed: self.disputed,
-            tick: self.tick,
-        }
+    /// The same by another roll; `None` where who told it isn't in that.
+    fn moved(mut self, to: impl Fn(usize) -> Option<usize>) -> Option<Self> {
+        let to = |place: u32| u32::try_from(to(place as usize)?).ok();
+        self.from = to(self.from)?;
+        self.told_last = to(self.told_last).unwrap_or(self.from);
+        Some(self)
+    }
+
+    fn age(&self, now_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(now_ms - self.at_ms).unwrap_or(0))
     }
 
     /// The same tick told once more; if it doesn't count, it can still be found to be a lie.
@@ -288,7 +302,7 @@ impl Held {
     }
 
     /// Somebody told the same.
-    fn bear_out(&mut self, who: NodeId) {
+    fn bear_out(&mut self, who: u32) {
         if self.told_last != who {
             self.told_last = who;
             self.voices = (self.voices + 1).min(MOST_VOICES);

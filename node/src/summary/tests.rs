@@ -10,6 +10,7 @@ const A: NodeId = NodeId([1; 32]);
 const B: NodeId = NodeId([2; 32]);
 const C: NodeId = NodeId([3; 32]);
 const D: NodeId = NodeId([4; 32]);
+const LIAR: NodeId = NodeId([9; 32]);
 
 #[test]
 fn an_age_adds_up_over_hops_and_never_shrinks() {
@@ -78,15 +79,14 @@ fn a_nodes_own_word_stands_against_hearsay() {
 #[test]
 fn a_tick_off_its_beat_is_not_believed_against_two() {
     let start = Instant::now();
-    let [_, mut b, _, _] = mesh([A, B, C, D], start);
+    let [_, mut b, _, _, _] = mesh([A, B, C, D, LIAR], start);
     let hear = |b: &mut Summaries, from, tick, at| {
         let taken = b.handle_message(from, &entry(A, tick, 0, 5), start + ms(at));
         taken.unwrap().news
     };
     assert_eq!(hear(&mut b, C, 100, 0), 1);
     assert_eq!(hear(&mut b, D, 101, 1_000), 1);
-    let liar = NodeId([9; 32]);
-    assert_eq!(hear(&mut b, liar, 20_000, 5_000), 0);
+    assert_eq!(hear(&mut b, LIAR, 20_000, 5_000), 0);
     assert!(b.seen(A, start + ms(5_000)).unwrap().disputed);
     assert_eq!(hear(&mut b, C, 105, 5_000), 1);
 }
@@ -98,16 +98,15 @@ fn a_liar_who_tells_other_ticks_each_second_silences_no_node() {
     let lies: [fn(u16) -> u16; 5] = [|_| 30, |_| 5, |_| 1_000, |_| 65_506, climb];
     for (number, lie) in lies.into_iter().enumerate() {
         let start = Instant::now();
-        let [_, mut b, _, _] = mesh([A, B, C, D], start);
-        let liar = NodeId([9; 32]);
+        let [_, mut b, _, _, _] = mesh([A, B, C, D, LIAR], start);
         let mut shown = 0;
         for second in 0..600_u16 {
             let at = start + ms(1_000 * u64::from(second));
             let told = second.wrapping_add(100).wrapping_add(lie(second));
             for (who, tick, after, what) in [
-                (liar, told, 0, 9),
+                (LIAR, told, 0, 9),
                 (C, second + 100, 300, 1),
-                (liar, told, 400, 9),
+                (LIAR, told, 400, 9),
                 (D, second + 100, 600, 1),
             ] {
                 let heard = entry(A, tick, 0, what);
@@ -223,6 +222,8 @@ fn a_node_that_started_again_is_believed_at_once_by_its_peers_and_after_a_minute
 fn strangers_and_this_node_are_nobody_to_hear_about() {
     let start = Instant::now();
     let [_, mut b] = mesh([A, B], start);
+    let taken = b.handle_message(C, &entry(A, 1, 0, 1), start).unwrap();
+    assert_eq!((taken.news, taken.unknown), (0, 1), "told by a stranger");
     let taken = b.handle_message(A, &entry(C, 1, 0, 1), start).unwrap();
     assert_eq!((taken.news, taken.unknown), (0, 1));
     let taken = b.handle_message(A, &entry(B, 1, 0, 1), start).unwrap();
@@ -231,12 +232,29 @@ fn strangers_and_this_node_are_nobody_to_hear_about() {
 }
 
 #[test]
+fn what_somebody_told_who_is_no_member_any_more_is_forgotten() {
+    let start = Instant::now();
+    let [_, mut b, _, _] = mesh([A, B, C, D], start);
+    b.handle_message(C, &entry(A, 1, 0, 1), start).unwrap();
+    b.handle_message(D, &entry(D, 1, 0, 1), start).unwrap();
+    let left = [A, B, D].map(|id| (id, Standing::default()));
+    b.handle_members(Arc::new(Members::new(left.into())));
+    assert_eq!(b.seen(A, start), None);
+    assert_eq!(b.seen(D, start).unwrap().from, D, "it stands elsewhere");
+    b.handle_message(D, &entry(A, 1, 0, 1), start).unwrap();
+    assert_eq!(b.seen(A, start).unwrap().from, D);
+}
+
+#[test]
 fn who_is_no_member_any_more_is_forgotten() {
     let start = Instant::now();
     let [mut a, mut b] = mesh([A, B], start);
     a.handle_own(1, 1, SYNCED, gauges(1), start);
     deliver(&mut a, B, &mut b, start);
-    b.handle_members(BTreeMap::from([(B, Standing::default())]));
+    b.handle_members(Arc::new(Members::new(BTreeMap::from([(
+        B,
+        Standing::default(),
+    )]))));
     assert_eq!(b.seen(A, start), None);
 }
 
@@ -246,8 +264,8 @@ fn a_metered_member_asks_and_is_answered_and_never_pushed_to() {
     let [mut a, mut b] = mesh([A, B], start);
     let standing = |metered| Standing { metered };
     let members = BTreeMap::from([(A, standing(false)), (B, standing(true))]);
-    a.handle_members(members.clone());
-    b.handle_members(members);
+    a.handle_members(Arc::new(Members::new(members.clone())));
+    b.handle_members(Arc::new(Members::new(members)));
     a.handle_own(1, 1, SYNCED, gauges(1), start);
     b.handle_own(1, 1, SYNCED, gauges(2), start);
     for second in 0..9 {
@@ -326,7 +344,7 @@ fn spread(members: u16, seconds: u64, seed: u64) -> Spread {
     let mut nodes: Vec<Summaries> = Vec::new();
     for id in &ids {
         let mut node = Summaries::new(*id, 16, ChaCha8Rng::from_rng(&mut rng), start);
-        node.handle_members(all.clone());
+        node.handle_members(Arc::new(Members::new(all.clone())));
         let others = ids.iter().filter(|peer| *peer != id);
         let peers = others.copied().choose_multiple(&mut rng, PEERS);
         peers
@@ -383,7 +401,7 @@ fn mesh<const N: usize>(ids: [NodeId; N], now: Instant) -> [Summaries; N] {
     let members: BTreeMap<_, _> = ids.iter().map(|id| (*id, Standing::default())).collect();
     ids.map(|me| {
         let mut node = Summaries::new(me, 16, ChaCha8Rng::seed_from_u64(1), now);
-        node.handle_members(members.clone());
+        node.handle_members(Arc::new(Members::new(members.clone())));
         let peers = ids.iter().filter(|peer| **peer != me);
         peers.for_each(|peer| node.handle_connected(*peer));
         node

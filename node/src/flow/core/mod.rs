@@ -13,6 +13,7 @@ mod budget;
 mod delivery;
 mod frames;
 mod handed;
+mod named;
 mod peer;
 mod rows;
 mod serve;
@@ -22,6 +23,7 @@ mod upkeep;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -47,6 +49,7 @@ pub use super::keep::{Charge, Job, Lane, Live, Note, Outcome, Piece, Repair, wor
 pub use super::local::OwnRow;
 pub use super::offence::Offence;
 pub(super) use frames::Frames;
+pub use named::Named;
 #[cfg(any(test, fuzzing))]
 pub(super) use views::Subscribe;
 pub use views::marks_of;
@@ -109,11 +112,8 @@ pub struct Core {
     views: Views,
     /// Rows this node hands on, by origin.
     handing: BTreeMap<Origin, LiveRows>,
-    members: BTreeSet<NodeId>,
     /// The members as they were named last.
-    named: Vec<MemberSnapshot>,
-    /// Members a session can be begun with at any time.
-    within_reach: BTreeSet<NodeId>,
+    named: Arc<Named>,
     /// What `Effect::Want` said last.
     wanted: BTreeSet<NodeId>,
     peers: BTreeMap<NodeId, Peer>,
@@ -155,9 +155,7 @@ impl Core {
             live: LiveRows::default(),
             views: Views::new(running, seed, now),
             handing: BTreeMap::new(),
-            members: BTreeSet::new(),
-            named: Vec::new(),
-            within_reach: BTreeSet::new(),
+            named: Arc::default(),
             wanted: BTreeSet::new(),
             peers: BTreeMap::new(),
             spent: BTreeMap::new(),
@@ -191,19 +189,24 @@ impl Core {
 
     /// Everybody who is or was a member, this node included.
     pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
-        if self.named == members {
+        if !self.named.is_of(members) {
+            self.handle_named(Arc::new(Named::new(members.to_vec())), now);
+        }
+    }
+
+    /// The same, where several nodes are told of the same members.
+    pub fn handle_named(&mut self, named: Arc<Named>, now: Instant) {
+        if Arc::ptr_eq(&self.named, &named) || self.named.is_of(named.snapshots()) {
             return;
         }
-        members.clone_into(&mut self.named);
-        self.within_reach = within_reach(members);
-        self.members = members.iter().map(|member| member.id).collect();
-        self.views.handle_members(members);
-        self.spent.retain(|peer, _| self.members.contains(peer));
-        self.buckets.retain(|peer, _| self.members.contains(peer));
+        self.views.handle_members(&named);
+        self.spent.retain(|peer, _| named.contains(peer));
+        self.buckets.retain(|peer, _| named.contains(peer));
         self.handing
-            .retain(|origin, _| self.members.contains(&node_of(*origin)));
-        let members: Vec<_> = members.iter().map(keeping).collect();
+            .retain(|origin, _| named.contains(&node_of(*origin)));
+        let members: Vec<_> = named.snapshots().iter().map(keeping).collect();
         self.replica.handle_members(&members, now);
+        self.named = named;
         self.want();
         self.settle(now);
     }
@@ -211,7 +214,7 @@ impl Core {
     /// Whether the members that were named last include this one.
     #[must_use]
     pub fn is_member(&self, node: &NodeId) -> bool {
-        self.members.contains(node)
+        self.named.contains(node)
     }
 
     /// A peer is there, or there again.
@@ -420,19 +423,6 @@ impl Core {
     fn refused(&mut self, log: LogId, seq: Seq) {
         self.replica.handle_refused(None, log, seq, seq);
     }
-}
-
-/// With up to `spread::FULL` members who isn't connected can't be reached. Above that a session begins when it is
-/// needed, with everybody who isn't known to be away.
-fn within_reach(members: &[MemberSnapshot]) -> BTreeSet<NodeId> {
-    let there =
-        |member: &&MemberSnapshot| !matches!(member.state, PeerState::Retired | PeerState::Evicted);
-    let there = || members.iter().filter(there);
-    if there().count() <= outlast_mesh::spread::FULL {
-        return BTreeSet::new();
-    }
-    let here = there().filter(|member| !matches!(member.state, PeerState::Down | PeerState::Left));
-    here.map(|member| member.id).collect()
 }
 
 /// A member as the keeping of rows sees it. One that is merely not heard from here may be heard by

@@ -13,19 +13,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outlast_mesh::{MemberSnapshot, NodeId, PeerState};
+use outlast_mesh::NodeId;
 use outlast_store::{LogId, Origin, SchemaHash, SignedRow};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::named::Named;
 use super::{Core, Offence};
 use crate::flow::keep::Job;
 use crate::flow::wire::{self, SUBSCRIBE, SUMMARIES};
 use crate::flow::{node_of, origin_of};
 use crate::replica::keeper::EVERYBODY;
 use crate::summary::gauges::Gauges;
-use crate::summary::{Fault, Seen, Standing, Summaries, message};
+use crate::summary::{Fault, Seen, Summaries, message};
 
 /// Subscribers of this node's live rows at a time, besides its keepers.
 const MOST_VIEWERS: usize = 16;
@@ -82,12 +83,9 @@ impl Views {
         }
     }
 
-    pub(super) fn handle_members(&mut self, members: &[MemberSnapshot]) {
-        let there = members
-            .iter()
-            .filter(|member| !matches!(member.state, PeerState::Retired | PeerState::Evicted));
-        let standing = |member: &MemberSnapshot| (member.id, standing(member));
-        self.summaries.handle_members(there.map(standing).collect());
+    pub(super) fn handle_members(&mut self, named: &Named) {
+        self.summaries
+            .handle_members(Arc::clone(named.summarised()));
     }
 
     pub(super) fn handle_connected(&mut self, peer: NodeId, now: Instant) {
@@ -113,12 +111,6 @@ impl Views {
         let renewals = self.watched.values().map(|watched| watched.renew);
         let renewals = renewals.map(|at| (at, "a subscription"));
         renewals.chain(self.summaries.poll_timeout(now)).min()
-    }
-}
-
-fn standing(member: &MemberSnapshot) -> Standing {
-    Standing {
-        metered: member.metered,
     }
 }
 
@@ -200,14 +192,14 @@ impl Core {
         let (here, others): (Vec<_>, Vec<_>) =
             all.partition(|holder| self.peers.contains_key(holder));
         let others = others.into_iter();
-        let reached = others.filter(|holder| self.within_reach.contains(holder));
+        let reached = others.filter(|holder| self.named.is_within_reach(holder));
         here.into_iter().chain(reached).collect()
     }
 
     /// The members whose rows are kept here.
     #[must_use]
     pub fn kept(&self) -> BTreeSet<NodeId> {
-        let members = self.members.iter().copied();
+        let members = self.named.ids().copied();
         members.filter(|member| self.keeps(member)).collect()
     }
 
