@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outlast::flow::core::{Core, Effect, Job, Lane, Live, Outcome, OwnRow, StreamId, work};
+use outlast::flow::core::{Core, Effect, Job, Lane, Live, Named, Outcome, OwnRow, StreamId, work};
 use outlast::summary::gauges::{GAUGES, Gauges};
 use outlast_mesh::{MemberSnapshot, NodeId, PeerState, overlay_address};
 use outlast_store::{Clock, ClockSource, LogId, Row, SimDisk, Store};
@@ -106,7 +107,7 @@ pub(crate) struct World {
 }
 
 /// Members as somebody knows them, with those believed down.
-type Known = (Roster, Rc<BTreeSet<u32>>, Rc<Vec<MemberSnapshot>>);
+type Known = (Roster, Rc<BTreeSet<u32>>, Arc<Named>);
 
 impl World {
     pub(crate) fn new(case: Case) -> Self {
@@ -481,34 +482,27 @@ impl World {
         let (roster, absent) = (Rc::clone(&machine.roster), Rc::clone(&machine.absent));
         let members = self.snapshots(&roster, &absent);
         if let Some(up) = &mut self.machines[m as usize].up {
-            up.core.handle_members(&members, instant);
+            up.core.handle_named(members, instant);
         }
         self.drain(m);
     }
 
-    fn snapshots(
-        &mut self,
-        roster: &Roster,
-        absent: &Rc<BTreeSet<u32>>,
-    ) -> Rc<Vec<MemberSnapshot>> {
+    fn snapshots(&mut self, roster: &Roster, absent: &Rc<BTreeSet<u32>>) -> Arc<Named> {
         let same = |(of, down, _): &&Known| {
             Rc::ptr_eq(of, roster) && (Rc::ptr_eq(down, absent) || down == absent)
         };
         if let Some((_, _, members)) = self.members.iter().find(same) {
-            return Rc::clone(members);
+            return Arc::clone(members);
         }
         let sites = self.case.kind == Kind::Sites;
         let states = roster.iter().map(|who| (*who, absent.contains(who)));
-        let members = Rc::new(
-            states
-                .map(|(who, down)| member(who, self.ids[who as usize], down, sites))
-                .collect(),
-        );
+        let members = states.map(|(who, down)| member(who, self.ids[who as usize], down, sites));
+        let members = Arc::new(Named::new(members.collect()));
         if self.members.len() >= REMEMBERED {
             self.members.remove(0);
         }
         self.members
-            .push((Rc::clone(roster), Rc::clone(absent), Rc::clone(&members)));
+            .push((Rc::clone(roster), Rc::clone(absent), Arc::clone(&members)));
         members
     }
 
