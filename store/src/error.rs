@@ -25,7 +25,7 @@ pub enum OpenError {
         known: u32,
     },
     /// The FORMAT file is there and says nothing we understand.
-    #[error("{} says {found:?}, expected \"outlast-store 2\"; is this a store of outlast?", path.display())]
+    #[error("{} says {found:?}, expected \"outlast-store 4\"; is this a store of outlast?", path.display())]
     Foreign {
         /// The FORMAT file.
         path: PathBuf,
