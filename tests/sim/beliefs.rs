@@ -1,7 +1,9 @@
-//! Nobody who lives and is within reach is believed down for longer than it takes to meet again.
+//! Nobody who lives and is within reach is believed down for longer than it takes to meet again, and who is dead is
+//! believed down soon.
 //!
 //! In: whom a machine believes to be down (`lives`). Truth: the world's own processes and walls. What counts is the time
-//! he was believed down since both ran, no wall stood between them and loss was mild; a copy of either makes it uncertain who is meant.
+//! he was believed down since both ran, no wall stood between them and loss was mild; of the dead, the time since, while
+//! no wall stands and nothing is lost. A copy of either makes it uncertain who is meant.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +13,10 @@ use crate::world::World;
 
 /// A redial at its slowest (66 s), once in vain, and what was said of him in the meantime refuted.
 const WRONGLY_DOWN: Duration = Duration::from_secs(150);
+/// Several times what the largest mesh needs, and a machine that has just started hears of the dead within half a minute.
+const UNNOTICED: Duration = Duration::from_secs(60);
+/// Whether the dead are noticed is looked at so often.
+const DEAD_SECS: u64 = 5;
 
 impl World {
     pub(crate) fn look_at_beliefs(&mut self, m: u32, down: &BTreeSet<u32>) {
@@ -31,6 +37,52 @@ impl World {
             }
         }
         self.machines[m as usize].down_since = believed;
+    }
+
+    /// Whether each machine that runs has noticed who doesn't.
+    pub(crate) fn look_at_the_dead(&mut self) {
+        let (now, fair) = (self.now, self.network.rough);
+        // What waits in a line without bound comes from the dead as well.
+        let bloated = self.network.bulk_first;
+        let due = (now.0 / 1_000_000).is_multiple_of(DEAD_SECS);
+        if fair == Moment::NEVER || bloated || !due {
+            return;
+        }
+        let identities = 0..self.identities;
+        let dead = identities.filter_map(|who| Some((who, self.dead_since(who)?)));
+        let dead: Vec<_> = dead
+            .filter(|(_, since)| now.since((*since).max(fair)) > UNNOTICED)
+            .collect();
+        if dead.is_empty() {
+            return;
+        }
+        for m in 0..self.machines.len() as u32 {
+            let Some(runs) = self.runs_since(m) else {
+                continue;
+            };
+            if now.since(runs) <= UNNOTICED {
+                continue;
+            }
+            let machine = &self.machines[m as usize];
+            let mut missed = dead.iter().filter(|(who, _)| {
+                machine.roster.contains(who) && !machine.absent.contains(who) && *who != machine.who
+            });
+            if let Some((who, since)) = missed.next() {
+                let detail = format!("machine {m} believes {who} to live, dead since {since}");
+                return self.breaks("who is dead is believed down", detail);
+            }
+        }
+    }
+
+    /// Since when nobody with its keys runs.
+    fn dead_since(&self, who: u32) -> Option<Moment> {
+        let home = &self.machines[self.homes[who as usize] as usize];
+        let mut all = self.machines.iter().filter(|machine| machine.who == who);
+        let since = home.off_since.filter(|_| home.up.is_none())?;
+        all.try_fold(since, |since, machine| {
+            let off = machine.off_since.filter(|_| machine.up.is_none())?;
+            Some(since.max(off))
+        })
     }
 
     /// `None`: one of them is not there, or not to be reached from the other.

@@ -61,6 +61,12 @@ pub(crate) enum Flaw {
     Sieve,
     /// Nobody remembers why what went from a store did.
     Forgets,
+    /// A machine accuses another of nothing it did.
+    Grudge,
+    /// Everybody asks a little over streams, whatever it has.
+    Nags,
+    /// Nobody is ever taken to be down.
+    Deathless,
 }
 
 #[derive(Debug, Clone)]

@@ -209,6 +209,10 @@ impl World {
             .filter(|machine| machine.up.is_some())
             .count() as u64;
         self.look_at_bounds();
+        self.look_at_the_dead();
+        if self.case.flaw == Some(Flaw::Grudge) && self.machines.len() > 2 {
+            self.blamed(2, self.ids[1], Offence::Hollow);
+        }
         let small = self.machines.len() <= ALL_READ;
         if small && (now.0 / 1_000_000).is_multiple_of(UNION_SECS) {
             self.look_at_the_union(now);
@@ -311,8 +315,9 @@ impl World {
                     if !lacks.is_empty() {
                         let (count, first) = (lacks.len(), lacks.first().unwrap_or(0));
                         let there = self.who_holds(log, first);
+                        let keep = self.who_keeps(who);
                         return Some(format!(
-                            "machine {m} lacks {count} rows of {log} (machine {who}), from {first} on; {there:?} hold it"
+                            "machine {m} lacks {count} rows of {log} (machine {who}), from {first} on; {there:?} hold it, {keep:?} are to"
                         ));
                     }
                 }
@@ -344,6 +349,13 @@ impl World {
         let ups = ups.filter_map(|(m, machine)| Some((m, machine.up.as_ref()?)));
         let holds = ups.filter(|(_, up)| up.store.holds(log, seq..=seq));
         holds.map(|(m, _)| m).collect()
+    }
+
+    fn who_keeps(&self, who: u32) -> Vec<usize> {
+        let ups = self.machines.iter().enumerate();
+        let ups = ups.filter_map(|(m, machine)| Some((m, machine.up.as_ref()?)));
+        let keep = ups.filter(|(_, up)| up.core.keeps(&self.ids[who as usize]));
+        keep.map(|(m, _)| m).collect()
     }
 
     /// What a machine that starts no longer has: what it had acknowledged must be there.

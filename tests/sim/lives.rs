@@ -386,7 +386,8 @@ impl World {
     fn believed_down(&self, m: u32) -> BTreeSet<u32> {
         let machine = &self.machines[m as usize];
         let others = machine.roster.iter().filter(|who| **who != machine.who);
-        let Some(beliefs) = &machine.beliefs else {
+        let beliefs = machine.beliefs.as_ref();
+        let Some(beliefs) = beliefs.filter(|_| self.case.flaw != Some(Flaw::Deathless)) else {
             return BTreeSet::new();
         };
         if machine.roster.len() <= FULL {

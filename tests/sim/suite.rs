@@ -118,6 +118,10 @@ fn each_flaw() -> Vec<Task> {
         case.nodes = 16;
         case
     };
+    let dies = |case: Case| {
+        let story = "60s +90s crash 1".parse();
+        case.told(story.expect("the stories here are well told"))
+    };
     let large = |minutes, flaw| Case::new(Kind::Calm, 5, 66, minutes).flawed(flaw);
     let table = [
         (
@@ -161,6 +165,22 @@ fn each_flaw() -> Vec<Task> {
             many(3, "30s +60s freeze 1", Flaw::Hoards),
         ),
         ("who lives isn't believed down", large(11, Flaw::Slander)),
+        (
+            "who is dead is believed down",
+            dies(calm(5, "", Flaw::Deathless)),
+        ),
+        (
+            "who is dead is believed down",
+            dies(large(5, Flaw::Deathless)),
+        ),
+        (
+            "nobody is accused who does no wrong",
+            calm(3, "", Flaw::Grudge),
+        ),
+        (
+            "nobody asks for ever",
+            calm(18, "60s +9s crash 1", Flaw::Nags),
+        ),
         ("what a node sends stays flat", large(6, Flaw::Chatty)),
         ("what a node sends stays flat", calm(9, "", Flaw::EverMore)),
     ];

@@ -29,12 +29,13 @@ impl World {
     pub(crate) fn talk_too_much(&mut self, m: u32) {
         let seconds = self.now.0 / 1_000_000;
         let members = self.machines[m as usize].roster.len() as u64;
-        let bytes = match self.case.flaw {
-            Some(Flaw::Chatty) => members * WORD_BYTES,
-            Some(Flaw::EverMore) => seconds * 10,
+        let (bytes, what) = match self.case.flaw {
+            Some(Flaw::Chatty) => (members * WORD_BYTES, "others"),
+            Some(Flaw::EverMore) => (seconds * 10, "others"),
+            Some(Flaw::Nags) => (2 * ASKING as u64, "streams"),
             _ => return,
         };
-        self.network.count(bytes, "others");
+        self.network.count(bytes, what);
     }
 
     pub(crate) fn look_at_traffic(&mut self) {
