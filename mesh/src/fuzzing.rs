@@ -115,7 +115,13 @@ fn messages(bytes: &[u8]) -> bool {
         kind::PONG => same::<Pong>(body),
         kind::SUMMARY | kind::WANT => same::<Summary>(body),
         kind::ADMITTED => same::<Admitted>(body),
-        kind::WISH => same::<Wish>(body),
+        kind::WISH => {
+            if let Some((wish, parts)) = Wish::decode(body) {
+                let again = wish.encode(parts);
+                assert_eq!(Wish::decode(&again), Some((wish, parts)));
+            }
+            same::<Wish>(body)
+        }
         kind::WORDS => {
             let read = word::decode(body).unwrap_or_default();
             let again: Vec<u8> = read.iter().flat_map(word::encode).collect();

@@ -51,7 +51,7 @@ pub(crate) enum Flaw {
     Unmourned,
     /// What a frozen process will find in its socket has no bound.
     Hoards,
-    /// Four machines call a fifth silent, and it doesn't say that it lives.
+    /// Who is called silent doesn't say that it lives.
     Slander,
     /// Each machine says something to every member each second.
     Chatty,

@@ -13,10 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use outlast_mesh::spread::FULL;
 use outlast_mesh::spread::lives::{Belief, Lives, Say, Taken, Word, life_of_start};
+use outlast_mesh::spread::telling::Telling;
 use outlast_mesh::spread::view::View;
 use outlast_mesh::spread::watch::Watch;
 use outlast_mesh::{Allowance, NodeId};
-use rand::seq::{IteratorRandom as _, SliceRandom as _};
+use rand::seq::IteratorRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -30,6 +31,8 @@ const WORDS: u8 = 40;
 const WISH: u8 = 41;
 /// Bytes of a word as mesh encodes it; here the first of them are enough.
 const WORD_BYTES: usize = 137;
+/// As many as fit a frame, and a packet.
+const WORDS_IN_A_FRAME: usize = 8;
 /// Everybody a view may draw from at once, beside those it knows.
 const DRAWN: usize = 64;
 
@@ -40,7 +43,6 @@ const ANNOUNCED: Duration = Duration::from_secs(30);
 const WISH_AGAIN: Duration = Duration::from_secs(30);
 const WORDS_PAUSE: Duration = Duration::from_secs(5);
 const WORDS_AT_ONCE: usize = 32;
-const FAN_OUT: usize = 8;
 /// A second, and at once: as mesh's budgets have it.
 const REFUTES: (f64, f64) = (0.2, 8.0);
 const BROUGHT: (f64, f64) = (64.0, 1_024.0);
@@ -52,12 +54,14 @@ pub(crate) struct Beliefs {
     view: View,
     watch: Watch,
     lives: Lives,
+    telling: Telling,
     random: ChaCha8Rng,
     pub(crate) since: Moment,
     /// When each peer whose session is kept was heard last, until its fate is told.
     heard: BTreeMap<u32, Moment>,
     told: BTreeMap<u32, Moment>,
     words_at: BTreeMap<u32, Moment>,
+    said_again: BTreeMap<u32, Moment>,
     refutes: Allowance,
     brought: BTreeMap<u32, Allowance>,
     spoken: BTreeMap<NodeId, Allowance>,
@@ -77,11 +81,13 @@ impl World {
             view: View::new(Vec::new(), instant),
             watch: Watch::default(),
             lives,
+            telling: Telling::default(),
             random,
             since: now,
             heard: BTreeMap::new(),
             told: BTreeMap::new(),
             words_at: BTreeMap::new(),
+            said_again: BTreeMap::new(),
             refutes: Allowance::new(REFUTES.0, REFUTES.1),
             brought: BTreeMap::new(),
             spoken: BTreeMap::new(),
@@ -100,9 +106,7 @@ impl World {
         for about in silent {
             self.call_silent(m, &mut beliefs, about);
         }
-        if self.case.flaw == Some(Flaw::Slander) && (2..6).contains(&m) {
-            self.call_silent(m, &mut beliefs, self.ids[1]);
-        }
+        self.tell_on(m, &mut beliefs);
         self.tell_wishes(m, &mut beliefs);
         self.machines[m as usize].beliefs = Some(beliefs);
         self.rest(m);
@@ -182,28 +186,38 @@ impl World {
         {
             let word = word(about, me, life, Say::Silent);
             beliefs.lives.handle_word(word);
-            self.spread(m, beliefs, &[word], None);
+            beliefs.telling.handle_news(word, None);
+            self.tell_on(m, beliefs);
         }
     }
 
-    /// Tells a few peers, at random, but not who brought it; and always who is meant.
-    fn spread(&mut self, m: u32, beliefs: &mut Beliefs, words: &[Word], but: Option<u32>) {
+    /// Tells what waits to be told, if it is time.
+    fn tell_on(&mut self, m: u32, beliefs: &mut Beliefs) {
+        let now = self.instant(self.now);
+        if !beliefs.telling.is_due(now) {
+            return;
+        }
         let machine = &self.machines[m as usize];
-        let up = machine.sessions.up.keys().copied();
-        let mut up: Vec<u32> = up.filter(|peer| Some(*peer) != but).collect();
-        let (some, _others) = up.partial_shuffle(&mut beliefs.random, FAN_OUT);
-        let mut to: BTreeSet<u32> = some.iter().copied().collect();
-        let meant = words
-            .iter()
-            .filter_map(|word| self.numbers.get(&word.about));
-        to.extend(meant.filter(|who| machine.sessions.up.contains_key(who)));
-        for peer in to {
-            self.say_words(m, peer, words);
+        let me = self.ids[machine.who as usize];
+        let up = machine.sessions.up.keys();
+        let up = up.map(|peer| self.ids[*peer as usize]).collect();
+        let Beliefs {
+            lives,
+            telling,
+            random,
+            ..
+        } = beliefs;
+        let is_held = |word: &Word| match word.about == me {
+            true => lives.life(me) == Some(word.life),
+            false => lives.holds(word),
+        };
+        for (to, words) in telling.poll_tell(up, is_held, now, random) {
+            self.say_words(m, self.numbers[&to], &words);
         }
     }
 
     fn say_words(&mut self, m: u32, peer: u32, words: &[Word]) {
-        for some in words.chunks(FAN_OUT) {
+        for some in words.chunks(WORDS_IN_A_FRAME) {
             let mut body = Vec::with_capacity(some.len() * WORD_BYTES);
             for word in some {
                 let begins = body.len();
@@ -250,11 +264,11 @@ impl World {
         if due.is_empty() {
             return;
         }
-        let sum = beliefs.lives.digest();
+        let sum = beliefs.lives.digest().to_be_bytes();
+        let body = Bytes::from([&sum, &beliefs.lives.parts()[..]].concat());
         for peer in due {
             beliefs.told.insert(peer, now);
-            let body = sum.to_be_bytes().to_vec();
-            self.send(m, peer, WISH, body.into());
+            self.send(m, peer, WISH, body.clone());
         }
     }
 
@@ -278,15 +292,15 @@ impl World {
             return;
         }
         beliefs.words_at.insert(from, now);
-        let mut words: Vec<Word> = beliefs.lives.words().copied().collect();
-        let (some, _others) = words.partial_shuffle(&mut beliefs.random, WORDS_AT_ONCE);
-        let some = some.to_vec();
+        let parts = body.get(8..).unwrap_or_default();
+        let lives = &beliefs.lives;
+        let some = lives.words_unlike(parts, WORDS_AT_ONCE, &mut beliefs.random);
         self.say_words(m, from, &some);
     }
 
     fn handle_words(&mut self, m: u32, beliefs: &mut Beliefs, from: u32, body: &Bytes) {
         let me = self.ids[self.machines[m as usize].who as usize];
-        let mut news = Vec::new();
+        let bringer = self.ids[from as usize];
         for word in body.chunks_exact(WORD_BYTES).filter_map(read) {
             if word.about != me && beliefs.lives.life(word.about).is_none() {
                 let starts = (word.life >> 32) as u32;
@@ -299,17 +313,17 @@ impl World {
                         // Its silence was that of an earlier life.
                         beliefs.heard.remove(&self.numbers[&word.about]);
                     }
-                    news.push(word);
+                    beliefs.telling.handle_news(word, Some(bringer));
                 }
                 Taken::Refute(life) if self.is_granted(beliefs, from, word.by) => {
                     self.refute(m, beliefs, life);
                 }
+                Taken::Outlived => self.say_again(m, beliefs, from),
+                Taken::Known => beliefs.telling.handle_known(&word, bringer),
                 _ => {}
             }
         }
-        if !news.is_empty() {
-            self.spread(m, beliefs, &news, Some(from));
-        }
+        self.tell_on(m, beliefs);
     }
 
     fn is_granted(&self, beliefs: &mut Beliefs, from: u32, by: NodeId) -> bool {
@@ -329,7 +343,21 @@ impl World {
         let me = self.ids[self.machines[m as usize].who as usize];
         let word = word(me, me, life, Say::Alive);
         beliefs.lives.handle_own(&word);
-        self.spread(m, beliefs, &[word], None);
+        beliefs.telling.handle_news(word, None);
+        self.tell_on(m, beliefs);
+    }
+
+    /// A peer says what was said of an earlier life: the word that ended it was lost on its way there.
+    fn say_again(&mut self, m: u32, beliefs: &mut Beliefs, to: u32) {
+        let now = self.now;
+        let last = beliefs.said_again.get(&to);
+        let paused = last.is_some_and(|at| now.since(*at) < WORDS_PAUSE);
+        let me = self.ids[self.machines[m as usize].who as usize];
+        let life = beliefs.lives.life(me).filter(|_| !paused);
+        if let (Some(life), None) = (life, self.case.flaw) {
+            beliefs.said_again.insert(to, now);
+            self.say_words(m, to, &[word(me, me, life, Say::Alive)]);
+        }
     }
 
     /// Lets sessions go that neither end keeps.
@@ -398,8 +426,7 @@ impl World {
             let heard = beliefs.heard.get(who);
             heard.is_some_and(|at| self.now.since(*at) <= HEARD)
         };
-        let spoken_of = beliefs.lives.words().map(|word| word.about);
-        let down = spoken_of.filter(|id| beliefs.lives.belief(*id) == Belief::Down);
+        let down = beliefs.lives.down();
         let down = down.filter_map(|id| self.numbers.get(&id)).copied();
         down.filter(|who| machine.roster.contains(who) && !heard(who))
             .collect()

@@ -38,7 +38,7 @@ use case::{Case, Kind};
 use fault::Story;
 use run::say;
 
-const USAGE: &str = "sim run [kind=heavy] [seed=1] [nodes=20] [minutes=30] [story=FILE] [tell=1] | suite | long | flaws | results [NODES…]";
+const USAGE: &str = "sim run [kind=heavy] [seed=1] [nodes=20] [minutes=30] [story=FILE] [tell=1] | suite | long | flaws [NAME…] | results [NODES…]";
 
 /// How glibc is told where to take memory from.
 const TUNABLES: &str = "GLIBC_TUNABLES";
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Some("run") => asked(&words[1..]).map(|case| run::run_and_say(&case)),
         Some("suite") => Ok(suite::every_change()),
         Some("long") => Ok(suite::long()),
-        Some("flaws") => Ok(suite::flaws()),
+        Some("flaws") => Ok(suite::flaws(&words[1..])),
         Some("results") => words[1..]
             .iter()
             .map(|word| word.parse().map_err(|_odd| USAGE.to_owned()))

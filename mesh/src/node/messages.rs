@@ -13,7 +13,7 @@ use crate::id::NodeId;
 use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::wire::frame::{Frame, Unreadable};
-use crate::wire::message::{self, Hello, Ping, Pong, kind};
+use crate::wire::message::{self, Hello, Ping, Pong, Wish, kind};
 use crate::wire::{self, FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame, word};
 
 impl Node {
@@ -72,7 +72,7 @@ impl Node {
             }
             kind::PROBE => self.probe(id, body, now),
             kind::PROBED => self.probed(id, body),
-            kind::WISH => message::decode(body).map(|wish| self.wish(id, wish, now)),
+            kind::WISH => Wish::decode(body).map(|(wish, parts)| self.wish(id, wish, parts, now)),
             kind::WORDS => word::decode(body).map(|words| self.words(id, words, now)),
             _ => {
                 self.drop_one("frame kind unknown");

@@ -13,9 +13,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rand::seq::SliceRandom;
-
 use super::words::WATCHED;
 use super::{Node, NodeEvent};
 use crate::allowance::Allowance;
@@ -23,12 +20,14 @@ use crate::id::NodeId;
 use crate::peer::Peer;
 use crate::spread::FULL;
 use crate::spread::liveness::Pace;
-use crate::spread::lives::{Belief, Lives, Word};
+use crate::spread::lives::{Belief, Lives};
 use crate::spread::sync;
+use crate::spread::telling::Telling;
 use crate::spread::view::View;
 use crate::spread::watch::Watch;
 use crate::time::Now;
 use crate::wire::message::{self, Wish, kind};
+use bytes::Bytes;
 
 /// Members awake at once: several times what view, keepers and viewers come to.
 const MOST_AWAKE: usize = 512;
@@ -46,7 +45,7 @@ const PROVING: Duration = Duration::from_secs(5);
 const WISH_AGAIN: Duration = Duration::from_secs(30);
 
 /// Words held are sent to one peer at most this often, and so many at a time.
-const WORDS_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const WORDS_PAUSE: Duration = Duration::from_secs(5);
 const WORDS_AT_ONCE: usize = 32;
 
 /// A peer with a session was heard within this time, or it is no longer alive by our own ears: it is asked after
@@ -68,6 +67,7 @@ pub(super) struct Wide {
     wanted: BTreeSet<NodeId>,
     view: View,
     pub(super) lives: Lives,
+    pub(super) telling: Telling,
     pub(super) watch: Watch,
     pub(super) refutes: Allowance,
     pub(super) cut_off: bool,
@@ -93,6 +93,8 @@ pub(crate) struct Bond {
     /// Messages that wait for the session.
     early: VecDeque<(u8, Bytes)>,
     words_at: Option<Instant>,
+    /// When it was told last that this node lives, since it said what was said of an earlier life.
+    pub(super) said_again: Option<Instant>,
 }
 
 impl Default for Bond {
@@ -107,6 +109,7 @@ impl Default for Bond {
             born: None,
             early: VecDeque::new(),
             words_at: None,
+            said_again: None,
         }
     }
 }
@@ -141,6 +144,7 @@ impl Wide {
             wanted: BTreeSet::new(),
             view: View::new(first, now.mono),
             lives: Lives::new(me),
+            telling: Telling::default(),
             watch: Watch::default(),
             refutes: Allowance::new(REFUTES.0, REFUTES.1),
             cut_off: false,
@@ -275,6 +279,7 @@ impl Node {
         self.look_around(now);
         self.keep_sessions(now);
         self.watch_peers(now);
+        self.tell_on(now);
         self.tell_wishes(now);
     }
 
@@ -388,6 +393,7 @@ impl Node {
     /// Tells whether sessions are kept, where that changed or was told long ago.
     fn tell_wishes(&mut self, now: Now) {
         let doubts = self.wide.lives.digest();
+        let parts = self.wide.lives.parts();
         let connected: Vec<NodeId> = self.connected().collect();
         for id in connected {
             let Some(peer) = self.peers.get_mut(&id) else {
@@ -399,17 +405,13 @@ impl Node {
                 continue;
             }
             peer.bond.told = Some((want, now.mono));
-            self.say(
-                id,
-                kind::WISH,
-                &message::encode(&Wish { want, doubts }),
-                now,
-            );
+            let wish = Wish { want, doubts };
+            self.say(id, kind::WISH, &wish.encode(&parts), now);
         }
     }
 
     /// A peer says whether it keeps its session with us, and whether it believes what we believe.
-    pub(super) fn wish(&mut self, id: NodeId, wish: Wish, now: Now) {
+    pub(super) fn wish(&mut self, id: NodeId, wish: Wish, parts: &[u8], now: Now) {
         if !self.wide.on {
             return;
         }
@@ -427,9 +429,8 @@ impl Node {
             .is_none_or(|at| now.mono >= at + WORDS_PAUSE);
         if differs && rested {
             peer.bond.words_at = Some(now.mono);
-            let mut words: Vec<Word> = self.wide.lives.words().copied().collect();
-            let (some, _others) = words.partial_shuffle(&mut self.random, WORDS_AT_ONCE);
-            let some = some.to_vec();
+            let lives = &self.wide.lives;
+            let some = lives.words_unlike(parts, WORDS_AT_ONCE, &mut self.random);
             self.say_words(id, &some, now);
         }
     }

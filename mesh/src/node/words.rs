@@ -3,15 +3,14 @@
 //! Whoever watches a peer and hears it no longer says so to a few others, signed, and they say it on; whoever is called silent
 //! refutes it. In: the silences of those watched, words from peers. Out: words, the state shown of each member, and the notice of a
 //! node that is cut off. Invariant: a word that changes nothing costs no signature's check, and each speaker and each
-//! bringer has a budget; a new word is told to `FAN_OUT` peers. Absent: what words are worth (`spread::lives`), when to speak (`spread::watch`).
+//! bringer has a budget. Absent: what words are worth (`spread::lives`), when to speak (`spread::watch`), whom to tell on
+//! and when (`spread::telling`).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use rand::seq::SliceRandom;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::Node;
-use super::wide::{ALIVE, is_heard};
+use super::wide::{ALIVE, WORDS_PAUSE, is_heard};
 use crate::id::NodeId;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
@@ -20,9 +19,6 @@ use crate::spread::lives::{Belief, Say, Taken, Word};
 use crate::time::Now;
 use crate::wire::message::kind;
 use crate::wire::word;
-
-/// Peers a new word is told to; with each of them doing the same everybody hears it in a few hops.
-const FAN_OUT: usize = 8;
 
 /// So long after it was heard a peer is merely stale.
 const STALE: Duration = Duration::from_secs(10);
@@ -57,26 +53,35 @@ impl Node {
             tracing::debug!(peer = %id.short(), "fell silent");
             let word = word::sign(&self.identity.node, &self.mesh, id, life, Say::Silent);
             self.wide.lives.handle_word(word);
-            self.tell(&[word], None, now);
+            self.wide.telling.handle_news(word, None);
+            self.tell_on(now);
         }
     }
 
-    /// Tells a few connected peers, at random, but not who brought it; and always who is meant.
-    fn tell(&mut self, words: &[Word], but: Option<NodeId>, now: Now) {
-        let connected = self.connected().filter(|id| Some(*id) != but);
-        let mut connected: Vec<NodeId> = connected.collect();
-        let (some, _others) = connected.partial_shuffle(&mut self.random, FAN_OUT);
-        let mut to: BTreeSet<NodeId> = some.iter().copied().collect();
-        let meant = words.iter().map(|word| word.about);
-        to.extend(meant.filter(|id| self.peers.get(id).is_some_and(|peer| peer.connected)));
-        for id in to {
-            self.say_words(id, words, now);
+    /// Tells what waits to be told, if it is time.
+    pub(super) fn tell_on(&mut self, now: Now) {
+        if !self.wide.telling.is_due(now.mono) {
+            return;
+        }
+        let connected = self.connected().collect();
+        let wide = &mut self.wide;
+        let (lives, me) = (&wide.lives, self.me);
+        // What this node says of itself isn't held among what is said of others.
+        let is_held = |word: &Word| match word.about == me {
+            true => lives.life(me) == Some(word.life),
+            false => lives.holds(word),
+        };
+        let telling = &mut wide.telling;
+        let said = telling.poll_tell(connected, is_held, now.mono, &mut self.random);
+        for (to, words) in said {
+            self.say_words(to, &words, now);
         }
     }
 
     pub(super) fn say_words(&mut self, to: NodeId, words: &[Word], now: Now) {
-        for word in words {
-            self.say(to, kind::WORDS, &word::encode(word), now);
+        for some in words.chunks(word::IN_A_FRAME) {
+            let body: Vec<u8> = some.iter().flat_map(word::encode).collect();
+            self.say(to, kind::WORDS, &body, now);
         }
     }
 
@@ -93,22 +98,41 @@ impl Node {
         if !self.wide.on {
             return;
         }
-        let mut news = Vec::new();
+        let mut outlived = false;
         for word in words {
             match self.wide.lives.weigh(&word) {
-                Taken::Known => {}
+                Taken::Known => self.wide.telling.handle_known(&word, from),
+                Taken::Outlived => outlived = true,
                 Taken::Refused => self.drop_one("word refused"),
                 Taken::New if self.is_granted(from, &word, now) => {
                     self.wide.lives.handle_word(word);
                     self.hear_of_return(&word);
-                    news.push(word);
+                    self.wide.telling.handle_news(word, Some(from));
                 }
                 Taken::Refute(life) if self.is_granted(from, &word, now) => self.refute(life, now),
                 Taken::New | Taken::Refute(_) => self.drop_one("word refused"),
             }
         }
-        if !news.is_empty() {
-            self.tell(&news, Some(from), now);
+        if outlived {
+            self.say_again(from, now);
+        }
+        self.tell_on(now);
+    }
+
+    /// A peer says what was said of an earlier life of this node: the word that ended it was lost on its way there.
+    fn say_again(&mut self, to: NodeId, now: Now) {
+        let pauses = |at: Instant| now.mono < at + WORDS_PAUSE;
+        let Some(peer) = self.peers.get_mut(&to) else {
+            return;
+        };
+        if peer.bond.said_again.is_some_and(pauses) {
+            return;
+        }
+        peer.bond.said_again = Some(now.mono);
+        if let Some(life) = self.wide.lives.life(self.me) {
+            let (key, mesh) = (&self.identity.node, &self.mesh);
+            let word = word::sign(key, mesh, self.me, life, Say::Alive);
+            self.say_words(to, &[word], now);
         }
     }
 
@@ -157,11 +181,12 @@ impl Node {
         }
     }
 
-    /// Says to all connected peers that this node leaves.
+    /// Says to a few connected peers that this node leaves, for them to tell on.
     pub(super) fn say_farewell(&mut self, now: Now) {
         if self.wide.on
             && let Some(life) = self.wide.lives.life(self.me)
         {
+            self.wide.telling.hurry();
             self.say_of_myself(life, Say::Left, now);
         }
     }
@@ -169,7 +194,8 @@ impl Node {
     fn say_of_myself(&mut self, life: u64, say: Say, now: Now) {
         let word = word::sign(&self.identity.node, &self.mesh, self.me, life, say);
         self.wide.lives.handle_own(&word);
-        self.tell(&[word], None, now);
+        self.wide.telling.handle_news(word, None);
+        self.tell_on(now);
     }
 
     /// Whether a peer is there: by our own ears where it has a session, else by what is said.

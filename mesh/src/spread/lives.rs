@@ -12,12 +12,21 @@
 //! of 200 members warm; its periods are fixed at the start, so no node could stretch its own; and one
 //! observer's word decides, for whoever forges it as well.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
 
 use crate::id::{NodeId, hash};
 
 /// Members that have to call another silent before it is down.
 pub const QUORUM: usize = 3;
+
+/// In so many parts two nodes compare what they hold, two bytes each.
+const PARTS: usize = 128;
+/// Bytes of all parts.
+pub const PARTS_BYTES: usize = 2 * PARTS;
 
 /// What one member says of another, or of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +63,8 @@ pub enum Taken {
     Known,
     /// It calls this node silent: a word of this life refutes it.
     Refute(u64),
+    /// It calls this node silent in a life that is over: whoever brings it has not heard of this one.
+    Outlived,
     /// Nobody may say this of another, or it is of no member.
     Refused,
 }
@@ -79,11 +90,19 @@ pub struct Lives {
     me: NodeId,
     mine: u64,
     of: BTreeMap<NodeId, Life>,
+    /// The parts of all lives, kept up to date with each change: it is asked for each second.
+    digest: u64,
+    /// Words taken so far.
+    taken: u64,
 }
 
 #[derive(Debug, Default)]
 struct Life {
     number: u64,
+    /// Its part of the digest. 0 = no word is held.
+    part: u64,
+    /// How many words had been taken when the last of these was.
+    taken: u64,
     /// Whether it was heard of since this node's start.
     vouched: bool,
     /// The last word of its own in this life.
@@ -97,6 +116,10 @@ pub fn life_of_start(incarnation: u32) -> u64 {
     u64::from(incarnation) << 32
 }
 
+fn part_of(about: &NodeId) -> usize {
+    usize::from(about.0[0]) % PARTS
+}
+
 impl Lives {
     /// Nobody is known yet.
     #[must_use]
@@ -105,6 +128,8 @@ impl Lives {
             me,
             mine: 0,
             of: BTreeMap::new(),
+            digest: 0,
+            taken: 0,
         }
     }
 
@@ -119,6 +144,7 @@ impl Lives {
         let life = self.of.entry(id).or_default();
         let again = number > life.number;
         if again {
+            self.digest ^= life.part;
             *life = Life {
                 number,
                 vouched: fresh,
@@ -131,9 +157,12 @@ impl Lives {
     /// Forgets somebody who is no member any more, and what it said.
     pub fn forget(&mut self, id: NodeId) {
         self.of.remove(&id);
-        for life in self.of.values_mut() {
-            life.silent.remove(&id);
+        for (about, life) in &mut self.of {
+            if life.silent.remove(&id).is_some() {
+                life.part = life.digest(about);
+            }
         }
+        self.digest = self.of.values().fold(0, |all, life| all ^ life.part);
     }
 
     /// A member was heard here.
@@ -147,7 +176,10 @@ impl Lives {
     pub fn handle_word(&mut self, word: Word) -> Taken {
         let worth = self.weigh(&word);
         if let (Taken::New, Some(life)) = (worth, self.of.get_mut(&word.about)) {
-            life.take(word);
+            self.taken += 1;
+            self.digest ^= life.part;
+            life.take(word, self.taken);
+            self.digest ^= life.part;
         }
         worth
     }
@@ -160,10 +192,11 @@ impl Lives {
             return Taken::Refused;
         }
         if word.about == self.me {
-            let refutes = word.say == Say::Silent && word.life == self.mine;
-            return match refutes {
-                true => Taken::Refute(self.mine + 1),
-                false => Taken::Known,
+            return match word.life.cmp(&self.mine) {
+                _ if of_itself => Taken::Known,
+                Ordering::Less => Taken::Outlived,
+                Ordering::Equal => Taken::Refute(self.mine + 1),
+                Ordering::Greater => Taken::Known,
             };
         }
         match self.of.get(&word.about) {
@@ -207,6 +240,65 @@ impl Lives {
         self.of.values().flat_map(Life::words)
     }
 
+    /// Whether a word is held: a newer one has not ended it.
+    #[must_use]
+    pub fn holds(&self, word: &Word) -> bool {
+        let mut about = self.words_about(word.about);
+        about.any(|held| held == word)
+    }
+
+    /// The digest in parts, by whom the words are about: two nodes see by it where they differ. Empty = no word is held.
+    #[must_use]
+    pub fn parts(&self) -> Vec<u8> {
+        if self.digest == 0 {
+            return Vec::new();
+        }
+        let mut sums = [0u16; PARTS];
+        for (id, life) in &self.of {
+            sums[part_of(id)] ^= life.part as u16;
+        }
+        sums.iter().flat_map(|sum| sum.to_be_bytes()).collect()
+    }
+
+    /// So many of the words for a peer that holds others, whose `parts` these are; at random, since several answer it.
+    /// Of one that told none, half are those taken last: a difference is most likely among them.
+    pub fn words_unlike(&self, theirs: &[u8], count: usize, random: &mut impl Rng) -> Vec<Word> {
+        let ours = self.parts();
+        if theirs.len() != PARTS_BYTES || ours.len() != PARTS_BYTES {
+            return self.some_words(count, random);
+        }
+        let bytes = |id: &NodeId| 2 * part_of(id)..2 * part_of(id) + 2;
+        let differs = |id: &NodeId| ours[bytes(id)] != theirs[bytes(id)];
+        let unlike = self.of.iter().filter(|(id, _)| differs(id));
+        let mut words: Vec<Word> = unlike.flat_map(|(_, life)| life.words()).copied().collect();
+        words.partial_shuffle(random, count).0.to_vec()
+    }
+
+    fn some_words(&self, count: usize, random: &mut impl Rng) -> Vec<Word> {
+        let mut told: Vec<(u64, &Life)> = self.of.values().map(|life| (life.taken, life)).collect();
+        told.retain(|(_, life)| life.part != 0);
+        if told.len() > count / 2 {
+            told.select_nth_unstable_by_key(count / 2, |(taken, _)| Reverse(*taken));
+        }
+        let words = told.iter().flat_map(|(_, life)| life.words());
+        let mut words: Vec<Word> = words.copied().collect();
+        let newest = (count / 2).min(words.len());
+        let (some, _others) = words[newest..].partial_shuffle(random, count - newest);
+        let some = some.to_vec();
+        words.truncate(newest);
+        words.extend(some);
+        words
+    }
+
+    /// Who is believed to be down.
+    pub fn down(&self) -> impl Iterator<Item = NodeId> {
+        let down = self
+            .of
+            .iter()
+            .filter(|(_, life)| life.belief() == Belief::Down);
+        down.map(|(id, _)| *id)
+    }
+
     /// The words about one member.
     pub fn words_about(&self, id: NodeId) -> impl Iterator<Item = &Word> {
         self.of.get(&id).into_iter().flat_map(Life::words)
@@ -216,8 +308,7 @@ impl Lives {
     /// is no reason.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let parts = self.of.iter().filter_map(|(id, life)| life.digest(id));
-        parts.fold(0, |all, part| all ^ part)
+        self.digest
     }
 }
 
@@ -230,22 +321,30 @@ impl Life {
                 let said = self.silent.contains_key(&word.by);
                 is_this && !has_left && !said && self.silent.len() < QUORUM
             }
-            Say::Alive => word.life > self.number,
+            // What its statements tell of a start needs no word, but one passes it on.
+            Say::Alive => word.life > self.number || (is_this && self.own.is_none()),
             Say::Left => word.life > self.number || (is_this && !has_left),
         }
     }
 
-    fn take(&mut self, word: Word) {
-        if word.say == Say::Silent {
-            self.silent.insert(word.by, word);
-            return;
+    fn take(&mut self, word: Word, taken: u64) {
+        match word.say {
+            Say::Silent => {
+                self.silent.insert(word.by, word);
+            }
+            // Nothing that was said of this very life is over.
+            Say::Alive if word.life == self.number => self.own = Some(word),
+            Say::Alive | Say::Left => {
+                *self = Self {
+                    number: word.life,
+                    vouched: true,
+                    own: Some(word),
+                    ..Self::default()
+                };
+            }
         }
-        *self = Self {
-            number: word.life,
-            vouched: true,
-            own: Some(word),
-            silent: BTreeMap::new(),
-        };
+        self.taken = taken;
+        self.part = self.digest(&word.about);
     }
 
     fn belief(&self) -> Belief {
@@ -262,9 +361,9 @@ impl Life {
         self.own.iter().chain(self.silent.values())
     }
 
-    fn digest(&self, id: &NodeId) -> Option<u64> {
+    fn digest(&self, id: &NodeId) -> u64 {
         if self.own.is_none() && self.silent.is_empty() {
-            return None;
+            return 0;
         }
         let own = [self.own.map_or(0, |own| own.say as u8)];
         let number = self.number.to_be_bytes();
@@ -274,13 +373,18 @@ impl Life {
             _ => parts.push(b"down"),
         }
         let whole = hash(&parts);
-        let first = whole.first_chunk::<8>()?;
-        Some(u64::from_be_bytes(*first))
+        let first = whole.first_chunk().copied();
+        u64::from_be_bytes(first.unwrap_or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     fn id(number: u8) -> NodeId {
@@ -343,6 +447,32 @@ mod tests {
     }
 
     #[test]
+    fn who_has_started_again_is_told_of_by_those_who_met_it_first() {
+        let mut lives = lives();
+        lives.handle_start(id(2), 6, true);
+        let again = word(2, 2, 6 << 32, Say::Alive);
+        let silent = word(3, 2, 6 << 32, Say::Silent);
+        let taken = [again, again, silent, again].map(|word| lives.handle_word(word));
+        use Taken::{Known, New};
+        assert_eq!(taken, [New, Known, New, Known]);
+        assert_eq!(lives.belief(id(2)), Belief::Suspect);
+    }
+
+    #[test]
+    fn a_word_that_comes_late_ends_nothing_said_of_the_same_life() {
+        let mut lives = lives();
+        for by in 3..=5 {
+            lives.handle_word(word(by, 2, FIRST, Say::Silent));
+        }
+        let late = word(2, 2, FIRST, Say::Alive);
+        assert_eq!(lives.handle_word(late), Taken::New);
+        assert_eq!(lives.belief(id(2)), Belief::Down);
+        lives.handle_word(word(2, 2, FIRST + 1, Say::Alive));
+        assert_eq!(lives.belief(id(2)), Belief::Alive);
+        assert!(!lives.holds(&late));
+    }
+
+    #[test]
     fn a_life_nobody_has_heard_of_is_not_spoken_of() {
         let mut lives = lives();
         assert_eq!(
@@ -358,7 +488,8 @@ mod tests {
         let silent = word(3, 1, FIRST, Say::Silent);
         assert_eq!(lives.handle_word(silent), Taken::Refute(FIRST + 1));
         lives.handle_own(&word(1, 1, FIRST + 1, Say::Alive));
-        assert_eq!(lives.handle_word(silent), Taken::Known);
+        // Its word may have been lost, and whoever says this would go on believing it.
+        assert_eq!(lives.handle_word(silent), Taken::Outlived);
         let nonsense = word(3, 1, u64::MAX, Say::Silent);
         assert_eq!(lives.handle_word(nonsense), Taken::Known);
     }
@@ -389,5 +520,66 @@ mod tests {
             theirs.handle_word(word(by, 2, FIRST, Say::Silent));
         }
         assert_eq!(ours.digest(), theirs.digest());
+    }
+
+    #[test]
+    fn the_digest_is_that_of_whoever_learnt_the_same_another_way() {
+        let (mut ours, mut theirs) = (lives(), lives());
+        let silent = word(3, 2, FIRST, Say::Silent);
+        let alive = word(2, 2, FIRST + 1, Say::Alive);
+        for word in [silent, word(4, 5, FIRST, Say::Silent), alive] {
+            ours.handle_word(word);
+        }
+        theirs.handle_word(alive);
+        assert_ne!(ours.digest(), theirs.digest());
+        ours.forget(id(4));
+        assert_eq!(ours.digest(), theirs.digest());
+        for lives in [&mut ours, &mut theirs] {
+            lives.handle_start(id(2), 6, true);
+        }
+        assert_eq!((ours.digest(), theirs.digest()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_learnt_last_is_among_the_words_for_whoever_tells_no_parts() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut lives = lives();
+        assert_eq!(lives.words_unlike(&[], 8, &mut random), []);
+        for about in [9, 8, 7, 6, 5, 4, 2] {
+            lives.handle_word(word(about, about, FIRST + 1, Say::Alive));
+        }
+        assert_eq!(lives.words_unlike(&[], 8, &mut random).len(), 7);
+        let mut others = BTreeSet::new();
+        for _ in 0..50 {
+            let some = lives.words_unlike(&[], 4, &mut random);
+            let some: BTreeSet<NodeId> = some.iter().map(|word| word.about).collect();
+            assert_eq!(some.len(), 4);
+            assert!(some.is_superset(&[2, 4].map(id).into()), "{some:?}");
+            others.extend(some);
+        }
+        assert_eq!(others.len(), 7);
+    }
+
+    #[test]
+    fn the_one_word_that_another_lacks_is_found_among_many() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut lives = Lives::new(id(1));
+        let mut theirs = Lives::new(id(2));
+        for about in 3..=250 {
+            for lives in [&mut lives, &mut theirs] {
+                lives.handle_start(id(about), 5, true);
+                lives.handle_word(word(about, about, FIRST + 1, Say::Alive));
+            }
+        }
+        assert_eq!(lives.words_unlike(&theirs.parts(), 8, &mut random), []);
+        let lacking = word(77, 77, FIRST + 2, Say::Alive);
+        lives.handle_word(lacking);
+        let words = lives.words_unlike(&theirs.parts(), 8, &mut random);
+        assert!(words.contains(&lacking), "{words:?}");
+        for word in words {
+            theirs.handle_word(word);
+        }
+        assert_eq!(lives.parts(), theirs.parts());
+        assert_eq!(lives.parts().len(), PARTS_BYTES);
     }
 }

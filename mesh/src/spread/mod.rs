@@ -3,11 +3,12 @@
 //! `sync` compares sets of statements and says what each side lacks; `liveness` says from the age
 //! of the last authenticated data whether a peer is heard. In a mesh of more than [`FULL`] members not
 //! everybody has a session with everybody: `view` picks whom to keep one with, `watch` says who of
-//! those fell silent, and `lives` what follows from the words of several such observers.
+//! those fell silent, `lives` what follows from the words of several such observers, and `telling` whom to tell of them.
 
 pub(crate) mod liveness;
 pub mod lives;
 pub(crate) mod sync;
+pub mod telling;
 pub mod view;
 pub mod watch;
 

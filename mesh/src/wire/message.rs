@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_MESSAGE;
+use crate::spread::lives::PARTS_BYTES;
 use crate::trust::{AuthorHead, Statement};
 
 /// Frame kinds of the mesh.
@@ -100,6 +101,20 @@ pub(crate) struct Wish {
     pub(crate) want: bool,
     /// Digest of what it holds of everybody's life.
     pub(crate) doubts: u64,
+}
+
+impl Wish {
+    /// The body: the wish, and behind it the digest in parts, which older nodes don't read.
+    pub(crate) fn encode(&self, parts: &[u8]) -> Vec<u8> {
+        [&encode(self)[..], parts].concat()
+    }
+
+    /// A wish and the parts behind it; none if it is an older node's, or it holds nothing.
+    pub(crate) fn decode(body: &[u8]) -> Option<(Self, &[u8])> {
+        let (wish, parts) = postcard::take_from_bytes(body).ok()?;
+        let is_whole = parts.len() == PARTS_BYTES;
+        Some((wish, if is_whole { parts } else { &[] }))
+    }
 }
 
 /// Encodes a postcard body.
@@ -227,11 +242,24 @@ mod tests {
             let _ = decode::<Pong>(&bytes);
             let _ = decode::<Admitted>(&bytes);
             let _ = decode::<Wish>(&bytes);
+            let _ = Wish::decode(&bytes);
             if let Some(summary) = decode::<Summary>(&bytes) {
                 prop_assert!(summary.heads.len() <= bytes.len());
             }
             prop_assert!(unpack(&bytes).len() <= bytes.len());
             let _ = read_sentence(&bytes);
+        }
+
+        #[test]
+        fn a_wish_is_read_with_its_parts_and_without(want: bool, doubts: u64, part: u8) {
+            let wish = Wish { want, doubts };
+            let body = wish.encode(&[part; PARTS_BYTES]);
+            prop_assert_eq!(Wish::decode(&body), Some((wish, &[part; PARTS_BYTES][..])));
+            // What the first release reads of it.
+            prop_assert_eq!(decode::<Wish>(&body), Some(wish));
+            for bare in [encode(&wish), wish.encode(&[part; 7])] {
+                prop_assert_eq!(Wish::decode(&bare), Some((wish, &[][..])));
+            }
         }
 
         #[test]

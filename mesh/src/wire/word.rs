@@ -6,9 +6,13 @@
 use crate::id::{MeshId, NodeId};
 use crate::spread::lives::{Say, Word};
 use crate::tunnel::keys::{NodeKey, verify};
+use crate::wire::MAX_MESSAGE;
 
 /// Bytes of one word.
 pub(crate) const LENGTH: usize = 32 + 32 + 8 + 1 + 64;
+
+/// So many fill a frame.
+pub(crate) const IN_A_FRAME: usize = MAX_MESSAGE / LENGTH;
 
 /// Keeps a word's signature from being taken for anything else's.
 const CONTEXT: &[u8] = b"outlast/word/1\0";
@@ -88,11 +92,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::MAX_MESSAGE;
 
     #[test]
     fn eight_words_fill_a_frame() {
-        assert_eq!(MAX_MESSAGE / LENGTH, 8);
+        assert_eq!(IN_A_FRAME, 8);
     }
 
     #[test]

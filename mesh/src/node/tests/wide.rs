@@ -470,6 +470,8 @@ fn a_liar_brings_nobody_down_and_is_named() {
     // Node 9 can't answer for itself at this moment.
     crowd.off.insert(9);
     say_words(&mut crowd, 1, &own);
+    // Many words wait for each other for up to a second at each hop.
+    crowd.run(4);
     crowd.off.remove(&9);
     let suspect = crowd.seen_as(9, PeerState::Suspect);
     assert!(suspect > 30, "{suspect} took the liar's word for a doubt");
