@@ -230,7 +230,8 @@ impl Shelf {
         number
     }
 
-    /// What `look` finds in one generation. `Err`: the caller examines the generation.
+    /// What `look` finds in one generation, or does to one that is closed. `Err`: the caller examines the generation or
+    /// gives it a fresh directory; what was done may be half done, and may go on.
     pub(crate) fn read<T: Send + 'static>(
         &self,
         number: u32,

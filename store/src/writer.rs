@@ -324,13 +324,13 @@ fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
     }
 }
 
-/// Makes a few more packs of a generation that was closed before all of it was packed. One that fails a read on the way is
-/// left as it is until the next start.
+/// Makes a few more packs of a generation that was closed before all of it was packed. One where that fails is left as it
+/// is until the next start, in a fresh directory: what hangs may go on writing to the old one when the disk answers.
 fn pack_on(shared: &Shared) {
     if locked(&shared.orders).stop {
         return;
     }
-    let Some((number, loose)) = shared.shelf.take_unpacked() else {
+    let Some((number, mut loose)) = shared.shelf.take_unpacked() else {
         return;
     };
     let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
@@ -338,16 +338,25 @@ fn pack_on(shared: &Shared) {
         shared.shelf.leave_unpacked(number, loose);
         return;
     }
-    let pack = |engine: &mut Engine, loose: &Loose| {
-        let mut left = loose.clone();
-        let change = packer::pack_some(engine, &mut left, When::Closing, PACKS_ON)?;
-        Ok((left, change))
-    };
-    let packed = shared.read(number, loose, pack);
-    shared.shelf.close_old(number);
-    if let Some((left, change)) = packed {
-        shared.shelf.repacked(number, &change);
-        shared.shelf.leave_unpacked(number, left);
+    let packed = shared.shelf.read(number, move |engine| {
+        let change = packer::pack_some(engine, &mut loose, When::Closing, PACKS_ON)?;
+        Ok((loose, change))
+    });
+    match packed {
+        Ok((left, change)) => {
+            shared.shelf.close_old(number);
+            shared.shelf.repacked(number, &change);
+            shared.shelf.leave_unpacked(number, left);
+        }
+        Err(why) => {
+            tracing::warn!(generation = number, why, "generation is not packed on");
+            let newest = shared.shelf.newest();
+            let kept = keep_for_reading(shared, number, &why);
+            drop(newest);
+            if let Err(why) = kept {
+                shared.set_aside(number, &why);
+            }
+        }
     }
 }
 
