@@ -324,8 +324,9 @@ fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
     }
 }
 
-/// Makes a few more packs of a generation that was closed before all of it was packed. One where that fails is left as it
-/// is until the next start, in a fresh directory: what hangs may go on writing to the old one when the disk answers.
+/// Makes a few more packs of a generation that was closed before all of it was packed. Where that fails it isn't tried again
+/// before the next start, since what hangs may go on writing when the disk answers: the next read finds the generation locked and
+/// examines it under a fresh directory.
 fn pack_on(shared: &Shared) {
     if locked(&shared.orders).stop {
         return;
@@ -350,12 +351,6 @@ fn pack_on(shared: &Shared) {
         }
         Err(why) => {
             tracing::warn!(generation = number, why, "generation is not packed on");
-            let newest = shared.shelf.newest();
-            let kept = keep_for_reading(shared, number, &why);
-            drop(newest);
-            if let Err(why) = kept {
-                shared.set_aside(number, &why);
-            }
         }
     }
 }

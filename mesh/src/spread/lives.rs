@@ -92,6 +92,8 @@ pub struct Lives {
     of: BTreeMap<NodeId, Life>,
     /// The parts of all lives, kept up to date with each change: it is asked for each second.
     digest: u64,
+    /// The same by whom the words are about.
+    sums: [u16; PARTS],
     /// Words taken so far.
     taken: u64,
 }
@@ -129,8 +131,15 @@ impl Lives {
             mine: 0,
             of: BTreeMap::new(),
             digest: 0,
+            sums: [0; PARTS],
             taken: 0,
         }
+    }
+
+    /// Puts a part into the digest, or takes it out again.
+    fn toggle(&mut self, about: &NodeId, part: u64) {
+        self.digest ^= part;
+        self.sums[part_of(about)] ^= part as u16;
     }
 
     /// A member started so many times, as its statements say; `fresh` if that was heard just now. True if it is
@@ -144,25 +153,31 @@ impl Lives {
         let life = self.of.entry(id).or_default();
         let again = number > life.number;
         if again {
-            self.digest ^= life.part;
+            let part = life.part;
             *life = Life {
                 number,
                 vouched: fresh,
                 ..Life::default()
             };
+            self.toggle(&id, part);
         }
         again
     }
 
     /// Forgets somebody who is no member any more, and what it said.
     pub fn forget(&mut self, id: NodeId) {
-        self.of.remove(&id);
-        for (about, life) in &mut self.of {
+        let mut of = std::mem::take(&mut self.of);
+        if let Some(life) = of.remove(&id) {
+            self.toggle(&id, life.part);
+        }
+        for (about, life) in &mut of {
             if life.silent.remove(&id).is_some() {
+                self.toggle(about, life.part);
                 life.part = life.digest(about);
+                self.toggle(about, life.part);
             }
         }
-        self.digest = self.of.values().fold(0, |all, life| all ^ life.part);
+        self.of = of;
     }
 
     /// A member was heard here.
@@ -177,9 +192,10 @@ impl Lives {
         let worth = self.weigh(&word);
         if let (Taken::New, Some(life)) = (worth, self.of.get_mut(&word.about)) {
             self.taken += 1;
-            self.digest ^= life.part;
+            let before = life.part;
             life.take(word, self.taken);
-            self.digest ^= life.part;
+            let change = before ^ life.part;
+            self.toggle(&word.about, change);
         }
         worth
     }
@@ -253,23 +269,21 @@ impl Lives {
         if self.digest == 0 {
             return Vec::new();
         }
-        let mut sums = [0u16; PARTS];
-        for (id, life) in &self.of {
-            sums[part_of(id)] ^= life.part as u16;
-        }
-        sums.iter().flat_map(|sum| sum.to_be_bytes()).collect()
+        let sums = self.sums.iter();
+        sums.flat_map(|sum| sum.to_be_bytes()).collect()
     }
 
     /// So many of the words for a peer that holds others, whose `parts` these are; at random, since several answer it.
     /// Of one that told none, half are those taken last: a difference is most likely among them.
     pub fn words_unlike(&self, theirs: &[u8], count: usize, random: &mut impl Rng) -> Vec<Word> {
-        let ours = self.parts();
-        if theirs.len() != PARTS_BYTES || ours.len() != PARTS_BYTES {
+        if theirs.len() != PARTS_BYTES || self.digest == 0 {
             return self.some_words(count, random);
         }
-        let bytes = |id: &NodeId| 2 * part_of(id)..2 * part_of(id) + 2;
-        let differs = |id: &NodeId| ours[bytes(id)] != theirs[bytes(id)];
-        let unlike = self.of.iter().filter(|(id, _)| differs(id));
+        let pairs = self.sums.iter().zip(theirs.chunks_exact(2));
+        let differs: Vec<bool> = pairs
+            .map(|(ours, theirs)| ours.to_be_bytes() != theirs)
+            .collect();
+        let unlike = self.of.iter().filter(|(id, _)| differs[part_of(id)]);
         let mut words: Vec<Word> = unlike.flat_map(|(_, life)| life.words()).copied().collect();
         words.partial_shuffle(random, count).0.to_vec()
     }

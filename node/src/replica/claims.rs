@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_count_of_an_origin_s_ranges_is_that_of_its_logs_whatever_is_said_of_them(
+        fn the_count_of_an_origin_s_ranges_is_that_of_its_logs_and_no_other_log_is_waited_for(
             told in proptest::collection::vec((0..6u8, 0..3u8, 1..4u32, 1..200u32, 0..9u32), 1..80),
         ) {
             let now = Instant::now();
@@ -111,6 +111,7 @@ mod tests {
                 }
                 let all: usize = peer.logs.values().map(Coverage::ranges).sum();
                 prop_assert_eq!(peer.logs.ranges(), all);
+                prop_assert!(peer.settle.keys().all(|log| peer.logs.contains_key(log)));
             }
         }
     }

@@ -247,9 +247,10 @@ impl Peer {
         learned
     }
 
-    /// Forgets what was known of the logs of `origin`.
+    /// Forgets what was known of the logs of `origin`, and when they settle: a peer can name ever new ones.
     pub(super) fn forget(&mut self, origin: &Origin) {
         self.logs.forget(origin);
+        self.settle.retain(|log, _| log.origin != *origin);
     }
 
     pub(super) fn has(&mut self, log: LogId, first: Seq, last: Seq) {
