@@ -63,7 +63,7 @@ impl fmt::Debug for StoreConfig {
     }
 }
 
-/// Sizes and times that tests make small; in life they are what `Default` says.
+/// Sizes and times that tests make small.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
     /// A generation is closed when it has this much; earlier under a small bound.

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::format::{FORMAT, FORMAT_WORD};
 use crate::query::QueryError;
 use crate::{LogId, Origin, SchemaHash, Seq};
 
@@ -25,7 +26,7 @@ pub enum OpenError {
         known: u32,
     },
     /// The FORMAT file is there and says nothing we understand.
-    #[error("{} says {found:?}, expected \"outlast-store 4\"; is this a store of outlast?", path.display())]
+    #[error("{} says {found:?}, expected \"{FORMAT_WORD} {FORMAT}\"; is this a store of outlast?", path.display())]
     Foreign {
         /// The FORMAT file.
         path: PathBuf,

@@ -1,8 +1,8 @@
 //! The two files that say what a store's directory is: `FORMAT`, in which format, and `id`, the store's random one.
 //!
 //! Where an older FORMAT can't be replaced, because the disk is full or read-only, no block is written until it can: its
-//! release would open the directory and miss them. Rows go on into the spool, which is the same in all of them; what goes
-//! at the bound becomes roll-ups as ever.
+//! release would open the directory and miss them. Rows go on into the spool, which is the same in all of them; beyond what may
+//! wait for a generation the oldest go, as on any full disk, and what goes at the bound becomes roll-ups as ever.
 //! Absent: what the formats are of (`engine`, `attic`, `tail`).
 
 use std::io;
@@ -19,10 +19,10 @@ use crate::state::State;
 /// 1: generations `gen-NNNNNN` alone; 2: also those of other nodes' rows, packed blocks, roll-ups; 4: blocks wait for their
 /// pack outside of sled, packs of the second version in pieces.
 /// A flipped bit must not turn one number into another: after 4 come 7 and 8.
-const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 4;
 /// Those that are read.
 const FORMATS: [u32; 3] = [1, 2, FORMAT];
-const FORMAT_WORD: &str = "outlast-store";
+pub(crate) const FORMAT_WORD: &str = "outlast-store";
 
 /// What is said while FORMAT stays as it was.
 const STAYS: &str = "its FORMAT is still that of an older release";

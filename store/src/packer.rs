@@ -3,8 +3,8 @@
 //! Once enough blocks of a log lie there one after another, the oldest of them become a pack; when the generation is
 //! closed, whatever is left. The pack is written and synced before the first of its blocks goes, so a power cut leaves both
 //! at worst: a block is looked for by itself first, then in the packs.
-//! Bounds: `RUNS` packs a call, the rest at later turns of the writer; a pack's own bounds (`block::pack`). What cannot be packed stays as it
-//! is and is not tried again.
+//! Bounds: `RUNS` packs a call, the rest at later turns of the writer; a pack's own bounds (`block::pack`). What cannot be
+//! packed stays as it is and is not tried again.
 //! Absent: how a pack is encoded (`block::pack`), deadlines (`shelf`).
 
 use std::collections::BTreeMap;
@@ -223,8 +223,7 @@ fn forget(loose: &mut Loose, key: &BlockKey) {
     }
 }
 
-/// Blocks of a run from its first on, as far as they can be read and fit into a pack.
-/// The blocks of a run, and what each takes by itself.
+/// Blocks of a run from its first on, as far as they can be read and fit into a pack, and what each takes by itself.
 fn read_run(
     engine: &mut Engine,
     run: &[BlockKey],

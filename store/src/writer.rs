@@ -30,7 +30,7 @@ use crate::state::FLUSH_BYTES;
 const WRITE_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a block waits that came whole, as repair brings it: a power cut takes it, and others count on it.
 const BARE: Duration = Duration::from_secs(30);
-/// Packs made of a closed generation in one turn: readers of old ones wait meanwhile, on a slow machine a second each.
+/// Packs made of a closed generation in one turn: readers wait meanwhile, on a slow machine a second each.
 const PACKS_ON: usize = 4;
 /// sled writes a block about five times: leaves are split and moved.
 const WRITE_FACTOR: u64 = 6;
@@ -54,6 +54,8 @@ pub(crate) fn run(shared: &Shared) {
 /// Reads the generations.
 pub(crate) fn begin(shared: &Shared) {
     load(shared);
+    // At once, or a crash before the first turn would forget why rows went.
+    shared.note_gone();
     keep_ballast(&shared.disk, &shared.dir, shared.limit_bytes());
     shared.state().ready = true;
     locked(&shared.orders).opened = true;
@@ -314,6 +316,7 @@ fn pack_rest(
 fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
     let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
     if shared.has_format().is_err() || !make_room(&shared.disk, &shared.dir, bytes) {
+        shared.shelf.leave_unpacked(number, loose);
         return;
     }
     let newest = shared.shelf.newest();

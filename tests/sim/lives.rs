@@ -3,7 +3,8 @@
 //! Up to `FULL` members everybody goes by its own ears. Above, `View` picks whom a session is kept with, `Watch` says who of
 //! those fell silent, words about that go from one to the next, and `Lives` says what follows from them.
 //! Otherwise than in mesh's `node/wide`: both ends of a session nobody keeps learn so at once (the wish is sent and counted
-//! all the same), signatures are believed, and a view draws from some of the members instead of all.
+//! all the same), signatures are believed, a view draws from some of the members instead of all, and who starts again says so by
+//! a word, where in life its statements tell of it.
 //! Absent: whether a belief is true (`check`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -354,7 +355,7 @@ impl World {
         let paused = last.is_some_and(|at| now.since(*at) < WORDS_PAUSE);
         let me = self.ids[self.machines[m as usize].who as usize];
         let life = beliefs.lives.life(me).filter(|_| !paused);
-        if let (Some(life), None) = (life, self.case.flaw) {
+        if let Some(life) = life.filter(|_| self.case.flaw != Some(Flaw::Slander)) {
             beliefs.said_again.insert(to, now);
             self.say_words(m, to, &[word(me, me, life, Say::Alive)]);
         }

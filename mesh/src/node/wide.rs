@@ -393,7 +393,6 @@ impl Node {
     /// Tells whether sessions are kept, where that changed or was told long ago.
     fn tell_wishes(&mut self, now: Now) {
         let doubts = self.wide.lives.digest();
-        let parts = self.wide.lives.parts();
         let connected: Vec<NodeId> = self.connected().collect();
         for id in connected {
             let Some(peer) = self.peers.get_mut(&id) else {
@@ -405,6 +404,7 @@ impl Node {
                 continue;
             }
             peer.bond.told = Some((want, now.mono));
+            let parts = self.wide.lives.parts();
             let wish = Wish { want, doubts };
             self.say(id, kind::WISH, &wish.encode(&parts), now);
         }

@@ -105,8 +105,11 @@ impl Node {
                 Taken::Outlived => outlived = true,
                 Taken::Refused => self.drop_one("word refused"),
                 Taken::New if self.is_granted(from, &word, now) => {
+                    let before = self.wide.lives.life(word.about);
                     self.wide.lives.handle_word(word);
-                    self.hear_of_return(&word);
+                    if before.is_some_and(|before| before < word.life) {
+                        self.hear_of_return(&word);
+                    }
                     self.wide.telling.handle_news(word, Some(from));
                 }
                 Taken::Refute(life) if self.is_granted(from, &word, now) => self.refute(life, now),

@@ -274,7 +274,7 @@ impl Lives {
     }
 
     /// So many of the words for a peer that holds others, whose `parts` these are; at random, since several answer it.
-    /// Of one that told none, half are those taken last: a difference is most likely among them.
+    /// Where it told none, or none differs, half are those taken last: a difference is most likely among them.
     pub fn words_unlike(&self, theirs: &[u8], count: usize, random: &mut impl Rng) -> Vec<Word> {
         if theirs.len() != PARTS_BYTES || self.digest == 0 {
             return self.some_words(count, random);
@@ -285,6 +285,10 @@ impl Lives {
             .collect();
         let unlike = self.of.iter().filter(|(id, _)| differs[part_of(id)]);
         let mut words: Vec<Word> = unlike.flat_map(|(_, life)| life.words()).copied().collect();
+        if words.is_empty() {
+            // Sums of sixteen bits agree by chance once in 65,536 times.
+            return self.some_words(count, random);
+        }
         words.partial_shuffle(random, count).0.to_vec()
     }
 
@@ -585,7 +589,9 @@ mod tests {
                 lives.handle_word(word(about, about, FIRST + 1, Say::Alive));
             }
         }
-        assert_eq!(lives.words_unlike(&theirs.parts(), 8, &mut random), []);
+        // Whoever answers knows that the digests differ: parts that agree do so by chance.
+        let some = lives.words_unlike(&theirs.parts(), 8, &mut random);
+        assert_eq!(some.len(), 8);
         let lacking = word(77, 77, FIRST + 2, Say::Alive);
         lives.handle_word(lacking);
         let words = lives.words_unlike(&theirs.parts(), 8, &mut random);
