@@ -20,13 +20,13 @@ help: ## List these targets
 demo: need-node ## Three nodes on this machine, a dashboard, and a cut that heals
 	$(CARGO) run --release -- demo
 
-test: test-rust test-ui test-world ## Unit and property tests, the page, real nodes in namespaces, a real browser; not yet the simulator
+test: test-rust test-ui test-sim test-world ## Unit and property tests, the page, simulated meshes, real nodes in namespaces, a real browser
 
 test-rust: need-node need-clock ## Unit, property and layout tests of every crate
 	$(CARGO) test --workspace --exclude outlast-tests
 	$(CARGO) test --package outlast-tests --lib --test layout
 
-test-sim: need-node ## Ten minutes of a thousand simulated machines, forty small meshes where everything goes wrong
+test-sim: need-node ## Twenty minutes of a thousand simulated machines, forty small meshes where everything goes wrong
 	$(SIM) suite
 
 test-ui: need-node ## The page: formatting, frames, charts
