@@ -17,6 +17,7 @@ mod journal;
 mod mend;
 mod pieces;
 mod relink;
+mod vouch;
 
 use std::io;
 use std::mem;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
 use crate::key::block::BlockKey;
+use crate::row::Verifier;
 use crate::worker;
 use body::Sled;
 use journal::{Journal, Spare};
@@ -90,6 +92,23 @@ impl Engine {
             ticket: Ticket(0),
             written: 0,
         })
+    }
+
+    /// As `open`, and takes over what lies behind damage and is signed by its origin; without that it is as if lost.
+    pub(crate) fn open_believing(
+        disk: &Disk,
+        path: &Path,
+        verify: &Verifier<'_>,
+    ) -> Result<Self, EngineError> {
+        let mut engine = Self::open(disk, path)?;
+        engine.run("read", |body| {
+            let journal = match body {
+                Body::Sled(sled) => &mut there(sled)?.waiting,
+                Body::Simulated(journal) => journal,
+            };
+            journal.believe(|key, value| vouch::signed_rows(key, value, verify))
+        })?;
+        Ok(engine)
     }
 
     /// Stores `bytes` under `key`; not durable before the next `sync`.

@@ -340,7 +340,7 @@ fn files(bytes: &[u8]) -> bool {
     });
     written.expect("a temporary directory can be written");
     let (_spool, recovered) =
-        Spool::open(&Disk::Real, &spool, 1 << 20).expect("damage is no error");
+        Spool::open(&Disk::Real, &spool, 1 << 20, &|_| true).expect("damage is no error");
     assert_eq!(recovered.rows.first(), Some(&row));
     assert!(recovered.rows.len() + recovered.damaged as usize <= bytes.len() + 1);
     let (_schemas, _file, useless) = Schemas::open(&Disk::Real, dir).expect("damage is no error");

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::append::Own;
+use crate::append::{Own, check_time};
 use crate::attic::{Attic, Found};
 use crate::block::Seal;
 use crate::config::{Check, Keys, StoreConfig, Tuning};
@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) sync_every: Duration,
     pub(crate) tuning: Tuning,
     pub(crate) check: Option<Check>,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) id: StoreId,
     pub(crate) state: Mutex<State>,
     pub(crate) schemas: Mutex<Schemas>,
@@ -296,7 +296,7 @@ fn recover_all(
     keys: Keys,
     tuning: Tuning,
 ) -> Result<(Arc<Shared>, Spooler), OpenError> {
-    let dir = config.dir;
+    let (dir, keys) = (config.dir, Arc::new(keys));
     disk.make_dir(&dir)
         .map_err(at("make the store's directory", &dir))?;
     if let Err(e) = disk.sync_parent(&dir) {
@@ -310,21 +310,30 @@ fn recover_all(
     let (evidence, kept) =
         Ledger::open(&disk, dir.join("evidence")).map_err(at("read evidence", &dir))?;
     let spool_dir = dir.join("spool");
-    let (spool, recovered) = Spool::open(&disk, &spool_dir, tuning.segment_bytes)
+    // What `append` would take.
+    let is_good = |row: &SignedRow| {
+        let width = schemas.width(&row.row.schema);
+        row.verify(&*keys.verify).is_ok()
+            && check_time(row.row.boot_ms, row.row.clock.offset_ms).is_ok()
+            && width.is_none_or(|width| row.row.values.len() <= width)
+    };
+    let (spool, recovered) = Spool::open(&disk, &spool_dir, tuning.segment_bytes, &is_good)
         .map_err(at("recover the spool", &spool_dir))?;
     let file_bytes = (generation_bytes(&tuning, config.limit_bytes) / 8).max(64 << 10);
     let (attic, found, bad_rollups) = Attic::open(&disk, &dir, file_bytes);
     let mut state = recover(recovered, gone, disk.now(), disk.wall_ms());
     state.note_format(refused);
     state.damaged += bad_schemas + bad_rollups;
-    state.conflicts = kept.len() as u64;
-    for origin in kept.iter().filter_map(|(_, body)| accused(body)) {
+    for (_, body) in &kept {
+        let Some(origin) = accused(body, &keys) else {
+            continue;
+        };
+        state.conflicts += 1;
         *state.accused.entry(origin).or_default() += 1;
+        state.losers.extend(Seal::decode(body));
     }
-    let losers = kept.iter().filter_map(|(_, body)| Seal::decode(body).ok());
-    state.losers = losers.collect();
     let shared = Arc::new(Shared {
-        shelf: Shelf::new(&disk, &dir, tuning.open_deadline),
+        shelf: Shelf::new(&disk, &dir, tuning.open_deadline, &keys),
         attic: Mutex::new(attic),
         found: Mutex::new(found),
         disk,
@@ -347,11 +356,15 @@ fn recover_all(
     Ok((shared, Spooler::new(spool, evidence)))
 }
 
-/// Whose evidence it is.
-fn accused(body: &[u8]) -> Option<Origin> {
-    let row = SignedRow::decode(body).map(|row| row.row.log.origin);
-    row.or_else(|_no_row| Seal::decode(body).map(|seal| seal.log.origin))
-        .ok()
+/// Who signed this evidence. None: nobody did, so it accuses nobody.
+fn accused(body: &[u8], keys: &Keys) -> Option<Origin> {
+    let origin = if let Ok(row) = SignedRow::decode(body) {
+        row.verify(&*keys.verify).map(|()| row.row.log.origin)
+    } else {
+        let seal = Seal::decode(body).ok()?;
+        seal.verify(&*keys.verify).map(|()| seal.log.origin)
+    };
+    origin.ok()
 }
 
 fn start(shared: &Arc<Shared>, spooler: Spooler) -> Result<Arc<Hands>, OpenError> {

@@ -4,6 +4,10 @@
 //! `put` appends one, `Records` walks a file's bytes: a bad record costs that record, since the walk goes on at the next
 //! place where magic, length and checksum agree; `good_end` says where the last good one ends, which is where a torn
 //! file is cut. `walk` does the same to a file of any length, of which `PIECE` bytes are in memory at a time.
+//! A body may hold what another node chose, a whole record among it, and where a record is bad the walk looks inside it.
+//! Nothing in the bytes behind says where that ends, so whatever follows the first bad stretch of a file is a suspect. Rows,
+//! blocks and evidence are believed then only if their origin signed them; roll-ups and schemas, which carry no signature,
+//! are taken as they are.
 //! Absent: what the bodies mean, and syncing.
 
 use std::io;
@@ -62,6 +66,11 @@ impl<'a> Records<'a> {
             good_end: 0,
             damaged: 0,
         }
+    }
+
+    /// The last record handed out follows a bad stretch: it may have lain inside another's body.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.damaged > 0
     }
 
     fn found_at(&self, at: usize) -> Found<'a> {
@@ -126,10 +135,11 @@ pub(crate) struct Walked {
     pub(crate) len: u64,
 }
 
-/// Hands out kind, body and end of each good record of a file. `read` answers with less than was asked for at its end only.
+/// Hands out kind, body and end of each good record of a file, and whether it is a suspect. `read` answers with less than
+/// was asked for at its end only.
 pub(crate) fn walk(
     mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
-    mut each: impl FnMut(u8, &[u8], u64),
+    mut each: impl FnMut(u8, &[u8], u64, bool),
 ) -> io::Result<Walked> {
     let mut walked = Walked::default();
     let (mut from, mut torn) = (0, false);
@@ -143,7 +153,8 @@ pub(crate) fn walk(
         };
         while let Some((kind, body)) = records.next() {
             walked.good_end = from + records.good_end as u64;
-            each(kind, body, walked.good_end);
+            let suspect = walked.damaged > 0 || records.is_suspect();
+            each(kind, body, walked.good_end, suspect);
         }
         walked.damaged += records.damaged;
         if !goes_on {
@@ -206,14 +217,17 @@ mod tests {
             let mut records = Records::new(&bytes);
             let mut expected = Vec::new();
             while let Some((kind, body)) = records.next() {
-                expected.push((kind, body.len(), records.good_end as u64));
+                let end = records.good_end as u64;
+                expected.push((kind, body.len(), end, records.is_suspect()));
             }
             let mut found = Vec::new();
             let read = |range: Range<u64>| {
                 let end = bytes.len().min(range.end as usize);
                 Ok(bytes[range.start as usize..end].to_vec())
             };
-            let walked = walk(read, |kind, body, end| found.push((kind, body.len(), end)));
+            let walked = walk(read, |kind, body, end, suspect| {
+                found.push((kind, body.len(), end, suspect));
+            });
             let of_whole = Walked {
                 good_end: records.good_end as u64,
                 damaged: records.damaged,

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::{Head, Pack};
-use crate::config::Check;
+use crate::config::{Check, Keys};
 use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, relink};
 use crate::key::block::BlockKey;
@@ -60,6 +60,7 @@ pub(crate) struct Shelf {
     disk: Disk,
     dir: PathBuf,
     open_deadline: Duration,
+    keys: Arc<Keys>,
     pub(crate) worker: Worker,
     highest: AtomicU32,
     newest: Mutex<BTreeMap<Class, Newest>>,
@@ -82,12 +83,13 @@ pub(crate) struct Newest {
 }
 
 impl Shelf {
-    pub(crate) fn new(disk: &Disk, dir: &Path, open_deadline: Duration) -> Self {
+    pub(crate) fn new(disk: &Disk, dir: &Path, open_deadline: Duration, keys: &Arc<Keys>) -> Self {
         Self {
             worker: Worker::new(disk),
             disk: disk.clone(),
             dir: dir.to_owned(),
             open_deadline,
+            keys: keys.clone(),
             highest: AtomicU32::new(0),
             newest: Mutex::default(),
             kinds: Mutex::default(),
@@ -179,9 +181,12 @@ impl Shelf {
     ) -> Result<(Engine, Content), String> {
         let once = || {
             let (disk, path) = (self.disk.clone(), self.path(number));
+            let keys = self.keys.clone();
             check.map_or(Ok(()), |check| check(&path))?;
             self.worker
-                .within("open", self.open_deadline, move || read_all(&disk, &path))
+                .within("open", self.open_deadline, move || {
+                    read_all(Engine::open_believing(&disk, &path, &*keys.verify)?)
+                })
                 .and_then(|outcome| outcome.map_err(|e| e.to_string()))
         };
         once().or_else(|why| {
@@ -281,13 +286,15 @@ impl Shelf {
         look: impl FnOnce(&mut Engine) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<(Engine, T), String> {
         let (disk, path) = (self.disk.clone(), self.path(number));
+        let keys = self.keys.clone();
         self.worker
             .within("read", READ_DEADLINE, move || {
                 // Opening makes what is missing: a generation that retention took must not come back empty.
                 if engine.is_none() && !disk.exists(&path) {
                     return Err(EngineError::Failed("it is not there any more".to_owned()));
                 }
-                let mut engine = engine.map_or_else(|| Engine::open(&disk, &path), Ok)?;
+                let open = || Engine::open_believing(&disk, &path, &*keys.verify);
+                let mut engine = engine.map_or_else(open, Ok)?;
                 let found = look(&mut engine)?;
                 Ok((engine, found))
             })?
@@ -419,14 +426,14 @@ pub(crate) fn weight(bytes: usize) -> u64 {
 }
 
 /// Opens the generation at `path` and reads all of it, as `Store::open` does: what a child process runs for
-/// `StoreConfig::check`. Returns how many blocks are good.
+/// `StoreConfig::check`. Returns how many blocks are good; those behind damage don't count, since a child has no keys.
 pub fn verify_generation(path: &Path) -> Result<u64, String> {
-    let (_, content) = read_all(&Disk::Real, path).map_err(|e| e.to_string())?;
+    let content = Engine::open(&Disk::Real, path).and_then(read_all);
+    let (_, content) = content.map_err(|e| e.to_string())?;
     Ok(content.heads.len() as u64)
 }
 
-fn read_all(disk: &Disk, path: &Path) -> Result<(Engine, Content), EngineError> {
-    let mut engine = Engine::open(disk, path)?;
+fn read_all(mut engine: Engine) -> Result<(Engine, Content), EngineError> {
     let mut content = Content::default();
     engine.scan(|key, block| {
         let bytes = block.as_ref().map_or(0, |block| weight(block.len()));

@@ -4,6 +4,7 @@
 //! elsewhere; a segment none of whose rows is needed is deleted. A segment takes 1 MiB (`Tuning`); rows that outlive four newer
 //! segments (an origin that died before sealing) are written again at the end, so that they hold up nothing.
 //! At open every segment is read, a torn end is cut, a bad record costs that record, and writing goes on in a new one.
+//! Every row here is signed; what follows a bad record is believed for that alone (`record`).
 //! After a failed write or sync the segment is never trusted with more: the caller keeps its rows and writes them again.
 //! Invariant: one record is one row; whichever copy of a row is read, it is the same row.
 //! Absent: threads (`spooler`), what rows mean.
@@ -47,16 +48,17 @@ pub(crate) struct Spool {
 pub(crate) struct Recovered {
     /// Rows in the order they were written; a row may come twice.
     pub(crate) rows: Vec<SignedRow>,
-    /// Stretches of bad bytes, and records that hold no row.
+    /// Stretches of bad bytes, records that hold no row, and rows behind bad bytes that nobody signed.
     pub(crate) damaged: u64,
 }
 
 impl Spool {
-    /// Reads every segment below `dir`, which is made if it is missing.
+    /// Reads every segment below `dir`, which is made if it is missing. `is_good` checks a row that may be forged.
     pub(crate) fn open(
         disk: &Disk,
         dir: &Path,
         segment_bytes: u64,
+        is_good: &dyn Fn(&SignedRow) -> bool,
     ) -> io::Result<(Self, Recovered)> {
         if !disk.exists(dir) {
             disk.make_dir(dir)?;
@@ -75,29 +77,39 @@ impl Spool {
         };
         let mut recovered = Recovered::default();
         for name in names {
-            spool.read(name, &mut recovered)?;
+            spool.read(name, is_good, &mut recovered)?;
         }
         Ok((spool, recovered))
     }
 
-    fn read(&mut self, name: u64, recovered: &mut Recovered) -> io::Result<()> {
+    fn read(
+        &mut self,
+        name: u64,
+        is_good: &dyn Fn(&SignedRow) -> bool,
+        recovered: &mut Recovered,
+    ) -> io::Result<()> {
         let path = self.path(name);
         let bytes = self.disk.read(&path)?;
         let mut records = Records::new(&bytes);
         let mut segment = Segment::default();
-        let mut strange = 0;
-        for (kind, body) in records.by_ref() {
-            match SignedRow::decode(body) {
-                Ok(row) if kind == ROW => {
+        let (mut strange, mut end) = (0, 0);
+        while let Some((kind, body)) = records.next() {
+            let row = SignedRow::decode(body).ok().filter(|_| kind == ROW);
+            let believed = |row: &SignedRow| !records.is_suspect() || is_good(row);
+            let row = row.filter(believed);
+            if row.is_some() || !records.is_suspect() {
+                end = records.good_end as u64;
+            }
+            match row {
+                Some(row) => {
                     let set = segment.needed.entry(row.row.log).or_default();
                     set.insert(row.row.seq..=row.row.seq);
                     recovered.rows.push(row);
                 }
-                _ => strange += 1,
+                None => strange += 1,
             }
         }
         recovered.damaged += records.damaged + strange;
-        let end = records.good_end as u64;
         if end < bytes.len() as u64 {
             // Not cutting costs nothing but reading it again, so a file system that refuses is no reason to stop.
             let file = self.disk.append_to(&path);

@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, Head};
+use crate::config::Keys;
 use crate::disk::Disk;
 use crate::engine::{Engine, EngineError, first_file, relink};
 use crate::key::block::BlockKey;
@@ -238,11 +239,11 @@ fn write(shared: &Shared, class: Class, batch: &Batch) -> Result<u32, String> {
     let engine = newest.engine.take();
     let mut loose = std::mem::take(&mut newest.loose);
     let work = batch.clone();
-    let disk = shared.disk.clone();
+    let (disk, keys) = (shared.disk.clone(), shared.keys.clone());
     let worker = &shared.shelf.worker;
     let enough = When::Enough(shared.tuning.pack_blocks);
     let written = worker.within("write", WRITE_DEADLINE, move || {
-        let mut engine = put_all(&disk, engine, &path, &work)?;
+        let mut engine = put_all(&disk, &keys, engine, &path, &work)?;
         for (_, bytes) in &work {
             if let Ok(head) = Head::peek(bytes) {
                 packer::note(&mut loose, &head);
@@ -370,12 +371,14 @@ fn keep_for_reading(shared: &Shared, number: u32, why: &str) -> Result<(), Strin
 
 fn put_all(
     disk: &Disk,
+    keys: &Keys,
     engine: Option<Engine>,
     home: &Path,
     batch: &Batch,
 ) -> Result<Engine, EngineError> {
     let fresh = engine.is_none();
-    let mut engine = engine.map_or_else(|| Engine::open(disk, home), Ok)?;
+    let open = || Engine::open_believing(disk, home, &*keys.verify);
+    let mut engine = engine.map_or_else(open, Ok)?;
     for (key, bytes) in batch {
         engine.put(&key.encode(), bytes)?;
     }

@@ -4,7 +4,8 @@
 //! its leaf again for every neighbour. On a simulated disk it stands for sled itself and keeps the packs, too.
 //! A record is a key after its length (1 byte) and the value; the last one of a key counts. What is put waits in memory
 //! until `sync`; when much of the file is of values that are no more, what is left is written anew beside it. The file is
-//! made by the first sync. A torn end is cut at open, a bad record is reported once by `scan`, values are read from the disk
+//! made by the first sync. What was put behind a bad record counts only after `believe`, and what was evicted there comes
+//! back, which lies beside its pack then, as after a power cut. A torn end is cut at open, a bad record is reported once by `scan`, values are read from the disk
 //! each time and believed by nobody unchecked (`engine`).
 //! Bounds: `MAX_VALUE`; the file has `Spare` at most beside what it keeps. A generation's 64 MB may all lie here, where an
 //! origin's blocks never join: so it is read and written anew by pieces, of which one is in memory.
@@ -12,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,8 @@ pub(super) struct Journal {
     len: u64,
     waiting: Vec<u8>,
     index: BTreeMap<Vec<u8>, Range<u64>>,
+    /// What was put behind a bad stretch, in order, until somebody vouches for it.
+    suspects: Vec<(Vec<u8>, Range<u64>)>,
     /// Bytes of the values in the index.
     live: u64,
     bad: u64,
@@ -57,6 +61,7 @@ impl Journal {
             len: 0,
             waiting: Vec::new(),
             index: BTreeMap::new(),
+            suspects: Vec::new(),
             live: 0,
             bad: 0,
         };
@@ -68,25 +73,48 @@ impl Journal {
 
     fn read(&mut self) -> io::Result<()> {
         let (disk, path, index) = (&self.disk, &self.path, &mut self.index);
+        let suspects = &mut self.suspects;
         let read = |range| disk.read_at(path, range);
-        let walked = record::walk(read, |kind, body, end| {
+        let walked = record::walk(read, |kind, body, end, suspect| {
             if let Some((key, value)) = split(body) {
-                if kind == PUT {
-                    let range = end - value.len() as u64..end;
-                    index.insert(key.to_vec(), range);
-                } else {
-                    index.remove(key);
+                let range = end - value.len() as u64..end;
+                match (kind == PUT, suspect) {
+                    (true, false) => drop(index.insert(key.to_vec(), range)),
+                    (true, true) => suspects.push((key.to_vec(), range)),
+                    (false, false) => drop(index.remove(key)),
+                    (false, true) => {}
                 }
             }
         })?;
         let sizes = self.index.values().map(|range| range.end - range.start);
         self.live = sizes.sum();
         (self.len, self.bad) = (walked.good_end, walked.damaged);
+        self.bad += self.suspects.len() as u64;
         let mut file = self.disk.append_to(&self.path)?;
         if self.len < walked.len {
             file.cut(self.len)?;
         }
         self.file = Some(file);
+        Ok(())
+    }
+
+    /// Takes over the suspects that are worth more than what lies under their key: `worth` says for how many rows somebody
+    /// vouches. To be called before anything is put.
+    pub(super) fn believe(&mut self, worth: impl Fn(&[u8], &[u8]) -> u32) -> io::Result<()> {
+        for (key, range) in mem::take(&mut self.suspects) {
+            let suspect = self.disk.read_at(&self.path, range.clone())?;
+            let suspect = worth(&key, &suspect);
+            if suspect == 0 {
+                continue;
+            }
+            self.bad -= 1;
+            let held = self.get(&key)?;
+            if held.is_none_or(|held| worth(&key, &held) < suspect) {
+                self.live += range.end - range.start;
+                let old = self.index.insert(key, range);
+                self.live -= old.map_or(0, |old| old.end - old.start);
+            }
+        }
         Ok(())
     }
 
