@@ -109,7 +109,8 @@ struct Life {
     vouched: bool,
     /// The last word of its own in this life.
     own: Option<Word>,
-    silent: BTreeMap<NodeId, Word>,
+    /// `QUORUM` words at most, by who said them: a map would take two kilobytes for its first.
+    silent: Vec<Word>,
 }
 
 /// The first life of a start, by the number of starts its statements tell of.
@@ -171,7 +172,8 @@ impl Lives {
             self.toggle(&id, life.part);
         }
         for (about, life) in &mut of {
-            if life.silent.remove(&id).is_some() {
+            if life.is_said_by(&id) {
+                life.silent.retain(|word| word.by != id);
                 self.toggle(about, life.part);
                 life.part = life.digest(about);
                 self.toggle(about, life.part);
@@ -247,7 +249,7 @@ impl Lives {
     pub fn wants_word(&self, about: NodeId, by: NodeId) -> bool {
         self.of.get(&about).is_some_and(|life| {
             let gone = matches!(life.belief(), Belief::Down | Belief::Left);
-            !gone && !life.silent.contains_key(&by)
+            !gone && !life.is_said_by(&by)
         })
     }
 
@@ -336,7 +338,7 @@ impl Life {
         let has_left = self.belief() == Belief::Left;
         match word.say {
             Say::Silent => {
-                let said = self.silent.contains_key(&word.by);
+                let said = self.is_said_by(&word.by);
                 is_this && !has_left && !said && self.silent.len() < QUORUM
             }
             // What its statements tell of a start needs no word, but one passes it on.
@@ -348,7 +350,9 @@ impl Life {
     fn take(&mut self, word: Word, taken: u64) {
         match word.say {
             Say::Silent => {
-                self.silent.insert(word.by, word);
+                let at = self.silent.partition_point(|said| said.by < word.by);
+                self.silent.reserve_exact(1);
+                self.silent.insert(at, word);
             }
             // Nothing that was said of this very life is over.
             Say::Alive if word.life == self.number => self.own = Some(word),
@@ -365,6 +369,10 @@ impl Life {
         self.part = self.digest(&word.about);
     }
 
+    fn is_said_by(&self, by: &NodeId) -> bool {
+        self.silent.iter().any(|word| word.by == *by)
+    }
+
     fn belief(&self) -> Belief {
         match self.silent.len() {
             _ if self.own.is_some_and(|own| own.say == Say::Left) => Belief::Left,
@@ -376,7 +384,7 @@ impl Life {
     }
 
     fn words(&self) -> impl Iterator<Item = &Word> {
-        self.own.iter().chain(self.silent.values())
+        self.own.iter().chain(&self.silent)
     }
 
     fn digest(&self, id: &NodeId) -> u64 {
@@ -387,7 +395,7 @@ impl Life {
         let number = self.number.to_be_bytes();
         let mut parts: Vec<&[u8]> = vec![&id.0, &number, &own];
         match self.silent.len() {
-            0..QUORUM => parts.extend(self.silent.keys().map(|by| &by.0[..])),
+            0..QUORUM => parts.extend(self.silent.iter().map(|word| &word.by.0[..])),
             _ => parts.push(b"down"),
         }
         let whole = hash(&parts);
