@@ -250,8 +250,9 @@ fn tail_says_what_it_waits_for_and_refuses_what_can_t_come() {
     let node = world.node(0);
     for (line, sentence) in [
         (
-            ["tail", "c"].as_slice(),
-            "outlast: no node is called c and no id begins so; `outlast members` lists them\n",
+            // No id has a 1 in it.
+            ["tail", "c1"].as_slice(),
+            "outlast: no node is called c1 and no id begins so; `outlast members` lists them\n",
         ),
         (
             &["tail", "a", "x{y"],

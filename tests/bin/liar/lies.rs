@@ -231,7 +231,8 @@ impl Liar {
         self.promise(vec![small_schema()]);
         let claim = wire::digest(self.log(43), set(1, 60), IntervalSet::new());
         self.send(wire::DIGEST, claim);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Whom the lies before it angered asks seconds later than others.
+        tokio::time::sleep(Duration::from_secs(12)).await;
         self.held().rows = Given::Nothing;
     }
 
