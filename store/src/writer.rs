@@ -314,9 +314,14 @@ fn pack_rest(
     keep_for_reading(shared, number, &why)
 }
 
-fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
+/// Whether there is room for as much again as a generation has, and it may be written to at all.
+fn may_pack(shared: &Shared, number: u32) -> bool {
     let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
-    if shared.has_format().is_err() || !make_room(&shared.disk, &shared.dir, bytes) {
+    shared.has_format().is_ok() && make_room(&shared.disk, &shared.dir, bytes)
+}
+
+fn pack_old(shared: &Shared, number: u32, engine: Engine, loose: Loose) {
+    if !may_pack(shared, number) {
         shared.shelf.leave_unpacked(number, loose);
         return;
     }
@@ -338,8 +343,7 @@ fn pack_on(shared: &Shared) {
     let Some((number, mut loose)) = shared.shelf.take_unpacked() else {
         return;
     };
-    let bytes = shared.disk.bytes_below(&shared.shelf.path(number));
-    if shared.has_format().is_err() || !make_room(&shared.disk, &shared.dir, bytes) {
+    if !may_pack(shared, number) {
         shared.shelf.leave_unpacked(number, loose);
         return;
     }

@@ -13,6 +13,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::words::WATCHED;
 use super::{Node, NodeEvent};
 use crate::allowance::Allowance;
@@ -27,7 +29,6 @@ use crate::spread::view::View;
 use crate::spread::watch::Watch;
 use crate::time::Now;
 use crate::wire::message::{self, Wish, kind};
-use bytes::Bytes;
 
 /// Members awake at once: several times what view, keepers and viewers come to.
 const MOST_AWAKE: usize = 512;
