@@ -3,13 +3,14 @@
 //!
 //! `net` makes the namespaces and cuts links, `world` starts and stops nodes, `ledger` compares
 //! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong;
-//! `own_store` opens the store of a node that is down; `killed` ends a child with its owner; `machine` boots one with systemd, users and packages of its own.
+//! `own_store` opens the store of a node that is down; `killed` ends a child with its owner, `ending` waits for one that has to end; `machine` boots one with systemd, users and packages of its own.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
 
 pub mod capture;
 pub mod clock;
 pub mod control;
+pub mod ending;
 pub mod killed;
 pub mod ledger;
 pub mod machine;

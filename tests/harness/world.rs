@@ -17,7 +17,13 @@ use serde_json::Value;
 
 use crate::clock::{WrongClock, clear_after};
 use crate::net::Net;
-use crate::wait_for;
+use crate::{ending, wait_for};
+
+/// How long a command that has an end may take: `join` alone asks for a minute.
+pub const COMMAND: Duration = Duration::from_mins(5);
+
+/// How long a daemon may take to leave.
+pub const LEAVING: Duration = Duration::from_mins(1);
 
 /// Nodes under test, their files and their network.
 #[derive(Debug)]
@@ -185,11 +191,19 @@ impl Node {
     }
 
     /// Asks the process to leave and returns its exit code.
+    ///
+    /// # Panics
+    /// When it is still there after [`LEAVING`].
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("the node is up");
         let pid = Pid::from_child(&child);
         kill_process(pid, Signal::TERM).expect("signal the daemon");
-        child.wait().expect("reap the daemon").code()
+        ending::status(
+            &mut child,
+            &format!("{}, told to leave,", self.name),
+            LEAVING,
+        )
+        .code()
     }
 
     /// Sets the daemon's wall clock wrong by so many seconds: at once, if it was started with a
@@ -235,6 +249,9 @@ impl Node {
     }
 
     /// Runs a command and returns its exit status and both outputs.
+    ///
+    /// # Panics
+    /// When it takes longer than [`COMMAND`]: a command that goes on for ever must not take the test with it.
     pub fn output(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self
             .command(arguments)
@@ -247,7 +264,11 @@ impl Node {
         // A command that doesn't read its input closes it first; that is its right.
         drop(stdin.write_all(input.as_bytes()));
         drop(stdin);
-        child.wait_with_output().expect("wait for a command")
+        ending::output(
+            child,
+            &format!("{} {}", self.name, arguments.join(" ")),
+            COMMAND,
+        )
     }
 
     /// Starts a command that goes on, such as `tail`, with its output piped.
