@@ -7,6 +7,7 @@ mod kill;
 mod meet;
 mod moved;
 mod narrow;
+mod nat;
 mod stack;
 mod strangers;
 mod wiped;

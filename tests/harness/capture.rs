@@ -76,7 +76,7 @@ impl<T: Send + 'static> Capture<T> {
 }
 
 /// Moves this thread, and this thread alone, into a namespace.
-pub(crate) fn enter(namespace: &str) {
+pub fn enter(namespace: &str) {
     let file = File::open(format!("/run/netns/{namespace}")).expect("the namespace is there");
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
         .expect("enter the namespace");

@@ -1,7 +1,7 @@
 //! A world for tests: real daemons, in network namespaces or on loopback, that can be cut off,
 //! killed and asked what they hold.
 //!
-//! `net` makes the namespaces and cuts links, `world` starts and stops nodes, `ledger` compares
+//! `net` makes the namespaces and cuts links, `nat` puts some behind routers, `world` starts and stops nodes, `ledger` compares
 //! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong;
 //! `own_store` opens the store of a node that is down; `killed` ends a child with its owner, `ending` waits for one that has to end; `machine` boots one with systemd, users and packages of its own.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
@@ -14,6 +14,7 @@ pub mod ending;
 pub mod killed;
 pub mod ledger;
 pub mod machine;
+pub mod nat;
 pub mod net;
 pub mod own_store;
 pub mod recording;
@@ -25,6 +26,7 @@ pub use control::{Control, Rows};
 pub use killed::Killed;
 pub use ledger::Ledger;
 pub use machine::Machine;
+pub use nat::{Nat, Place};
 pub use net::Net;
 pub use own_store::own_store;
 pub use usage::{Traffic, Usage};

@@ -3,12 +3,15 @@
 //! `Net::new` makes a switch namespace with a bridge, `plug` adds a host, `pull` and `push_back`
 //! take its link down and up at the switch, `sever` and `mend` the way beyond it, `unplug` and
 //! `replug` take the interface itself away, `ip` and `run` change things in a host. `put_beyond`
-//! has a host stand behind a router whose link to it is 1,280 bytes narrow and says nothing of it.
+//! has a host stand behind a router whose link to it is 1,280 bytes narrow and says nothing of it;
+//! `nat` builds sites behind routers that translate addresses.
 //! Invariant: names carry the test's process id, and everything is removed on drop.
 //! Absent: delay and reordering; `netem` isn't in the kernels tests run on.
 
 use std::collections::BTreeMap;
 use std::process::Command;
+
+use crate::nat::Sites;
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,7 @@ pub struct Net {
     families: Vec<Family>,
     beyond: BTreeMap<String, Family>,
     has_router: bool,
+    pub(crate) sites: Sites,
 }
 
 impl Net {
@@ -41,6 +45,7 @@ impl Net {
             families: vec![Family::Four, Family::Six],
             beyond: BTreeMap::new(),
             has_router: false,
+            sites: Sites::default(),
         };
         let switch = net.switch();
         ip(&["netns", "add", &switch]);
@@ -59,19 +64,26 @@ impl Net {
         self.beyond.insert(host.to_owned(), family);
     }
 
-    /// Adds a host and returns its namespace; its addresses are 10.77.0.N and fd77::N, and beyond
-    /// the router 10.77.N.2 and fd77:N::2.
+    /// Adds a host and returns its namespace; its addresses are 10.77.0.N and fd77::N, beyond
+    /// the router 10.77.N.2 and fd77:N::2, and elsewhere where it was told to stand.
     pub fn plug(&mut self, host: &str) -> String {
         let number = self.hosts.len() + 1;
         let namespace = self.namespace(host);
         ip(&["netns", "add", &namespace]);
         ip(&["-n", &namespace, "link", "set", "lo", "up"]);
         self.hosts.push(host.to_owned());
-        match self.beyond.get(host).copied() {
-            Some(family) => self.plug_beyond(host, number, family),
-            None => self.replug(host, number),
+        match (self.sites.place(host), self.beyond.get(host).copied()) {
+            (Some(place), _) => self.plug_at(host, number, &place),
+            (None, Some(family)) => self.plug_beyond(host, number, family),
+            (None, None) => self.replug(host, number),
         }
         namespace
+    }
+
+    /// The number of a host, in the order of `plug`.
+    pub(crate) fn number(&self, host: &str) -> usize {
+        let at = self.hosts.iter().position(|known| known == host);
+        at.expect("a host of this network") + 1
     }
 
     /// Gives a host an interface on the bridge, with the addresses of this number.
@@ -201,8 +213,7 @@ impl Net {
 
     /// Lets a host be every address of a further network, and the others know the way there.
     pub fn lend(&self, host: &str, network: &str) {
-        let owner = self.hosts.iter().position(|known| known == host);
-        let via = format!("10.77.0.{}", owner.expect("a host of this network") + 1);
+        let via = format!("10.77.0.{}", self.number(host));
         for other in &self.hosts {
             let namespace = self.namespace(other);
             let way: &[&str] = if other == host {
@@ -242,11 +253,11 @@ impl Net {
         ]);
     }
 
-    fn switch(&self) -> String {
+    pub(crate) fn switch(&self) -> String {
         format!("{}-sw", self.prefix)
     }
 
-    fn namespace(&self, host: &str) -> String {
+    pub(crate) fn namespace(&self, host: &str) -> String {
         format!("{}-{host}", self.prefix)
     }
 }
@@ -259,6 +270,7 @@ impl Drop for Net {
         if self.has_router {
             remove(&self.namespace(ROUTER));
         }
+        self.sites.remove();
         remove(&self.switch());
     }
 }
@@ -275,11 +287,11 @@ pub fn address(family: Family, number: usize) -> String {
     }
 }
 
-fn port(host: &str) -> String {
+pub(crate) fn port(host: &str) -> String {
     format!("p-{host}")
 }
 
-fn remove(namespace: &str) {
+pub(crate) fn remove(namespace: &str) {
     let removed = Command::new("ip")
         .args(["netns", "del", namespace])
         .status();
@@ -288,7 +300,7 @@ fn remove(namespace: &str) {
     }
 }
 
-fn ip(arguments: &[&str]) {
+pub(crate) fn ip(arguments: &[&str]) {
     let output = Command::new("ip")
         .args(arguments)
         .output()
