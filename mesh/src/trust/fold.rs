@@ -17,7 +17,7 @@ use super::{
     log::{Authored, Entry, digest},
     payload::{CRITICAL, Genesis, Invite, Join, MAX_NAME, Payload, Place},
     settings::Settings,
-    state::{Conflict, Frozen, InviteState, Member, State, Use},
+    state::{Admin, Conflict, Frozen, InviteState, Member, State, Use},
 };
 use crate::{
     id::{MeshId, NodeId, StatementId, hash, overlay_address},
@@ -30,6 +30,10 @@ pub const GRACE: Duration = Duration::from_mins(5);
 /// Joins that admit nobody any more and count all the same, of each invite: enough to show who
 /// passed a token on. A member that holds a token's secret could make them without end.
 const MAX_SURPLUS: usize = 16;
+
+/// What the admins of the Genesis are called.
+const RECOVERY: &str = "recovery";
+const ADMIN: &str = "admin";
 
 /// What a fold gives: the state, and the statements it rests on.
 #[derive(Debug)]
@@ -131,6 +135,9 @@ impl<'a> Fold<'a> {
                 name: String::new(),
                 genesis: None,
                 members: BTreeMap::new(),
+                gone: BTreeMap::new(),
+                pending: BTreeMap::new(),
+                admins: BTreeMap::new(),
                 settings: Settings::default(),
                 invites: BTreeMap::new(),
                 conflicts: Vec::new(),
@@ -161,6 +168,21 @@ impl<'a> Fold<'a> {
             genesis.created_ms,
             None,
         );
+        let first = [
+            (genesis.recovery, 0, RECOVERY),
+            (Some(genesis.admin), 1, ADMIN),
+        ];
+        for (key, rank, label) in first {
+            let admin = Admin {
+                rank,
+                label: label.to_owned(),
+                granted_by: None,
+                at_ms: genesis.created_ms,
+                revoked: None,
+            };
+            let admins = &mut self.state.admins;
+            key.map(|key| admins.entry(key).or_insert(admin));
+        }
         self.state.name.clone_from(&genesis.name);
         self.state.genesis = Some(genesis);
     }
@@ -192,6 +214,7 @@ impl<'a> Fold<'a> {
                     invite: invite.clone(),
                     used: Vec::new(),
                     replaces: None,
+                    revoked: None,
                 };
                 self.state.invites.insert(entry.id, state);
             }

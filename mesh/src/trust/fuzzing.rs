@@ -66,7 +66,13 @@ fn bounded(payload: &Payload) {
             assert!(policy.key.len() <= MAX_VALUE);
             assert!(policy.value.iter().all(|value| value.len() <= MAX_VALUE));
         }
-        Payload::Witness(_) | Payload::Replace(_) | Payload::Unknown => {}
+        Payload::AdminGrant(grant) => name(&grant.label),
+        Payload::Rename(rename) => name(&rename.name),
+        Payload::Revoke(revoke) => {
+            assert!(super::is_reason(&revoke.reason) && revoke.manner != super::Manner::Left);
+        }
+        Payload::Leave(leave) => assert!(super::is_reason(&leave.reason)),
+        Payload::Witness(_) | Payload::Approve(_) | Payload::Replace(_) | Payload::Unknown => {}
     }
 }
 

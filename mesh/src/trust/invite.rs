@@ -8,6 +8,7 @@ use std::{fmt, time::Duration};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
+    authority::{NoAuthority, check_admin, sign},
     log::Statements,
     payload::{Genesis, Invite, LogHeader, is_name, kind, log_body},
     record::Statement,
@@ -40,18 +41,9 @@ pub struct InviteTerms {
 /// Why no invite is issued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
-    /// The key does not administer this mesh.
-    #[error("this admin key does not administer mesh {0:.8}; use the one that founded it")]
-    NotAdmin(MeshId),
-    /// The key was copied.
-    #[error(
-        "this admin key signed two different statements as its number {seq}: it is in use in two places, and \
-         nothing it signs counts any more"
-    )]
-    Frozen {
-        /// The first place with two statements.
-        seq: u32,
-    },
+    /// Nothing that the key signs counts.
+    #[error(transparent)]
+    NoAuthority(#[from] NoAuthority),
     /// No node may have this name.
     #[error("\"{0}\" is not a name: 1 to 63 letters of a-z, 0-9 and - are needed")]
     Name(String),
@@ -141,18 +133,7 @@ pub fn issue_invite(
     terms: InviteTerms,
     now_ms: u64,
 ) -> Result<(InviteSeed, Statement), InviteError> {
-    let mesh = statements.mesh();
-    let state = statements.state();
-    if state
-        .genesis
-        .as_ref()
-        .is_none_or(|genesis| genesis.admin != admin.public())
-    {
-        return Err(InviteError::NotAdmin(mesh));
-    }
-    if let Some(frozen) = state.frozen.get(&admin.public()) {
-        return Err(InviteError::Frozen { seq: frozen.seq });
-    }
+    check_admin(admin, statements)?;
     if let Some(name) = terms.name.as_ref().filter(|name| !is_name(name)) {
         return Err(InviteError::Name(name.clone()));
     }
@@ -170,9 +151,6 @@ pub fn issue_invite(
         uses: terms.uses,
         needs_approval: terms.needs_approval,
     };
-    let header = statements.next_header(&admin.public(), now_ms);
-    Ok((
-        seed,
-        Statement::sign(kind::INVITE, &mesh, admin, log_body(header, &invite)),
-    ))
+    let said = sign(admin, statements, kind::INVITE, &invite, now_ms);
+    Ok((seed, said))
 }

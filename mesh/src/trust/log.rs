@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fold::{Counted, Folded, fold},
-    payload::{LogHeader, Payload, Place, kind, read},
+    payload::{Cut, LogHeader, Payload, Place, is_logged, kind, read},
     record::{MAX_BODY, Refusal, Statement},
     state::State,
 };
@@ -58,6 +58,8 @@ pub struct Statements {
     waiting: VecDeque<Arc<Entry>>,
     /// How far the logs reach that are at their quota. More statements only move this down.
     full: BTreeMap<[u8; 32], u32>,
+    /// When log statements came here, by this holder's clock.
+    receipts: BTreeMap<StatementId, u64>,
     folded: OnceLock<Arc<Folded>>,
 }
 
@@ -122,6 +124,7 @@ impl Statements {
             authors: BTreeMap::new(),
             waiting: VecDeque::new(),
             full: BTreeMap::new(),
+            receipts: BTreeMap::new(),
             folded: OnceLock::new(),
         }
     }
@@ -218,6 +221,63 @@ impl Statements {
     pub fn head(&self, author: &[u8; 32]) -> (u32, [u8; 32]) {
         self.last(author)
             .map_or((1, [0; 32]), |(seq, entry)| (seq + 1, entry.id.0))
+    }
+
+    /// How far an author's log goes as held here: what a revocation accepts unless it says otherwise.
+    #[must_use]
+    pub fn cut(&self, author: &[u8; 32]) -> Cut {
+        self.last(author).map_or(Cut::NOTHING, |(seq, entry)| Cut {
+            seq,
+            id: entry.id.0,
+        })
+    }
+
+    /// How far an author's log went before `since_ms`, by this holder's clock when it received each statement, never by
+    /// what the statements say. What was received at an unknown time was there before.
+    #[must_use]
+    pub fn cut_at(&self, author: &[u8; 32], since_ms: u64) -> Cut {
+        let mut chain = self.chain(author);
+        let early = |id: &StatementId| self.receipts.get(id).is_none_or(|at_ms| *at_ms < since_ms);
+        chain.retain(|(_seq, id)| early(id));
+        // What came late hides all behind it: a log is accepted from its start.
+        let whole = (1..).zip(&chain).take_while(|(seq, one)| *seq == one.0);
+        whole
+            .last()
+            .map_or(Cut::NOTHING, |(seq, one)| Cut { seq, id: one.1.0 })
+    }
+
+    /// Notes when a statement of a log came here. The first time counts.
+    pub fn received(&mut self, statement: &Statement, at_ms: u64) {
+        if is_logged(statement.kind) && statement.kind != kind::JOIN {
+            let id = statement.id(&self.mesh);
+            self.receipts.entry(id).or_insert(at_ms);
+        }
+    }
+
+    /// When a statement of a log came here; `None`: it is not known.
+    #[must_use]
+    pub fn receipt_ms(&self, statement: &Statement) -> Option<u64> {
+        self.receipts.get(&statement.id(&self.mesh)).copied()
+    }
+
+    /// The statements that lead to the head of `author`'s log, from its start.
+    fn chain(&self, author: &[u8; 32]) -> Vec<(u32, StatementId)> {
+        let Some(authored) = self.authors.get(author) else {
+            return Vec::new();
+        };
+        let (log, _cut) = authored.connected();
+        let mut chain: Vec<(u32, StatementId)> = Vec::new();
+        let mut next: Option<[u8; 32]> = None;
+        for (seq, rivals) in log.into_iter().rev() {
+            let on_it = |entry: &&&Arc<Entry>| next.is_none_or(|next| entry.id.0 == next);
+            let Some(entry) = rivals.iter().find(on_it) else {
+                break;
+            };
+            chain.push((seq, entry.id));
+            next = Some(entry.prev());
+        }
+        chain.reverse();
+        chain
     }
 
     /// The header of `author`'s next log statement, its clock not before the last one's.

@@ -20,6 +20,10 @@ mod state;
 
 mod fold;
 
+mod authority;
+
+mod issue;
+
 mod invite;
 
 mod join;
@@ -37,16 +41,21 @@ pub(crate) mod fuzzing;
 #[cfg(test)]
 mod scene;
 
+pub use authority::NoAuthority;
 pub use fold::GRACE;
 pub use invite::{InviteError, InviteSeed, InviteTerms, found, issue_invite};
+pub use issue::{
+    IssueError, Revocation, issue_approve, issue_grant, issue_leave, issue_rename, issue_revoke,
+};
 pub use join::{JoinRefusal, author_join, witness};
 pub use log::{AuthorHead, MAX_LOG, MAX_LOG_BYTES, MAX_WAITING, Statements};
 pub use payload::{
-    CRITICAL, Endpoint, EndpointKind, Genesis, Invite, Join, LogHeader, MAX_ENDPOINTS, MAX_NAME,
-    MAX_VALUE, MAX_VERSION, NodeInfo, Policy, Replace, Witness, is_name, kind,
+    AdminGrant, Approve, CRITICAL, Cut, Endpoint, EndpointKind, Genesis, Invite, Join, Leave,
+    LogHeader, MAX_ENDPOINTS, MAX_NAME, MAX_REASON, MAX_VALUE, MAX_VERSION, Manner, NodeInfo,
+    Policy, Rename, Replace, Revoke, Target, Witness, is_name, is_reason, kind,
 };
 pub use policy::{PolicyError, issue_policy, issue_replace};
 pub use record::{MAX_BODY, OVERHEAD, Refusal, Statement};
 pub use settings::{Setting, SettingError, Settings};
-pub use state::{Conflict, Frozen, InviteState, Member, State, Use};
+pub use state::{Admin, Conflict, Frozen, Gone, InviteState, Member, Pending, Revoked, State, Use};
 pub use token::{Bootstrap, MAX_ADDRS, MAX_BOOTSTRAPS, Token, TokenError};

@@ -8,6 +8,12 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+mod standing;
+
+pub use standing::{
+    AdminGrant, Approve, Cut, Leave, MAX_REASON, Manner, Rename, Revoke, Target, is_reason,
+};
+
 use super::record::{Refusal, Statement};
 use crate::{
     id::{MeshId, NodeId, StatementId},
@@ -29,7 +35,7 @@ pub const MAX_VERSION: usize = 64;
 pub mod kind {
     /// Founds the mesh.
     pub const GENESIS: u8 = 1;
-    /// Makes an admin. Kept, passed on, not yet read.
+    /// Makes an admin.
     pub const ADMIN_GRANT: u8 = 2;
     /// Lets a holder of its seed in.
     pub const INVITE: u8 = 3;
@@ -37,16 +43,18 @@ pub mod kind {
     pub const JOIN: u8 = 4;
     /// A member saw a valid Join.
     pub const WITNESS: u8 = 5;
-    /// An admin agrees to a Join. Kept, passed on, not yet read.
+    /// An admin agrees to a Join.
     pub const APPROVE: u8 = 6;
-    /// Evicts. Kept, passed on, not yet read.
+    /// Takes back what made a member, an invite or an admin.
     pub const REVOKE: u8 = 7;
-    /// Renames a member. Kept, passed on, not yet read.
+    /// Renames a member.
     pub const RENAME: u8 = 8;
     /// Sets something for the mesh or one member.
     pub const POLICY: u8 = 9;
     /// Gives a dead member's place to whoever comes in by an invite.
     pub const REPLACE: u8 = 10;
+    /// A member leaves.
+    pub const LEAVE: u8 = 11;
     /// Where a node is and what it speaks.
     pub const NODE_INFO: u8 = 16;
 }
@@ -67,16 +75,26 @@ pub struct LogHeader {
 pub(super) enum Payload {
     /// Kind 1.
     Genesis(Genesis),
+    /// Kind 2.
+    AdminGrant(AdminGrant),
     /// Kind 3.
     Invite(Invite),
     /// Kind 4.
     Join(Join),
     /// Kind 5.
     Witness(Witness),
+    /// Kind 6.
+    Approve(Approve),
+    /// Kind 7.
+    Revoke(Revoke),
+    /// Kind 8.
+    Rename(Rename),
     /// Kind 9.
     Policy(Policy),
     /// Kind 10.
     Replace(Replace),
+    /// Kind 11.
+    Leave(Leave),
     /// Kind 16.
     NodeInfo(NodeInfo),
     /// Any other kind.
@@ -227,7 +245,7 @@ pub(super) enum Place {
 /// Whether statements of `kind` form a log. The same for kinds this version does not know, so that
 /// it can keep and pass them on rightly: the first 16 of each half do, the others replace each
 /// other.
-const fn is_logged(kind: u8) -> bool {
+pub(super) const fn is_logged(kind: u8) -> bool {
     kind % CRITICAL < kind::NODE_INFO
 }
 
@@ -247,12 +265,7 @@ pub(super) fn read(statement: &Statement) -> Result<(Place, Payload), Refusal> {
         kind::INVITE => Payload::Invite(whole(statement.kind, rest)?),
         kind::JOIN => Payload::Join(whole(statement.kind, rest)?),
         kind::WITNESS => Payload::Witness(whole(statement.kind, rest)?),
-        kind::POLICY => whole(statement.kind, rest)
-            .ok()
-            .filter(Policy::is_bounded)
-            .map_or(Payload::Unknown, Payload::Policy),
-        kind::REPLACE => whole(statement.kind, rest).map_or(Payload::Unknown, Payload::Replace),
-        _ => Payload::Unknown,
+        kind => read_later(kind, rest).unwrap_or(Payload::Unknown),
     };
     if (header.seq == 0) != (statement.kind == kind::JOIN) {
         return Err(malformed("its place in the log is not one of its kind"));
@@ -262,6 +275,23 @@ pub(super) fn read(statement: &Statement) -> Result<(Place, Payload), Refusal> {
     }
     check(statement, &header, &payload).map_err(malformed)?;
     Ok((Place::Log(header), payload))
+}
+
+/// What versions learnt to read after the first: what they can't read is kept like a kind they don't know.
+fn read_later(kind: u8, bytes: &[u8]) -> Option<Payload> {
+    fn bounded<T: DeserializeOwned>(kind: u8, bytes: &[u8], holds: fn(&T) -> bool) -> Option<T> {
+        whole(kind, bytes).ok().filter(holds)
+    }
+    Some(match kind {
+        kind::ADMIN_GRANT => Payload::AdminGrant(bounded(kind, bytes, AdminGrant::is_bounded)?),
+        kind::APPROVE => Payload::Approve(whole(kind, bytes).ok()?),
+        kind::REVOKE => Payload::Revoke(bounded(kind, bytes, Revoke::is_bounded)?),
+        kind::RENAME => Payload::Rename(bounded(kind, bytes, Rename::is_bounded)?),
+        kind::POLICY => Payload::Policy(bounded(kind, bytes, Policy::is_bounded)?),
+        kind::REPLACE => Payload::Replace(whole(kind, bytes).ok()?),
+        kind::LEAVE => Payload::Leave(bounded(kind, bytes, Leave::is_bounded)?),
+        _ => return None,
+    })
 }
 
 fn read_note(statement: &Statement) -> Result<(Place, Payload), Refusal> {

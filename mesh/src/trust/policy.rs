@@ -4,31 +4,23 @@
 //! Absent: what it means (`fold`, `settings`).
 
 use super::{
+    authority::{NoAuthority, check_admin, sign},
     log::Statements,
-    payload::{Policy, Replace, kind, log_body},
+    payload::{Policy, Replace, kind},
     record::Statement,
     settings::{Setting, SettingError},
 };
 use crate::{
-    id::{MeshId, NodeId, StatementId},
+    id::{NodeId, StatementId},
     tunnel::keys::AdminKey,
 };
 
 /// Why something is not settled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// The key is none of the mesh's admins.
-    #[error("this admin key is not one of mesh {0:.8}")]
-    NotAdmin(MeshId),
-    /// What it signs has no effect any more.
-    #[error(
-        "the admin key has signed two different statements as its number {seq}: it is in use in two places, and \
-         nothing it signs counts any more"
-    )]
-    Frozen {
-        /// The first place with two statements.
-        seq: u32,
-    },
+    /// Nothing that the key signs counts.
+    #[error(transparent)]
+    NoAuthority(#[from] NoAuthority),
     /// It would mean nothing.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -74,10 +66,10 @@ pub fn issue_replace(
     check_admin(admin, statements)?;
     let state = statements.state();
     let name = |id: NodeId| {
-        let member = state.members.get(&id);
+        let member = state.ever(&id);
         member.map_or_else(|| id.to_string(), |member| member.name.clone())
     };
-    if let Some(by) = state.members.get(&node).and_then(|old| old.replaced_by) {
+    if let Some(by) = state.ever(&node).and_then(|old| old.replaced_by) {
         return Err(PolicyError::Replaced {
             name: name(node),
             by: name(by),
@@ -104,27 +96,4 @@ pub(crate) fn settled(family: &super::family::Family) -> [Statement; 2] {
     );
     let replace = issue_replace(&admin, &held, invite, node, START);
     [policy, replace].map(|one| one.expect("its own admin settles it"))
-}
-
-fn check_admin(admin: &AdminKey, statements: &Statements) -> Result<(), PolicyError> {
-    let state = statements.state();
-    let genesis = state.genesis.as_ref();
-    if genesis.is_none_or(|genesis| genesis.admin != admin.public()) {
-        return Err(PolicyError::NotAdmin(statements.mesh()));
-    }
-    match state.frozen.get(&admin.public()) {
-        Some(frozen) => Err(PolicyError::Frozen { seq: frozen.seq }),
-        None => Ok(()),
-    }
-}
-
-fn sign(
-    admin: &AdminKey,
-    statements: &Statements,
-    kind: u8,
-    payload: &impl serde::Serialize,
-    now_ms: u64,
-) -> Statement {
-    let header = statements.next_header(&admin.public(), now_ms);
-    Statement::sign(kind, &statements.mesh(), admin, log_body(header, payload))
 }

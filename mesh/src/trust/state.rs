@@ -1,11 +1,12 @@
-//! What a set of statements means: the members, the invites, and what is wrong.
+//! What a set of statements means: the members, who is gone, the admins, the invites, and what is wrong.
 //!
 //! Plain data, the same on every node that holds the same statements. `fold` makes it, everybody
 //! else reads it.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use super::payload::{Genesis, Invite, NodeInfo};
+use super::moment::Moment;
+use super::payload::{Cut, Genesis, Invite, Manner, NodeInfo};
 use super::settings::Settings;
 use crate::id::{MeshId, NodeId, StatementId};
 
@@ -20,6 +21,12 @@ pub struct State {
     pub genesis: Option<Genesis>,
     /// Who belongs to it.
     pub members: BTreeMap<NodeId, Member>,
+    /// Who belonged to it and never will again.
+    pub gone: BTreeMap<NodeId, Gone>,
+    /// Who came by a good token that asks for an admin's approval, and has none yet.
+    pub pending: BTreeMap<NodeId, Pending>,
+    /// Who administers it by public key, the revoked ones too.
+    pub admins: BTreeMap<[u8; 32], Admin>,
     /// What admins settled for the mesh and for single members.
     pub settings: Settings,
     /// Every invite an admin signed.
@@ -41,6 +48,28 @@ impl State {
         members
             .map(|member| (member.id, member.name.clone()))
             .collect()
+    }
+
+    /// A member, or one that is gone.
+    #[must_use]
+    pub fn ever(&self, id: &NodeId) -> Option<&Member> {
+        let gone = || self.gone.get(id).map(|gone| &gone.member);
+        self.members.get(id).or_else(gone)
+    }
+
+    /// The rank of an admin whose word counts: 0 for the recovery words, 1 for the first admin. `None` for everybody
+    /// else, also for one that was revoked.
+    #[must_use]
+    pub fn rank(&self, admin: &[u8; 32]) -> Option<u8> {
+        let admin = self.admins.get(admin)?;
+        admin.revoked.is_none().then_some(admin.rank)
+    }
+
+    /// In a sentence, why somebody belongs to the mesh no more: `evicted by admin at 2026-11-23 22:10 UTC: stolen`.
+    /// `None` for members and strangers.
+    #[must_use]
+    pub fn why_gone(&self, id: &NodeId) -> Option<String> {
+        self.gone.get(id).map(Gone::sentence)
     }
 
     /// Whether another machine carries on what this member was.
@@ -73,6 +102,83 @@ pub struct Member {
     pub replaced_by: Option<NodeId>,
 }
 
+/// Somebody who was a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// What it was. A member may have its name by now; then it shows with letters of its id.
+    pub member: Member,
+    /// How it went: of several words on it an eviction, else a retirement, else its own.
+    pub manner: Manner,
+    /// The admin who said so, by public key; `None`: itself.
+    pub by: Option<[u8; 32]>,
+    /// What that admin is called; empty: itself.
+    pub by_label: String,
+    /// When, by the clock of who said so.
+    pub at_ms: u64,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+impl Gone {
+    pub(super) fn sentence(&self) -> String {
+        let how = match self.manner {
+            Manner::Evicted => "evicted by ",
+            Manner::Retired => "retired by ",
+            Manner::Left => "left",
+        };
+        let when = Moment(self.at_ms);
+        match self.reason.as_str() {
+            "" => format!("{how}{} at {when}", self.by_label),
+            reason => format!("{how}{} at {when}: {reason}", self.by_label),
+        }
+    }
+}
+
+/// Somebody who waits for an admin's approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Its Join, which an Approve names.
+    pub join: StatementId,
+    /// The name it asks for.
+    pub name: String,
+    /// By which invite.
+    pub invite: StatementId,
+    /// Which member saw it.
+    pub sponsor: NodeId,
+    /// When, by the sponsor's clock.
+    pub at_ms: u64,
+}
+
+/// An admin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// 0 for the recovery words, 1 for the first admin, more for whom they granted it.
+    pub rank: u8,
+    /// What it is called.
+    pub label: String,
+    /// The admin who granted it; `None`: the Genesis names it.
+    pub granted_by: Option<[u8; 32]>,
+    /// Since when, by the granter's clock.
+    pub at_ms: u64,
+    /// Who took it back; `None` while its word counts.
+    pub revoked: Option<Revoked>,
+}
+
+/// That an admin or an invite was revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// The admin who said so, by public key.
+    pub by: [u8; 32],
+    /// What that admin is called.
+    pub by_label: String,
+    /// When, by its clock.
+    pub at_ms: u64,
+    /// How much of an admin's log still counts.
+    pub cut: Cut,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
 /// An invite and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InviteState {
@@ -82,6 +188,8 @@ pub struct InviteState {
     pub used: Vec<Use>,
     /// The member whose place its first user takes.
     pub replaces: Option<NodeId>,
+    /// Who took it back; nobody is admitted by it since.
+    pub revoked: Option<Revoked>,
 }
 
 /// One use of an invite.
@@ -127,18 +235,23 @@ impl InviteState {
     /// Whether it still admits somebody.
     #[must_use]
     pub fn is_open(&self, now_ms: u64) -> bool {
-        self.used.len() < usize::from(self.invite.uses) && now_ms <= self.invite.not_after_ms
+        self.revoked.is_none()
+            && self.used.len() < usize::from(self.invite.uses)
+            && now_ms <= self.invite.not_after_ms
     }
 
-    /// When it closed or will close: at its last use, else when its time is over.
+    /// When it closed or will close: at its last use or when it was revoked, else when its time is over.
     #[must_use]
     pub fn closes_ms(&self) -> u64 {
         let last = self
             .used
             .last()
             .filter(|_last| self.used.len() >= usize::from(self.invite.uses));
-        last.map_or(self.invite.not_after_ms, |last| {
-            last.at_ms.min(self.invite.not_after_ms)
-        })
+        let used = last.map_or(u64::MAX, |last| last.at_ms);
+        let revoked = self
+            .revoked
+            .as_ref()
+            .map_or(u64::MAX, |revoked| revoked.at_ms);
+        self.invite.not_after_ms.min(used).min(revoked)
     }
 }

@@ -3,7 +3,8 @@
 use crate::id::NodeId;
 use crate::trust::scene::{START, Scene, exchange, id, node, terms};
 use crate::trust::{
-    InviteTerms, Policy, PolicyError, Setting, Statements, Token, issue_policy, issue_replace, kind,
+    InviteTerms, NoAuthority, Policy, PolicyError, Setting, Statements, Token, issue_policy,
+    issue_replace, kind,
 };
 
 const MINUTE: u64 = 60_000;
@@ -65,7 +66,10 @@ fn a_member_that_is_no_admin_settles_nothing() {
     assert_eq!(site(&scene.held, 1), None);
     let other = Scene::founded();
     let foreign = issue_policy(&other.admin, &scene.held, None, Setting::Site, None, START);
-    assert_eq!(foreign, Err(PolicyError::NotAdmin(scene.mesh)));
+    assert_eq!(
+        foreign,
+        Err(PolicyError::NoAuthority(NoAuthority::NotAdmin(scene.mesh)))
+    );
 }
 
 #[test]
