@@ -106,14 +106,27 @@ fn messages(bytes: &[u8]) -> bool {
         assert_eq!(message::decode::<T>(&again), Some(read));
         true
     }
+    fn same_with_trust<T>(body: &[u8]) -> bool
+    where
+        T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + std::fmt::Debug,
+    {
+        if let Some((read, Some(trust))) = message::decode_with_trust::<T>(body) {
+            let again = message::encode_with_trust(&read, &trust);
+            assert_eq!(
+                message::decode_with_trust::<T>(&again),
+                Some((read, Some(trust)))
+            );
+        }
+        same::<T>(body)
+    }
     let Some((&kind, body)) = bytes.split_first() else {
         return false;
     };
     match kind {
-        kind::HELLO => same::<Hello>(body),
+        kind::HELLO => same_with_trust::<Hello>(body),
         kind::PING => same::<Ping>(body),
         kind::PONG => same::<Pong>(body),
-        kind::SUMMARY | kind::WANT => same::<Summary>(body),
+        kind::SUMMARY | kind::WANT => same_with_trust::<Summary>(body),
         kind::ADMITTED => same::<Admitted>(body),
         kind::WISH => {
             if let Some((wish, parts)) = Wish::decode(body) {

@@ -4,11 +4,12 @@
 //! The shell in `io` owns one `Node`, calls `handle_…` for all that came, `conclude` once, then
 //! drains `poll_journal`, `poll_transmit` and `poll_event`. Invariants: no path, liveness or queue
 //! moves but by authenticated data; what a datagram of an unconfirmed source brings about is one
-//! answer to it, no longer than itself; application frames pass only between both greetings and the loss of the
-//! peer; what was said here is durable before it leaves (`owes_write`, `poll_journal`); a member is
+//! answer to it, no longer than itself; application frames pass only from the moment both sides hold the same
+//! statements about who is a member to the loss of the peer; what was said here is durable before it leaves (`owes_write`, `poll_journal`); a member is
 //! never forgotten because it is silent. Absent: sockets, clocks, files; streams (`io::quic`)
 //! are datagrams here.
 
+mod agreement;
 mod clocks;
 mod datagram;
 mod guests;
@@ -139,6 +140,8 @@ pub(crate) struct Node {
     state: Arc<State>,
     /// Digest of what counts, as of the last `conclude`.
     root: [u8; 32],
+    /// The same of what membership rests on.
+    trust: [u8; 32],
     inbox: statements::Inbox,
     own: members::OwnInfo,
     peers: BTreeMap<NodeId, Peer>,
@@ -175,7 +178,7 @@ impl Node {
         let me = config.identity.node.id();
         let mesh = config.statements.mesh();
         let state = config.statements.state();
-        let root = config.statements.root();
+        let (root, trust) = (config.statements.root(), config.statements.trust_root());
         let mut node = Self {
             gate: Gate::new(&secret),
             secret,
@@ -191,6 +194,7 @@ impl Node {
             own: members::OwnInfo::new(config.endpoints),
             state,
             root,
+            trust,
             inbox: statements::Inbox::default(),
             peers: BTreeMap::new(),
             desk: Desk::default(),
@@ -316,7 +320,7 @@ impl Node {
     /// Says goodbye to every live peer. The shell sends what is polled and stops.
     pub(crate) fn handle_shutdown(&mut self, now: Now) {
         self.say_farewell(now);
-        let live: Vec<NodeId> = self.connected().collect();
+        let live: Vec<NodeId> = self.met().collect();
         for id in live {
             self.say(id, kind::GOODBYE, &[], now);
         }

@@ -48,8 +48,10 @@ pub(crate) struct Peer {
     pub(crate) greeting: Greeting,
     pub(crate) sync: Sync,
     pub(crate) quota: Quota,
-    /// Whether both greetings were heard and the peer was not lost since.
+    /// Whether the application speaks with it: it greeted, agreed, and was not lost since.
     pub(crate) connected: bool,
+    /// Since when it has greeted and both sides find out whether they hold the same statements.
+    pub(crate) comparing: Option<Instant>,
     /// Frames that leave with the next datagram.
     pub(crate) payload: Vec<u8>,
     pub(crate) traffic: Traffic,
@@ -119,6 +121,7 @@ impl Peer {
             sync: Sync::default(),
             quota: Quota::default(),
             connected: false,
+            comparing: None,
             payload: Vec::new(),
             traffic: Traffic::default(),
             initiated_to: Vec::new(),
@@ -135,6 +138,11 @@ impl Peer {
     /// Whether something sealed would be understood.
     pub(crate) fn is_live(&self) -> bool {
         self.session.as_ref().is_some_and(Session::is_live)
+    }
+
+    /// Whether statements pass: it greeted and was not lost since.
+    pub(crate) fn is_met(&self) -> bool {
+        self.connected || self.comparing.is_some()
     }
 
     /// Whether it is live and was heard a moment ago.
@@ -169,6 +177,7 @@ impl Peer {
     /// Forgets what belongs to a connection: the peer is down, left, or started anew.
     pub(crate) fn disconnect(&mut self) {
         self.connected = false;
+        self.comparing = None;
         self.greeting.begin(None);
         self.payload.clear();
         self.waiting.clear();

@@ -93,6 +93,9 @@ pub struct PeerSnapshot {
     pub rx_bytes: u64,
     /// Its wall clock minus ours. `None` until measured.
     pub clock_offset_ms: Option<i64>,
+    /// Whether it was last known to hold the same statements about who is a member: what was
+    /// settled here, an eviction say, has reached it.
+    pub agrees: bool,
 }
 
 /// Whether a peer is heard. Ages are those of the last authenticated data. In a mesh of more than 64
@@ -176,4 +179,6 @@ pub struct Counters {
     pub dropped: BTreeMap<&'static str, u64>,
     /// Completed handshakes.
     pub handshakes: u64,
+    /// Connections begun without both sides holding the same statements, because it took too long.
+    pub connected_unagreed: u64,
 }

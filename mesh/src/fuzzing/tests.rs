@@ -88,9 +88,12 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .collect(),
         "member" => {
             let bodies = bodies(&family);
-            let greeted = behind_length(&payload_of(&bodies[..1]));
-            let all = bodies
-                .iter()
+            let trust = family.statements().trust_root();
+            let agreeing = [&bodies[0].1[..], &trust].concat();
+            let hello = (kind::HELLO, agreeing);
+            let greeted = behind_length(&payload_of(std::slice::from_ref(&hello)));
+            let all = std::iter::once(&hello)
+                .chain(&bodies)
                 .map(|one| behind_length(&payload_of(std::slice::from_ref(one))));
             let all: Vec<u8> = all.flatten().collect();
             vec![greeted, all]

@@ -53,15 +53,15 @@ impl Node {
                 self.application(id, kind, body, now);
                 Some(())
             }
-            kind::HELLO => message::decode(body).map(|hello| self.hello(id, hello, now)),
+            kind::HELLO => message::decode_with_trust(body)
+                .map(|(hello, trust)| self.hello(id, hello, trust, now)),
             kind::PING => message::decode(body).map(|ping| self.ping(id, from, ping, now)),
             kind::PONG => message::decode(body).map(|pong| self.pong(id, pong, now)),
             kind::SUMMARY => {
-                message::decode(body).map(|summary| self.summary(id, summary, true, now))
+                message::decode_with_trust(body).map(|summary| self.summary(id, summary, true, now))
             }
-            kind::WANT => {
-                message::decode(body).map(|summary| self.summary(id, summary, false, now))
-            }
+            kind::WANT => message::decode_with_trust(body)
+                .map(|summary| self.summary(id, summary, false, now)),
             kind::STATEMENTS => {
                 self.statements_from(id, message::unpack(body), now);
                 Some(())
@@ -101,11 +101,11 @@ impl Node {
         });
     }
 
-    fn hello(&mut self, id: NodeId, hello: Hello, now: Now) {
+    fn hello(&mut self, id: NodeId, hello: Hello, trust: Option<[u8; 32]>, now: Now) {
         let Some(version) = self.common_version(id, &hello, now) else {
             return self.drop_one("wire version");
         };
-        let root = self.root;
+        let ours = self.roots();
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -113,7 +113,7 @@ impl Node {
             self.drop_one("restarts too often");
             return self.blame(id, Offence::Restarts, now);
         };
-        let first = !peer.connected || restarted;
+        let first = !peer.is_met() || restarted;
         let lost = restarted && peer.connected;
         if first && !peer.quota.connects.take(1.0, now.mono) {
             // Its earlier life is over all the same, or its next greeting would pass for that
@@ -129,23 +129,19 @@ impl Node {
         peer.greeting.heard = true;
         peer.greeting.answered = hello.heard;
         let answer = !hello.heard || !peer.greeting.told;
-        peer.connected = true;
         if first {
+            peer.connected = false;
+            peer.comparing = Some(now.mono);
             peer.bond.begin_session();
         }
-        self.settled |= peer.sync.learn(hello.root, root);
+        self.settled |= peer.sync.learn(hello.root, trust, &ours);
         if answer {
             self.greet(id, now);
         }
         if lost {
             self.emit(NodeEvent::Disconnected(id));
         }
-        if first {
-            tracing::info!(peer = %id.short(), "connected");
-            self.emit(NodeEvent::Connected(id));
-            self.say_what_waited(id, now);
-            self.tell_what_is_said(id, now);
-        }
+        self.connect_if_agreed(id, now);
         self.summarise_if_due(id, now);
     }
 
@@ -163,7 +159,8 @@ impl Node {
             root,
             heard: peer.greeting.heard,
         };
-        self.say(to, kind::HELLO, &message::encode(&hello), now);
+        let body = message::encode_with_trust(&hello, &self.trust);
+        self.say(to, kind::HELLO, &body, now);
     }
 
     /// The version to speak with who greets so. `None`, and a notice, where none is read by both, or

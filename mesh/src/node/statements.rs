@@ -68,18 +68,32 @@ impl Node {
     /// The other side says what it holds, and as an offer wants to know what we have more. Answers
     /// are bounded, and leave half of the way out to what others wait for; whoever misses one asks
     /// again.
-    pub(super) fn summary(&mut self, id: NodeId, theirs: Summary, offer: bool, now: Now) {
-        let root = self.root;
+    pub(super) fn summary(
+        &mut self,
+        id: NodeId,
+        (theirs, trust): (Summary, Option<[u8; 32]>),
+        offer: bool,
+        now: Now,
+    ) {
+        let ours = self.roots();
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        if peer.sync.learn(theirs.root, root) {
-            self.settled = true;
+        let same = peer.sync.learn(theirs.root, trust, &ours);
+        self.settled |= same;
+        if theirs.range.is_none() && peer.connected {
+            peer.sync.wait_for_push(now.mono);
+        }
+        self.connect_if_agreed(id, now);
+        if same {
             return;
         }
         if theirs.range.is_none() {
             return self.summarise_if_due(id, now);
         }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         let granted = peer.quota.questions.take(1.0, now.mono);
         if !granted || self.inbox.questions.len() >= MOST_QUESTIONS {
             self.drop_one("asked too often");
@@ -110,7 +124,8 @@ impl Node {
             self.say(id, kind::STATEMENTS, &body, now);
         }
         if offer && let Some(want) = sync::want(&self.statements, theirs) {
-            self.say(id, kind::WANT, &message::encode(&want), now);
+            let body = message::encode_with_trust(&want, &self.trust);
+            self.say(id, kind::WANT, &body, now);
         }
     }
 
@@ -124,7 +139,8 @@ impl Node {
             return;
         }
         for summary in peer.sync.summary(&self.statements) {
-            self.say(id, kind::SUMMARY, &message::encode(&summary), now);
+            let body = message::encode_with_trust(&summary, &self.trust);
+            self.say(id, kind::SUMMARY, &body, now);
         }
     }
 
@@ -224,6 +240,7 @@ impl Node {
     fn fold(&mut self, now: Now) {
         let new = std::mem::take(&mut self.inbox.new);
         self.root = self.statements.root();
+        self.trust = self.statements.trust_root();
         for peer in new.iter().filter_map(|taken| taken.from) {
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.sync.grew(self.root);
@@ -242,15 +259,24 @@ impl Node {
         let kept = counted.into_iter().map(|taken| taken.statement);
         self.journal.extend(kept);
         self.meet_members(now);
+        self.connect_agreed(now);
     }
 
-    /// To every connected peer all but what it brought itself.
+    /// To every peer all but what it brought itself, and what we hold by then: who brought
+    /// something reads from it that it has arrived.
     fn pass_on(&mut self, counted: &[Taken], now: Now) {
-        let peers: Vec<NodeId> = self.connected().collect();
+        if counted.is_empty() {
+            return;
+        }
+        let peers: Vec<NodeId> = self.met().collect();
         for id in peers {
             let others = counted.iter().filter(|taken| taken.from != Some(id));
             for body in message::pack(others.map(|taken| &taken.statement)) {
                 self.say(id, kind::STATEMENTS, &body, now);
+            }
+            self.tell_root(id, now);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.sync.changed(now.mono);
             }
         }
     }

@@ -80,10 +80,13 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        if peer.connected && peer.liveness.state(now.mono) == PeerState::Down {
+        if peer.is_met() && peer.liveness.state(now.mono) == PeerState::Down {
             tracing::info!(peer = %id.short(), "no longer heard");
+            let lost = peer.connected;
             peer.disconnect();
-            self.emit(NodeEvent::Disconnected(id));
+            if lost {
+                self.emit(NodeEvent::Disconnected(id));
+            }
         }
         let (pace, every) = self.peers.get(&id).map_or_else(
             || (Pace::close(true), sync::COMPARE_EVERY),
@@ -100,12 +103,13 @@ impl Node {
         if let Some(number) = peer.liveness.ask(pace, now) {
             self.say(id, kind::PING, &message::encode(&Ping { number }), now);
         }
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.connected) else {
+        self.connect_if_agreed(id, now);
+        let ours = self.roots();
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_met()) else {
             return;
         };
-        if peer.sync.take_compare_due(every, now.mono) {
-            let summary = sync::root_only(self.root);
-            self.say(id, kind::SUMMARY, &message::encode(&summary), now);
+        if peer.sync.take_compare_due(&ours, every, now.mono) {
+            self.tell_root(id, now);
         }
         self.summarise_if_due(id, now);
     }

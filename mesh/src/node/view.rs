@@ -116,6 +116,7 @@ impl Node {
             tx_bytes: peer.traffic.tx_bytes,
             rx_bytes: peer.traffic.rx_bytes,
             clock_offset_ms: peer.liveness.offset_ms(),
+            agrees: peer.sync.agrees(&self.roots()),
         }
     }
 }

@@ -24,17 +24,37 @@ pub(crate) const COMPARE_EVERY: Duration = Duration::from_secs(10);
 /// In a large mesh, where others compare too, this often.
 pub(crate) const COMPARE_RARELY: Duration = Duration::from_secs(30);
 
+/// A root the peer did not agree with is told again after this time, then after twice as long each
+/// time: what was pushed may have been lost.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
 /// The shortest pause between two full summaries to one peer.
 const SUMMARY_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a difference may last that comes from statements under way.
+const UNDER_WAY: Duration = Duration::from_millis(300);
+
 const FIRST: [u8; 32] = [0; 32];
 const LAST: [u8; 32] = [0xff; 32];
+
+/// What a holder of statements says of its set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Roots {
+    /// Digest of every statement that counts.
+    pub(crate) all: [u8; 32],
+    /// Digest of those among them that decide who is a member.
+    pub(crate) trust: [u8; 32],
+}
 
 /// How far the comparison with one peer has come.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
     their_root: Option<[u8; 32]>,
+    /// `None` too of an older node, which doesn't tell it.
+    their_trust: Option<[u8; 32]>,
     compared: Option<Instant>,
+    /// How often our root was told since it changed.
+    told: u32,
     summary_after: Option<Instant>,
     wanted: bool,
     next_range: usize,
@@ -42,20 +62,39 @@ pub(crate) struct Sync {
 
 impl Sync {
     /// The peer said which set it holds; true if it is ours. Otherwise a summary becomes due.
-    pub(crate) fn learn(&mut self, theirs: [u8; 32], ours: [u8; 32]) -> bool {
+    pub(crate) fn learn(
+        &mut self,
+        theirs: [u8; 32],
+        trust: Option<[u8; 32]>,
+        ours: &Roots,
+    ) -> bool {
         self.their_root = Some(theirs);
-        self.wanted = theirs != ours;
+        self.their_trust = trust;
+        self.wanted = theirs != ours.all;
         !self.wanted
     }
 
-    /// Whether both sides were last known to hold the same set.
-    pub(crate) fn agrees(&self, ours: [u8; 32]) -> bool {
-        self.their_root == Some(ours)
+    /// Leaves what differs some time to be pushed before it is asked for.
+    pub(crate) fn wait_for_push(&mut self, now: Instant) {
+        if self.wanted && self.summary_after.is_none_or(|after| after <= now) {
+            self.summary_after = Some(now + UNDER_WAY);
+        }
+    }
+
+    /// Whether both sides were last known to hold the same statements about who is a member.
+    pub(crate) fn agrees(&self, ours: &Roots) -> bool {
+        self.their_trust == Some(ours.trust) || self.their_root == Some(ours.all)
     }
 
     /// Something new came from the peer: if the sets still differ, ask on.
     pub(crate) fn grew(&mut self, ours: [u8; 32]) {
-        self.wanted = !self.agrees(ours);
+        self.wanted = self.their_root != Some(ours);
+    }
+
+    /// Our set has changed, and the peer is told: it is told again soon if it doesn't agree.
+    pub(crate) fn changed(&mut self, now: Instant) {
+        self.compared = Some(now);
+        self.told = 1;
     }
 
     /// Whether a full summary should go out at this moment; counts it as sent.
@@ -70,11 +109,16 @@ impl Sync {
     }
 
     /// Whether the root should be told again; counts it as told.
-    pub(crate) fn take_compare_due(&mut self, every: Duration, now: Instant) -> bool {
-        if self.compared.is_some_and(|compared| now < compared + every) {
+    pub(crate) fn take_compare_due(&mut self, ours: &Roots, every: Duration, now: Instant) -> bool {
+        let pause = match self.agrees(ours) {
+            true => every,
+            false => every.min(TELL_AGAIN * (1 << self.told.saturating_sub(1).min(6))),
+        };
+        if self.compared.is_some_and(|compared| now < compared + pause) {
             return false;
         }
         self.compared = Some(now);
+        self.told = self.told.saturating_add(1);
         true
     }
 
@@ -224,11 +268,15 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
         let start = Instant::now();
         let mut sync = Sync::default();
-        assert!(sync.take_compare_due(COMPARE_EVERY, start));
-        assert!(sync.learn([1; 32], [1; 32]));
+        let ours = Roots {
+            all: [1; 32],
+            trust: [7; 32],
+        };
+        assert!(sync.take_compare_due(&ours, COMPARE_EVERY, start));
+        assert!(sync.learn([1; 32], None, &ours));
         assert!(!sync.take_summary_due(start));
 
-        assert!(!sync.learn([2; 32], [1; 32]));
+        assert!(!sync.learn([2; 32], None, &ours));
 
         assert!(sync.take_summary_due(start));
         sync.grew([1; 32]);
@@ -236,5 +284,31 @@ mod tests {
         assert!(sync.take_summary_due(start + SUMMARY_PAUSE));
         sync.grew([2; 32]);
         assert!(!sync.take_summary_due(start + SUMMARY_PAUSE * 5));
+    }
+
+    #[test]
+    fn a_root_nobody_agreed_with_is_told_again_soon_and_then_ever_more_rarely() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let ours = Roots {
+            all: [1; 32],
+            trust: [7; 32],
+        };
+        let mut sync = Sync::default();
+        sync.learn([2; 32], Some([8; 32]), &ours);
+        sync.changed(start);
+        let told = |sync: &mut Sync| -> Vec<u64> {
+            let due = |at: &u64| {
+                sync.take_compare_due(&ours, COMPARE_EVERY, start + Duration::from_secs(*at))
+            };
+            (0..40).filter(due).collect()
+        };
+        assert_eq!(told(&mut sync), [1, 3, 7, 15, 25, 35]);
+
+        // Notes may differ: what membership rests on is the same.
+        sync.learn([2; 32], Some([7; 32]), &ours);
+        sync.changed(start);
+        assert!(sync.agrees(&ours));
+        assert_eq!(told(&mut sync), [10, 20, 30]);
     }
 }

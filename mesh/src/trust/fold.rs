@@ -43,6 +43,8 @@ pub(super) struct Folded {
     /// The authors, each after who admitted it.
     pub(super) order: Vec<[u8; 32]>,
     pub(super) root: [u8; 32],
+    /// Digest of the logs and Joins alone, which membership rests on.
+    pub(super) trust: [u8; 32],
     /// The authors whose logs are at their quota, and how far what counts of them reaches.
     pub(super) full: BTreeMap<[u8; 32], u32>,
 }
@@ -408,12 +410,13 @@ impl<'a> Fold<'a> {
         self.frozen.retain(|author, _frozen| known.contains(author));
         self.state.frozen = self.frozen;
         self.state.unsupported = unsupported(self.state.genesis.as_ref(), &counted);
-        let root = root(&counted);
+        let (root, trust) = roots(&counted);
         Folded {
             state: Arc::new(self.state),
             counted,
             order: self.order,
             root,
+            trust,
             full: self.full,
         }
     }
@@ -470,16 +473,16 @@ fn unsupported(genesis: Option<&Genesis>, counted: &BTreeMap<[u8; 32], Counted>)
     kinds.into_iter().collect()
 }
 
-fn root(counted: &BTreeMap<[u8; 32], Counted>) -> [u8; 32] {
-    let heads: Vec<u8> = counted
-        .iter()
-        .flat_map(|(author, counted)| {
-            let log: [u8; 32] = digest(counted.up_to(u32::MAX));
-            let notes: [u8; 32] = digest(counted.notes.iter());
-            [*author, log, notes].concat()
-        })
-        .collect();
-    hash(&[&heads])
+/// Digests of all that counts, and of the logs and Joins alone.
+fn roots(counted: &BTreeMap<[u8; 32], Counted>) -> ([u8; 32], [u8; 32]) {
+    let (mut all, mut trust) = (Vec::new(), Vec::new());
+    for (author, counted) in counted {
+        let log: [u8; 32] = digest(counted.up_to(u32::MAX));
+        let notes: [u8; 32] = digest(counted.notes.iter());
+        all.extend([*author, log, notes].concat());
+        trust.extend([*author, log].concat());
+    }
+    (hash(&[&all]), hash(&[&trust]))
 }
 
 #[cfg(test)]

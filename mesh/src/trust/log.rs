@@ -301,6 +301,13 @@ impl Statements {
         self.folded().root
     }
 
+    /// One digest of the logs and Joins that count, which decide who is a member. What nodes say of
+    /// themselves, such as their addresses, is left out.
+    #[must_use]
+    pub fn trust_root(&self) -> [u8; 32] {
+        self.folded().trust
+    }
+
     /// What is held of each author that counts, ordered by author.
     #[must_use]
     pub fn summary(&self) -> Vec<AuthorHead> {

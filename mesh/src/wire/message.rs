@@ -117,6 +117,23 @@ impl Wish {
     }
 }
 
+/// The body of a `Hello` or a `Summary`, and behind it the digest of what membership rests on, which
+/// older nodes don't read.
+pub(crate) fn encode_with_trust<T: Serialize>(body: &T, trust: &[u8; 32]) -> Vec<u8> {
+    [&encode(body)[..], trust].concat()
+}
+
+/// A body, and the digest behind it; none if it is an older node's.
+pub(crate) fn decode_with_trust<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+) -> Option<(T, Option<[u8; 32]>)> {
+    if body.len() > MAX_MESSAGE {
+        return None;
+    }
+    let (value, rest) = postcard::take_from_bytes(body).ok()?;
+    Some((value, rest.try_into().ok()))
+}
+
 /// Encodes a postcard body.
 ///
 /// # Panics
@@ -200,10 +217,16 @@ mod tests {
             heads: vec![head; HEADS_PER_SUMMARY],
         };
 
-        let body = encode(&summary);
+        let body = encode_with_trust(&summary, &[7; 32]);
 
         assert!(body.len() <= MAX_MESSAGE, "{} bytes", body.len());
-        assert_eq!(decode(&body), Some(summary));
+        // What the first release reads of it.
+        assert_eq!(decode(&body).as_ref(), Some(&summary));
+        assert_eq!(
+            decode_with_trust(&encode(&summary)),
+            Some((summary.clone(), None))
+        );
+        assert_eq!(decode_with_trust(&body), Some((summary, Some([7; 32]))));
     }
 
     #[test]

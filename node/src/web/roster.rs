@@ -235,6 +235,7 @@ mod tests {
             tx_bytes: 0,
             rx_bytes: 0,
             clock_offset_ms: None,
+            agrees: true,
         };
         let me = member(0, PeerState::Alive);
         let members = others.iter().map(|(number, state)| member(*number, *state));

@@ -4,6 +4,7 @@
 //! `World` holds the nodes and carries their datagrams; the files beside this one hold the tests.
 
 mod ageing;
+mod agreement;
 mod bad;
 mod befall;
 mod bend;

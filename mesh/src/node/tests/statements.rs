@@ -91,9 +91,9 @@ fn a_refused_statement_is_not_asked_for_again_at_once() {
     let mut world = World::new(2);
     world.run(1_000);
     let (from, to) = (world.nodes[1].me(), world.nodes[0].me());
-    let root = world.nodes[0].statements().root();
+    let ours = world.nodes[0].roots();
     let sync = &mut world.nodes[0].peers.get_mut(&from).unwrap().sync;
-    sync.learn([9; 32], root);
+    sync.learn([9; 32], None, &ours);
     let (asked, now) = (world.now, world.now.after(Duration::from_secs(5)));
     assert!(sync.take_summary_due(asked.mono));
     let mut forged = world.first.iter().next().unwrap().clone();

@@ -212,7 +212,7 @@ fn greet(world: &mut World, (wire_min, wire_max): (u8, u8)) {
         heard: false,
     };
     let mut payload = Vec::new();
-    let body = message::encode(&hello);
+    let body = message::encode_with_trust(&hello, &world.nodes[0].trust);
     frame::push_as(wire_min, &mut payload, kind::HELLO, &body);
     frame::push(
         &mut payload,
