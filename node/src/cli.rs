@@ -1,9 +1,10 @@
 //! What can be typed: clap types only.
 //!
 //! In: arguments and environment. Out: one `Command` and the flags all commands share.
-//! Absent: what one command takes (`cli/arguments.rs`) and does (its file in `command/`).
+//! Absent: what one command takes (`cli/arguments.rs`, `cli/membership.rs`) and does (its file in `command/`).
 
 mod arguments;
+mod membership;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::text::ColorChoice;
 
 pub(crate) use arguments::*;
+pub(crate) use membership::*;
 
 /// Monitoring that outlasts the outage.
 ///
@@ -118,6 +120,7 @@ Examples:
   outlast invite --uses 5 --expires 2d > token
   outlast invite | ssh b outlast join
   outlast invite --replaces attic    a new machine in the place of a dead one: its name, its history
+  outlast invite --approve           each machine waits until you say `outlast approve`
   outlast invite --qr                also as a QR code, to scan from another screen")]
     Invite(InviteArgs),
     /// Join the mesh that a token names; waits until admitted
@@ -143,9 +146,65 @@ Examples:
     /// List the members of the mesh
     #[command(after_help = "\
 Examples:
-  outlast members                    who belongs to it, up or not; works without a running node too
+  outlast members                    who belongs to it, up or not, and who did; works without a running node too
   outlast members --json | jq -r '.[].name'")]
     Members(JsonArgs),
+    /// Remove a node from the mesh for good, at once, whether it agrees or not
+    #[command(after_help = "\
+Examples:
+  outlast evict attic --reason stolen    every reachable node drops it within seconds
+  outlast evict attic --since 2h         and whoever it let in since then
+  outlast evict attic --json | jq .waiting
+Says who has confirmed it and who hears of it later, at the first contact. Its history stays.
+A node that was evicted never comes back under its old key; a new token lets the machine in again.
+Needs an admin key: run it where `outlast init` ran, or where an admin was added.")]
+    Evict(EvictArgs),
+    /// Take a node out of the mesh in peace: sold, replaced, given away
+    #[command(after_help = "\
+Examples:
+  outlast retire attic                   nobody waits for it any more; its history stays
+  outlast retire attic --reason 'given to Ann'
+Like `evict` in effect, without an alarm. A dead machine's place goes to a new one with
+`outlast invite --replaces`.")]
+    Retire(RetireArgs),
+    /// Give a node another name
+    #[command(after_help = "\
+Examples:
+  outlast rename attic roof
+  outlast rename attic-k3pq attic        once that name is free
+The history follows; a name that somebody has already is shown with letters of the id added.")]
+    Rename(RenameArgs),
+    /// Agree to a node that joins by a token of `invite --approve`
+    #[command(after_help = "\
+Examples:
+  outlast approve                        who waits, since when, let in by whom
+  outlast approve attic
+Compare the id with what `outlast join` printed on the new machine.")]
+    Approve(ApproveArgs),
+    /// Leave the mesh, and make the state directory ready for another
+    #[command(after_help = "\
+Examples:
+  outlast leave                          the others hear of it; then this node stops
+  outlast leave --reason 'moved out'
+What it kept goes to former/ in the state directory, where `outlast --state-dir … query` reads it.
+After an eviction it does the same without a word to the others.")]
+    Leave(LeaveArgs),
+    /// Show, add and revoke the keys that may invite, set and evict
+    #[command(after_help = "\
+Examples:
+  ann$ outlast admin key                 makes her key, prints its public half
+  bob$ outlast admin add ann PUBLIC      from now on ann decides too, one rank below bob
+  bob$ outlast admin revoke ann --since 1d
+A key revokes only keys of a strictly lower rank (a larger number), and itself.")]
+    Admin(AdminArgs),
+    /// Make a new admin key with the 24 recovery words, or make the words
+    #[command(after_help = "\
+Examples:
+  outlast recover                        asks for the words; the new admin key is yours
+  outlast recover --revoke admin --since 3d < words
+  outlast recover --setup                words for a mesh that was founded without
+Run it on any member. The words are never an argument, never stored and never printed.")]
+    Recover(RecoverArgs),
     /// Set something for the whole mesh or for one node; every node knows it
     #[command(after_help = "\
 Examples:
@@ -174,6 +233,12 @@ Examples:
   outlast ping attic -c 5 --json     five times, one JSON object each
 Exits 0 if anything came back, 1 if nothing did.")]
     Ping(PingArgs),
+    /// Show how this node is reached: addresses, NAT, relays, and what is in the way
+    #[command(after_help = "\
+Examples:
+  outlast netcheck                   which way goes to each peer, and why none better
+  outlast netcheck --json | jq '.peers[] | select(.path == \"relay\")'")]
+    Netcheck(JsonArgs),
     /// Say what is wrong with this node and its machine, and how to mend it
     #[command(after_help = "\
 Examples:

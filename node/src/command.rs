@@ -4,22 +4,30 @@
 //! Invariant: a command that changes the state directory goes through the running node, or holds the lock itself.
 //! Absent: the daemon's work.
 
+mod admin;
+mod approve;
 mod check_config;
 mod completions;
+mod confirmed;
 mod dashboard;
 mod demo;
 mod doctor;
+mod evict;
 mod get;
 mod init;
 mod invite;
 mod isolate;
 mod join;
 mod keys;
+mod leave;
 mod man;
 mod members;
+mod netcheck;
 mod ping;
 mod qr;
 mod query;
+mod recover;
+mod rename;
 mod service;
 mod set;
 mod sign;
@@ -51,9 +59,17 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Status(arguments) => status::run(&global, &arguments, out),
         Command::Members(arguments) => members::run(&global, &arguments, out),
+        Command::Evict(arguments) => evict::evict(&global, &arguments, out),
+        Command::Retire(arguments) => evict::retire(&global, &arguments, out),
+        Command::Rename(arguments) => rename::run(&global, &arguments, out),
+        Command::Approve(arguments) => approve::run(&global, &arguments, out),
+        Command::Leave(arguments) => leave::run(&global, &arguments, out),
+        Command::Admin(arguments) => admin::run(&global, &arguments, out),
+        Command::Recover(arguments) => recover::run(&global, &arguments, out),
         Command::Set(arguments) => set::run(&global, &arguments, out),
         Command::Get(arguments) => get::run(&global, &arguments, out),
         Command::Ping(arguments) => ping::run(&global, &arguments, out),
+        Command::Netcheck(arguments) => netcheck::run(&global, &arguments, out),
         Command::Doctor(arguments) => doctor::run(&global, &arguments, out),
         Command::Tail(arguments) => tail::run(&global, arguments, out),
         Command::Query(arguments) => query::run(&global, &arguments, out),

@@ -35,6 +35,26 @@ pub(crate) enum Request {
         /// A name or the beginning of an id. `None` = all.
         node: Option<String>,
     },
+    /// `admin list --json` and `approve --json`.
+    Trusted,
+    /// Which peers hold the same statements as this node.
+    Agreement,
+    /// How this node is reached, and the way to each peer.
+    Netcheck,
+    /// How far an author's log went when this node had received no more of it than by a moment.
+    Cut {
+        /// The author's public key, hexadecimal.
+        author: String,
+        /// Milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
+    /// Says of itself that it leaves the mesh.
+    Goodbye {
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// Ends, and puts aside what it was.
+    Depart,
     /// Every statement held, base64, in parts of one each.
     Statements,
     /// Stores statements and tells the peers.
@@ -98,6 +118,9 @@ impl Request {
         match self {
             Self::Status
             | Self::Members
+            | Self::Trusted
+            | Self::Agreement
+            | Self::Netcheck
             | Self::Settings { .. }
             | Self::Query(_)
             | Self::Ticket
@@ -105,6 +128,9 @@ impl Request {
             | Self::Taken
             | Self::Tail { .. } => true,
             Self::Statements
+            | Self::Cut { .. }
+            | Self::Goodbye { .. }
+            | Self::Depart
             | Self::Publish { .. }
             | Self::Identity
             | Self::Init { .. }

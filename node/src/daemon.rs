@@ -8,11 +8,14 @@
 mod answer;
 mod bound;
 mod history;
+mod netcheck;
 mod ping;
 mod pulse;
+mod standing;
 mod status;
 mod store;
 mod tally;
+mod trust;
 mod watcher;
 
 pub(crate) use history::offline;
@@ -21,6 +24,7 @@ pub(crate) use store::{NO_PATH, check as store_check};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -63,6 +67,8 @@ pub(crate) struct Daemon {
     boot_id: String,
     /// Ends the process when cancelled.
     stop: CancellationToken,
+    /// Whether what this node was goes aside when it ends.
+    departs: AtomicBool,
     /// Cancelled once everything has started that can start without `init` or `join`.
     begun: CancellationToken,
     /// One `init` or `join` at a time.
@@ -120,6 +126,7 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
         run_id: random_id(),
         started: Instant::now(),
         stop: CancellationToken::new(),
+        departs: AtomicBool::new(false),
         begun: CancellationToken::new(),
         entrance: Mutex::new(()),
         running: OnceLock::new(),
@@ -166,6 +173,7 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
     for dir in [Some(daemon.state.path()), runtime_directory.as_deref()] {
         let _ = dir.map(|dir| std::fs::remove_file(dir.join(crate::control::SOCKET)));
     }
+    daemon.put_aside();
     drop(lock);
     ended
 }

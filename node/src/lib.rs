@@ -29,6 +29,7 @@ mod settled;
 mod state;
 mod succession;
 mod text;
+mod trusted;
 mod when;
 
 pub mod collect;

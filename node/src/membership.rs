@@ -7,13 +7,15 @@
 
 pub(crate) mod addresses;
 pub(crate) mod admin;
+pub(crate) mod former;
+pub(crate) mod public;
 pub(crate) mod recovery;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use outlast_mesh::trust::{Bootstrap, EndpointKind, Member, Statement, Statements, Token, kind};
 use outlast_mesh::{Identity, JoinError, Journal, MeshId, NodeId, NodeKey, TunnelKey};
 
@@ -317,6 +319,13 @@ pub(crate) fn from_text(text: &str) -> Result<Statement> {
     } else {
         Err(anyhow!("a statement with a tail"))
     }
+}
+
+/// A public key, or another 32 bytes, from the form that the control socket gives them.
+pub(crate) fn key_from_hex(text: &str) -> Result<[u8; 32]> {
+    let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.ok_or_else(|| anyhow!("a key of 64 hexadecimal letters is needed"))
 }
 
 /// The host's name as a node's name: lower case, anything else a dash.

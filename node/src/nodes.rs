@@ -12,6 +12,23 @@ use crate::text::visible;
 
 /// Finds the one node meant; a name goes before the beginning of an id.
 pub(crate) fn find(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<NodeId, Failure> {
+    one_of(names, typed)?.ok_or_else(|| {
+        Failure::usage(if typed.is_empty() {
+            "no node is called by an empty name; `outlast members` lists them".to_owned()
+        } else {
+            format!(
+                "no node is called {} and no id begins so; `outlast members` lists them",
+                visible(typed)
+            )
+        })
+    })
+}
+
+/// The one node meant; `None`: none of these is.
+pub(crate) fn one_of(
+    names: &BTreeMap<NodeId, String>,
+    typed: &str,
+) -> Result<Option<NodeId>, Failure> {
     let by_name: Vec<&NodeId> = names
         .iter()
         .filter(|(_, name)| *name == typed)
@@ -26,14 +43,8 @@ pub(crate) fn find(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Node
         by_name
     };
     match found[..] {
-        [id] => Ok(*id),
-        [] if typed.is_empty() => Err(Failure::usage(
-            "no node is called by an empty name; `outlast members` lists them",
-        )),
-        [] => Err(Failure::usage(format!(
-            "no node is called {} and no id begins so; `outlast members` lists them",
-            visible(typed)
-        ))),
+        [] => Ok(None),
+        [id] => Ok(Some(*id)),
         _ => {
             let listed: Vec<String> = found
                 .iter()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use outlast_mesh::trust::{MAX_NAME, is_name};
 
+use super::SignArgs;
 use crate::config::address;
 use crate::when;
 
@@ -78,6 +79,9 @@ pub(crate) struct InviteArgs {
     /// Replace a machine even if it is still heard
     #[arg(long, requires = "replaces")]
     pub(crate) force: bool,
+    /// An admin must agree to each machine as well, with `outlast approve`
+    #[arg(long)]
+    pub(crate) approve: bool,
     /// Print token, expiry and uses as JSON
     #[arg(long, conflicts_with = "qr")]
     pub(crate) json: bool,
@@ -86,6 +90,8 @@ pub(crate) struct InviteArgs {
     pub(crate) qr: bool,
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
 }
 
 /// `join`.
@@ -116,6 +122,8 @@ pub(crate) struct SetArgs {
     /// What to set: site, metered, may-be-off or retention; nothing after the = takes it back
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
 }
 
 /// `get`.
@@ -315,7 +323,7 @@ pub(crate) struct DemoArgs {
     pub(crate) length: Option<Duration>,
 }
 
-fn node_name(text: &str) -> Result<String, String> {
+pub(super) fn node_name(text: &str) -> Result<String, String> {
     if is_name(text) {
         Ok(text.to_owned())
     } else {

@@ -9,6 +9,7 @@ use outlast_mesh::trust::{InviteTerms, Statement, found};
 use outlast_mesh::{AdminKey, NodeId};
 
 use super::invite::{self, Invited, public_of};
+use super::sign::Owner;
 use super::{Doer, doer, service};
 use crate::cli::{Global, InitArgs};
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
     let state = StateDir::resolve(global)?;
     let home = state::config_home()?;
     admin::prepare(&home)?;
+    let owner = Owner::at(home.clone());
     let name = arguments.name.clone().unwrap_or_else(membership::host_name);
     let wanted = Wanted {
         name: &name,
@@ -54,7 +56,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
             founding.tell();
             (
                 terms
-                    .map(|terms| invite::through_node(&mut client, &home, terms.into()))
+                    .map(|terms| invite::through_node(&mut client, &owner, terms.into()))
                     .transpose()?,
                 true,
             )
@@ -69,7 +71,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
             let recovery = recovery_words(arguments.recovery_out.as_deref())?;
             on_disk(&state, &wanted, recovery)?;
             let invited = terms
-                .map(|terms| invite::on_disk(&state, &config, &home, terms.into()))
+                .map(|terms| invite::on_disk(&state, &config, &owner, terms.into()))
                 .transpose()?;
             (invited, false)
         }
@@ -109,7 +111,7 @@ fn refuse_second_mesh(state: &StateDir) -> Result<(), Failure> {
 }
 
 /// The public half of new recovery words; `None` where there is neither a file nor anybody to read them.
-fn recovery_words(file: Option<&Path>) -> Result<Option<[u8; 32]>, Failure> {
+pub(super) fn recovery_words(file: Option<&Path>) -> Result<Option<[u8; 32]>, Failure> {
     if let Some(path) = file {
         let words = recovery::Words::generate();
         words.write(path)?;
@@ -199,7 +201,7 @@ impl Founding {
 
     fn tell(&self) {
         aside(format!(
-            "admin key: {} (it alone can invite; keep a copy elsewhere)",
+            "admin key: {} (it alone can invite and evict; keep a copy elsewhere)",
             self.admin_key.display()
         ));
     }

@@ -11,18 +11,17 @@ use outlast_mesh::trust::{
 use outlast_mesh::{AdminKey, MeshId, NodeId};
 use serde_json::{Value, json};
 
+use super::sign::{Owner, now_ms};
 use super::{Doer, reader};
 use crate::cli::{Global, InviteArgs};
 use crate::config::Config;
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
-use crate::membership::admin::Admin;
 use crate::membership::{self, Keys, Membership, addresses};
 use crate::nodes;
-use crate::state::{self, StateDir};
+use crate::state::StateDir;
 use crate::text::{self, Printer, aside, visible};
-use crate::when;
 
 /// How long to wait until a node that has just started knows its own addresses.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -38,17 +37,17 @@ pub(super) fn run(
         name: arguments.name.clone(),
         lasts: arguments.expires,
         uses: arguments.uses,
-        needs_approval: false,
+        needs_approval: arguments.approve,
     };
     let replaces = arguments.replaces.as_ref().map(|typed| Replaces {
         typed: typed.clone(),
         force: arguments.force,
     });
     let asked = Asked { terms, replaces };
-    let home = state::config_home()?;
+    let owner = Owner::of(&arguments.sign)?;
     let invited = match reader(&state)? {
-        Doer::Node(mut client) => through_node(&mut client, &home, asked)?,
-        Doer::Ourselves(_lock) => on_disk(&state, &config, &home, asked)?,
+        Doer::Node(mut client) => through_node(&mut client, &owner, asked)?,
+        Doer::Ourselves(_lock) => on_disk(&state, &config, &owner, asked)?,
     };
     show(&invited, arguments.json, out)?;
     if arguments.qr {
@@ -96,12 +95,12 @@ impl Invited {
 /// Invites through the running node: it holds the newest statements and spreads the new one.
 pub(super) fn through_node(
     client: &mut Client,
-    config_home: &std::path::Path,
+    owner: &Owner,
     asked: Asked,
 ) -> Result<Invited, Failure> {
     let mesh = mesh_of(client)?;
     // Before the statements are read: whoever had the key before us has published by then.
-    let admin = Admin::open(config_home, &mesh.id, &mesh.name)?;
+    let admin = owner.admin(&mesh.id, &mesh.name)?;
     let (mut statements, me) = settled(client, &mesh.me)?;
     let issued = issue(&admin.key, &mut statements, asked, &mesh.me, |id| {
         mesh.states.get(id).cloned()
@@ -117,13 +116,13 @@ pub(super) fn through_node(
 pub(super) fn on_disk(
     state: &StateDir,
     config: &Config,
-    config_home: &std::path::Path,
+    owner: &Owner,
     asked: Asked,
 ) -> Result<Invited, Failure> {
     let mut membership = Membership::of_mesh(state)?;
     let statements = &mut membership.statements;
     let folded = statements.state();
-    let admin = Admin::open(config_home, &statements.mesh(), &folded.name)?;
+    let admin = owner.admin(&statements.mesh(), &folded.name)?;
     let identity = Keys::load_or_make(state)?.identity;
     let addrs = addresses::own(config);
     if addrs.is_empty() {
@@ -286,6 +285,11 @@ pub(super) fn show(invited: &Invited, as_json: bool, out: &mut Printer) -> Resul
         ));
     }
     aside("on each new machine: outlast join < token, then: outlast up");
+    if invite.needs_approval {
+        aside(
+            "each waits until an admin says `outlast approve NODE`; `outlast status` shows who waits",
+        );
+    }
     aside("every member can read everything that the others measure");
     Ok(())
 }
@@ -312,15 +316,19 @@ fn unheard(invited: &Invited, until_ms: i64, failure: &Failure) -> Failure {
 pub(super) struct Mesh {
     pub(super) id: MeshId,
     pub(super) name: String,
-    me: NodeId,
+    pub(super) me: NodeId,
     /// Peers, the most recently heard first.
     heard: Vec<NodeId>,
     /// How each peer is heard.
     states: BTreeMap<NodeId, String>,
 }
 
-pub(super) fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
-    let status = client.call(&Request::Status)?;
+/// Which mesh the node is in, and what that is called.
+pub(super) fn mesh_named(client: &mut Client) -> Result<(MeshId, String), Failure> {
+    named(&client.call(&Request::Status)?)
+}
+
+fn named(status: &Value) -> Result<(MeshId, String), Failure> {
     let id = status["mesh"]["id"].as_str().ok_or_else(|| {
         Failure::new(
             "this node belongs to no mesh yet: run `outlast init`, or `outlast join` with a token",
@@ -329,16 +337,20 @@ pub(super) fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
     let id: MeshId = id
         .parse()
         .map_err(|error| anyhow!("the node's mesh id: {error}"))?;
+    let name = status["mesh"]["name"].as_str().unwrap_or_default();
+    Ok((id, name.to_owned()))
+}
+
+pub(super) fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
+    let status = client.call(&Request::Status)?;
+    let (id, name) = named(&status)?;
     let identity = client.call(&Request::Identity)?;
     let me = public_of(&identity)?;
     let peers = peers(client, &status)?;
     let state = |(_, id, state): &(u64, NodeId, String)| (*id, state.clone());
     Ok(Mesh {
         id,
-        name: status["mesh"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
+        name,
         me,
         states: peers.iter().map(state).collect(),
         heard: peers.into_iter().map(|(_, id, _)| id).collect(),
@@ -347,12 +359,9 @@ pub(super) fn mesh_of(client: &mut Client) -> Result<Mesh, Failure> {
 
 /// The key in an answer to `identity`.
 pub(super) fn public_of(identity: &Value) -> Result<NodeId, Failure> {
-    let hex = identity["id"].as_str().unwrap_or_default();
-    let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).ok();
-    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes
-        .map(NodeId)
-        .ok_or_else(|| Failure::new("the node did not say who it is"))
+    let key = membership::key_from_hex(identity["id"].as_str().unwrap_or_default());
+    key.map(NodeId)
+        .map_err(|_no_key| Failure::new("the node did not say who it is"))
 }
 
 /// When each peer was heard, and how it is; the most recently heard first.
@@ -416,8 +425,4 @@ fn settled(client: &mut Client, me: &NodeId) -> Result<(Statements, Bootstrap), 
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(when::now_ms()).unwrap_or_default()
 }

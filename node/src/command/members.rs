@@ -1,7 +1,6 @@
-//! `members`: who belongs to the mesh; without a running node from what is on disk.
+//! `members`: who belongs to the mesh, and who did; without a running node from what is on disk.
 
-use outlast_mesh::NodeId;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Doer, reader};
 use crate::cli::{Global, JsonArgs};
@@ -10,6 +9,7 @@ use crate::failure::Failure;
 use crate::membership::Membership;
 use crate::state::StateDir;
 use crate::text::{self, Cell, Printer, visible};
+use crate::trusted;
 
 pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> Result<(), Failure> {
     let state = StateDir::resolve(global)?;
@@ -19,17 +19,17 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
     };
     if let Some(members) = members.as_array_mut() {
         // The mesh keeps them by id, which says nothing to a reader.
-        members.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        let key = |member: &Value| (member["gone_ms"].is_u64(), member["name"].to_string());
+        members.sort_by_key(key);
     }
     if arguments.json {
         return out.json(&members);
     }
     let listed = members.as_array().map_or(&[][..], Vec::as_slice);
-    let any_replaced = listed
-        .iter()
-        .any(|member| member["replaced_by"].is_string());
+    let is_past = |member: &Value| member["replaced_by"].is_string() || member["gone_ms"].is_u64();
+    let any_past = listed.iter().any(is_past);
     let mut rows = vec![Cell::headings(["NAME", "ID", "ADDRESS", "STATE", "JOINED"])];
-    if any_replaced {
+    if any_past {
         rows[0].push("HISTORY".to_owned().into());
     }
     for member in listed {
@@ -45,7 +45,7 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
             Cell::state(member["state"].as_str().unwrap_or("-")),
             joined.into(),
         ];
-        if any_replaced {
+        if any_past {
             row.push(history(member).into());
         }
         rows.push(row);
@@ -53,9 +53,17 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
     out.table(&rows)
 }
 
-/// Whose history a member carries on, and who carries on its own.
+/// Whose history a member carries on, and who carries on its own; of one that is gone who said so, when and why.
 fn history(member: &Value) -> String {
     let name = |field: &str| member[field].as_str().map(visible);
+    if let Some(at_ms) = member["gone_ms"].as_i64() {
+        let by = name("by").map_or_else(String::new, |by| format!("by {by} "));
+        let at = text::moment(at_ms);
+        return match name("reason").as_deref() {
+            None | Some("") => format!("{by}at {at}"),
+            Some(reason) => format!("{by}at {at}: {reason}"),
+        };
+    }
     match (name("replaced_by"), name("replaces")) {
         (Some(by), _) => format!("carried on by {by}"),
         (None, Some(old)) => format!("and that of {old}"),
@@ -66,18 +74,8 @@ fn history(member: &Value) -> String {
 /// The members on disk; whether they are up is unknown while no node runs here.
 fn stored(state: &StateDir) -> Result<Value, Failure> {
     let membership = Membership::of_mesh(state)?;
-    let folded = membership.statements.state();
-    let name = |id: Option<NodeId>| Some(&folded.members.get(&id?)?.name);
-    let members = folded.members.values().map(|member| {
-        json!({
-            "id": member.id.to_string(),
-            "name": member.name,
-            "address": member.address,
-            "joined_ms": member.joined_ms,
-            "state": if member.replaced_by.is_some() { "retired" } else { "unknown" },
-            "replaces": name(member.replaces),
-            "replaced_by": name(member.replaced_by),
-        })
-    });
-    Ok(members.collect())
+    Ok(trusted::members(
+        &membership.statements.state(),
+        |_id| "unknown",
+    ))
 }

@@ -7,19 +7,15 @@ use std::collections::BTreeSet;
 use outlast_mesh::NodeId;
 use outlast_mesh::trust::{Setting, SettingError, Settings, issue_policy};
 
-use super::reader;
-use super::sign::Desk;
+use super::sign::{Desk, Signer, now_ms};
 use crate::cli::{Global, SetArgs};
 use crate::failure::Failure;
 use crate::nodes;
-use crate::state::{self, StateDir};
-use crate::text::{Printer, aside, nearest, visible};
-use crate::when;
+use crate::text::{Printer, nearest, visible};
 
 pub(super) fn run(global: &Global, arguments: &SetArgs, out: &mut Printer) -> Result<(), Failure> {
     let asked = Asked::read(arguments)?;
-    let state = StateDir::resolve(global)?;
-    let mut desk = Desk::open(reader(&state)?, &state, &state::config_home()?)?;
+    let mut desk = Desk::open(global, Signer::Owner(&arguments.sign))?;
     let folded = desk.statements.state();
     let names = folded.names();
     let node = asked
@@ -30,7 +26,7 @@ pub(super) fn run(global: &Global, arguments: &SetArgs, out: &mut Printer) -> Re
         Some(node) => visible(&names[&node]).into_owned(),
         None => "every node".to_owned(),
     };
-    let now_ms = u64::try_from(when::now_ms()).unwrap_or_default();
+    let now_ms = now_ms();
     let mut lines = Vec::new();
     for (setting, value) in &asked.settings {
         let before = said(&folded.settings, node, *setting);
@@ -59,13 +55,11 @@ pub(super) fn run(global: &Global, arguments: &SetArgs, out: &mut Printer) -> Re
             (None, _) => format!("{whose}: {} taken back", setting.as_str()),
         });
     }
-    let told = desk.publish(&state)?;
+    let told = desk.publish()?;
     for line in lines {
         out.line(line)?;
     }
-    if !told {
-        aside("no node runs here: the others hear of it once `outlast up` does");
-    }
+    told.remark();
     Ok(())
 }
 
@@ -140,12 +134,14 @@ fn said(settings: &Settings, node: Option<NodeId>, setting: Setting) -> Option<&
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::SignArgs;
 
     fn asked(words: &[&str]) -> Result<(Option<String>, usize), String> {
         let mut words = words.iter().map(|word| (*word).to_owned());
         let arguments = SetArgs {
             node: words.next(),
             settings: words.collect(),
+            sign: SignArgs::default(),
         };
         let asked = Asked::read(&arguments).map_err(|failure| failure.message)?;
         Ok((asked.node.map(str::to_owned), asked.settings.len()))

@@ -1,32 +1,48 @@
 //! What an admin settles: signed with the owner's key, then published by the running node, or written to the state
 //! directory where none runs, from where it spreads once the node is up.
 //!
-//! In: who does the work. Out: the statements held, the key, and a place for what it signs.
+//! In: who does the work, and with which key. Out: the statements held, the key, and a place for what it signs.
 //! Invariant: the key is locked before the statements are read, so that two commands never sign the same number.
 //! Absent: what is signed; each command decides that.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Context;
-use outlast_mesh::Journal;
-use outlast_mesh::trust::{Statement, Statements};
+use outlast_mesh::trust::{Cut, Statement, Statements};
+use outlast_mesh::{AdminKey, Journal, MeshId, NodeId};
+use serde_json::Value;
 
-use super::Doer;
 use super::invite::{mesh_of, statements_of};
+use super::{Doer, reader};
+use crate::cli::{Global, SignArgs};
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::membership::admin::Admin;
 use crate::membership::{self, Membership};
-use crate::state::{Lock, StateDir};
+use crate::nodes;
+use crate::state::{self, Lock, StateDir};
+use crate::text::aside;
+use crate::when;
 
 /// An admin at work.
 pub(super) struct Desk {
     pub(super) admin: Admin,
     /// Everything held, with what was signed here.
     pub(super) statements: Statements,
+    /// The node that the work is done at. `None`: it has no key, which no member is without.
+    pub(super) me: Option<NodeId>,
     signed: Vec<Statement>,
     place: Place,
+}
+
+/// With which key is signed.
+pub(super) enum Signer<'a> {
+    /// The owner's of this mesh, or the one in a file that was named.
+    Owner(&'a SignArgs),
+    /// The one of the recovery words.
+    Words(Box<AdminKey>),
 }
 
 enum Place {
@@ -34,35 +50,92 @@ enum Place {
     Disk { journal: Journal, _only: Lock },
 }
 
+/// Where an owner's keys are.
+pub(super) struct Owner {
+    home: PathBuf,
+    named: Option<PathBuf>,
+}
+
+impl Owner {
+    /// Whoever runs this command, with the key they named if they did.
+    pub(super) fn of(sign: &SignArgs) -> Result<Self, Failure> {
+        Ok(Self {
+            home: state::config_home()?,
+            named: sign.admin_key.clone(),
+        })
+    }
+
+    /// Whoever's configuration this is.
+    pub(super) const fn at(home: PathBuf) -> Self {
+        Self { home, named: None }
+    }
+
+    /// Takes up the key of a mesh.
+    pub(super) fn admin(&self, mesh: &MeshId, mesh_name: &str) -> Result<Admin, Failure> {
+        Admin::open(&self.home, mesh, mesh_name, self.named.as_deref())
+    }
+}
+
+/// Where it went that something was signed.
+pub(super) enum Told {
+    /// To the running node, which tells it the others at once.
+    Node(Client),
+    /// To the disk.
+    Disk,
+}
+
+impl Told {
+    /// Says who hears of it only later.
+    pub(super) fn remark(&self) {
+        if matches!(self, Self::Disk) {
+            aside("no node runs here: the others hear of it once `outlast up` does");
+        }
+    }
+}
+
 impl Desk {
-    pub(super) fn open(doer: Doer, state: &StateDir, config_home: &Path) -> Result<Self, Failure> {
-        let (admin, statements, place) = match doer {
+    pub(super) fn open(global: &Global, signer: Signer<'_>) -> Result<Self, Failure> {
+        let state = StateDir::resolve(global)?;
+        match reader(&state)? {
             Doer::Node(mut client) => {
                 let mesh = mesh_of(&mut client)?;
-                let admin = Admin::open(config_home, &mesh.id, &mesh.name)?;
+                let admin = signer.admin(&mesh.id, &mesh.name)?;
                 let statements = statements_of(&mut client)?;
-                (admin, statements, Place::Node(client))
+                let place = Place::Node(client);
+                Ok(Self::new(admin, statements, Some(mesh.me), place))
             }
             Doer::Ourselves(lock) => {
                 let Membership {
                     journal,
                     statements,
-                } = Membership::of_mesh(state)?;
+                } = Membership::of_mesh(&state)?;
                 let name = statements.state().name.clone();
-                let admin = Admin::open(config_home, &statements.mesh(), &name)?;
+                let admin = signer.admin(&statements.mesh(), &name)?;
                 let place = Place::Disk {
                     journal,
                     _only: lock,
                 };
-                (admin, statements, place)
+                Ok(Self::new(admin, statements, membership::me(&state)?, place))
             }
-        };
-        Ok(Self {
+        }
+    }
+
+    fn new(admin: Admin, statements: Statements, me: Option<NodeId>, place: Place) -> Self {
+        Self {
             admin,
             statements,
+            me,
             signed: Vec::new(),
             place,
-        })
+        }
+    }
+
+    /// Which member is meant, and its name.
+    pub(super) fn member(&self, typed: &str) -> Result<(NodeId, String), Failure> {
+        let names = self.statements.state().names();
+        let id = nodes::find(&names, typed)?;
+        let name = names[&id].clone();
+        Ok((id, name))
     }
 
     /// Takes in what was just signed; the next statement comes after it.
@@ -74,20 +147,89 @@ impl Desk {
         Ok(())
     }
 
-    /// Makes everything signed known; nothing of it was before. Says whether a node tells it to the others at once.
-    pub(super) fn publish(self, state: &StateDir) -> Result<bool, Failure> {
+    /// Whom a removal means: a member, else one that is gone, or that waits to come in.
+    pub(super) fn anybody(&self, typed: &str) -> Result<(NodeId, String), Failure> {
+        let folded = self.statements.state();
+        let gone = folded.gone.iter();
+        let gone = gone.map(|(id, gone)| (*id, gone.member.name.clone()));
+        let waiting = folded.pending.iter();
+        let waiting = waiting.map(|(id, pending)| (*id, pending.name.clone()));
+        let others: BTreeMap<_, _> = gone.chain(waiting).collect();
+        match nodes::one_of(&folded.names(), typed)? {
+            None => match nodes::one_of(&others, typed)? {
+                Some(id) => Ok((id, others[&id].clone())),
+                None => self.member(typed),
+            },
+            Some(_) => self.member(typed),
+        }
+    }
+
+    /// How much of an author's log is accepted: what was held of it at a moment. `None`: all that is.
+    pub(super) fn cut(
+        &mut self,
+        author: [u8; 32],
+        since_ms: Option<i64>,
+    ) -> Result<Option<Cut>, Failure> {
+        since_ms.map(|at_ms| self.cut_at(author, at_ms)).transpose()
+    }
+
+    fn cut_at(&mut self, author: [u8; 32], since_ms: i64) -> Result<Cut, Failure> {
+        match &mut self.place {
+            // What arrived when is known where it arrived.
+            Place::Node(client) => {
+                let author = data_encoding::HEXLOWER.encode(&author);
+                let cut = client.call(&Request::Cut {
+                    author,
+                    at_ms: since_ms,
+                })?;
+                read_cut(&cut)
+            }
+            Place::Disk { .. } => {
+                let at_ms = u64::try_from(since_ms).unwrap_or_default();
+                Ok(self.statements.cut_at(&author, at_ms))
+            }
+        }
+    }
+
+    /// Makes everything signed known; nothing of it was before.
+    pub(super) fn publish(self) -> Result<Told, Failure> {
         match self.place {
             Place::Node(mut client) => {
                 let statements = self.signed.iter().map(membership::to_text).collect();
                 client.call(&Request::Publish { statements })?;
-                Ok(true)
+                Ok(Told::Node(client))
             }
             Place::Disk { mut journal, _only } => {
-                journal.append(&self.signed).with_context(|| {
-                    format!("write {}", state.join(membership::JOURNAL).display())
-                })?;
-                Ok(false)
+                journal
+                    .append(&self.signed)
+                    .context("write the statements")?;
+                Ok(Told::Disk)
             }
         }
     }
+}
+
+impl Signer<'_> {
+    fn admin(self, mesh: &MeshId, mesh_name: &str) -> Result<Admin, Failure> {
+        match self {
+            Self::Owner(sign) => Owner::of(sign)?.admin(mesh, mesh_name),
+            Self::Words(key) => Ok(Admin::of_words(*key)),
+        }
+    }
+}
+
+fn read_cut(answer: &Value) -> Result<Cut, Failure> {
+    let seq = answer["seq"]
+        .as_u64()
+        .and_then(|seq| u32::try_from(seq).ok());
+    let id = membership::key_from_hex(answer["id"].as_str().unwrap_or_default());
+    match (seq, id) {
+        (Some(seq), Ok(id)) => Ok(Cut { seq, id }),
+        _ => Err(Failure::new("the node did not say how far that log went")),
+    }
+}
+
+/// Now, as statements have it.
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(when::now_ms()).unwrap_or_default()
 }

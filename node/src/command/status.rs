@@ -64,6 +64,10 @@ fn show(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     facts(status, out)?;
     peers(status, out)?;
     refused(status, out)?;
+    for alarm in status["alarms"].as_array().into_iter().flatten() {
+        let line = format!("! {}: {}", shown(&alarm["node"]), shown(&alarm["title"]));
+        out.line(out.toned(Tone::Bad, &line))?;
+    }
     for notice in status["notices"].as_array().into_iter().flatten() {
         out.line(out.toned(Tone::Doubtful, &format!("! {}", shown(notice))))?;
     }

@@ -55,8 +55,14 @@ impl Daemon {
         }
         match request {
             Request::Status => Ok(status::status(self).await),
-            Request::Members => Ok(status::members(&self.member()?.mesh)),
+            Request::Members => Ok(status::members(&self.member()?.mesh).await),
             Request::Settings { node } => self.settings(node).await,
+            Request::Trusted => self.trusted().await,
+            Request::Agreement => self.agreement(),
+            Request::Netcheck => self.netcheck().await,
+            Request::Cut { author, at_ms } => self.cut(&author, at_ms).await,
+            Request::Goodbye { reason } => self.say_goodbye(&reason).await,
+            Request::Depart => self.depart(),
             Request::Statements => self.statements(answers).await,
             Request::Publish { statements } => self.publish(&statements).await,
             Request::Identity => self.identity().await,
@@ -87,7 +93,7 @@ impl Daemon {
         })
     }
 
-    fn member(&self) -> Result<&Running, Failure> {
+    pub(super) fn member(&self) -> Result<&Running, Failure> {
         self.running().ok_or_else(|| {
             Failure::new("this node belongs to no mesh yet: run `outlast init`, or `outlast join` with a token")
         })

@@ -3,6 +3,7 @@
 //! In: the snapshots of mesh, store and flow. Out: JSON as the command line promises it; fields may be added.
 //! Absent: rates and judgements; the reader makes those.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use serde_json::{Value, json};
 use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
 use outlast_store::{ClockChange, Reason, Stats, Step};
 
-use super::{Daemon, Running, bound};
+use super::{Daemon, Running, bound, standing};
 use crate::flow::{TWO_CONTENTS, node_of, time};
-use crate::when;
+use crate::{trusted, when};
 
 /// How long the status waits for the disk.
 const DISK_WITHIN: Duration = Duration::from_secs(1);
@@ -37,16 +38,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     let now = u64::try_from(when::now_ms()).unwrap_or_default();
     let open_invites = state.invites.values().filter(|one| one.is_open(now));
     let mut notices = snapshot.notices.clone();
-    if state
-        .genesis
-        .as_ref()
-        .is_some_and(|genesis| genesis.recovery.is_none())
-    {
-        notices.push(
-            "the mesh has no recovery words: if the admin key is lost, nobody can invite any more"
-                .to_owned(),
-        );
-    }
+    notices.extend(standing::notices(&state, snapshot.me, when::now_ms()));
     let backlog = running.flow.backlog();
     let stats = stats(running, &mut notices).await;
     if !stats.health.is_empty() {
@@ -62,12 +54,16 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     let peers: Vec<Value> = peers
         .map(|peer| with_backlog(peer, &snapshot, lacks(peer)))
         .collect();
+    let mut alarms = standing::alarms(&state);
+    alarms.extend(copied_keys(&snapshot, &running.flow.refused()));
     json!({
         "mesh": {
             "id": snapshot.mesh.to_string(),
             "name": snapshot.mesh_name,
             "members": snapshot.members.len(),
             "open_invites": open_invites.count(),
+            "waiting": state.pending.len(),
+            "out": state.why_gone(&snapshot.me),
         },
         "node": node(daemon, Some((running, &snapshot))),
         "peers": peers,
@@ -77,7 +73,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
         "summaries": summaries(running, &snapshot).await,
         "traffic": traffic(&snapshot),
-        "alarms": copied_keys(&snapshot, &running.flow.refused()),
+        "alarms": alarms,
         "refused": refused(&snapshot, running.flow.refused()),
         "notices": notices,
     })
@@ -311,18 +307,17 @@ fn traffic(snapshot: &Snapshot) -> Value {
 }
 
 /// `members --json`.
-pub(super) fn members(mesh: &Mesh) -> Value {
+pub(super) async fn members(mesh: &Mesh) -> Value {
     let snapshot = mesh.snapshot();
-    let members = snapshot.members.iter().map(|member| {
-        json!({
-            "id": member.id.to_string(),
-            "name": member.name,
-            "address": member.address,
-            "joined_ms": member.joined_ms,
-            "state": member.state.as_str(),
-            "replaces": member.replaces.map(|id| name_of(&snapshot, id)),
-            "replaced_by": member.replaced_by.map(|id| name_of(&snapshot, id)),
-        })
-    });
-    members.collect()
+    let state = mesh.statements().await.state();
+    let heard: BTreeMap<NodeId, &MemberSnapshot> = snapshot
+        .members
+        .iter()
+        .map(|member| (member.id, member))
+        .collect();
+    trusted::members(&state, |id| {
+        heard
+            .get(id)
+            .map_or("unknown", |member| member.state.as_str())
+    })
 }

@@ -1,8 +1,8 @@
 //! The owner's admin keys: `<config home>/outlast/admin/<MESHID>.key`, out of the daemon's reach.
 //!
-//! `store` keeps the key of a new mesh, `Admin::open` takes it up for signing.
+//! `store` keeps the key of a new mesh, `Admin::open` takes it up for signing; one in another file is taken up by its path.
 //! Invariant: two commands never sign with one key at once, or the key's log would fork and be frozen.
-//! Absent: passphrases and further admins.
+//! Absent: passphrases, and what a key may; the mesh's statements say that.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -19,7 +19,7 @@ use crate::text::visible;
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) key: AdminKey,
-    _only: File,
+    _only: Option<File>,
 }
 
 /// Where the key of a mesh is kept.
@@ -52,12 +52,16 @@ fn directory(config_home: &Path) -> PathBuf {
 }
 
 impl Admin {
-    /// Takes up the key of a mesh, waiting while another command signs with it.
+    /// Takes up the key of a mesh, or the one in a file that was named, waiting while another command signs with it.
     pub(crate) fn open(
         config_home: &Path,
         mesh: &MeshId,
         mesh_name: &str,
+        named: Option<&Path>,
     ) -> Result<Self, Failure> {
+        if let Some(path) = named {
+            return Self::load(path);
+        }
         let path = path(config_home, mesh);
         if !path.exists() {
             return Err(Failure::new(format!(
@@ -66,11 +70,23 @@ impl Admin {
                 path.display()
             )));
         }
-        let key = AdminKey::load(&path).map_err(anyhow::Error::from)?;
-        let only = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        Self::load(&path)
+    }
+
+    /// Takes up a key that is in no file: the one of the recovery words. Who types them is alone with them.
+    pub(crate) fn of_words(key: AdminKey) -> Self {
+        Self { key, _only: None }
+    }
+
+    fn load(path: &Path) -> Result<Self, Failure> {
+        let key = AdminKey::load(path).map_err(anyhow::Error::from)?;
+        let only = File::open(path).with_context(|| format!("open {}", path.display()))?;
         rustix::fs::flock(&only, FlockOperation::LockExclusive)
             .with_context(|| format!("lock {}", path.display()))?;
-        Ok(Self { key, _only: only })
+        Ok(Self {
+            key,
+            _only: Some(only),
+        })
     }
 }
 
@@ -82,7 +98,7 @@ mod tests {
     fn a_missing_admin_key_is_told_with_the_place_it_is_expected() {
         let home = tempfile::tempdir().unwrap();
         let mesh = MeshId([7; 32]);
-        let failure = Admin::open(home.path(), &mesh, "home").unwrap_err();
+        let failure = Admin::open(home.path(), &mesh, "home", None).unwrap_err();
         let expected = path(home.path(), &mesh);
         assert_eq!(
             failure.message,
@@ -99,7 +115,7 @@ mod tests {
         let mesh = MeshId([8; 32]);
         let key = AdminKey::generate();
         store(home.path(), &mesh, &key).unwrap();
-        let opened = Admin::open(home.path(), &mesh, "home").unwrap();
+        let opened = Admin::open(home.path(), &mesh, "home", None).unwrap();
         assert_eq!(opened.key.public(), key.public());
     }
 }

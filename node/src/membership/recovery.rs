@@ -1,8 +1,8 @@
 //! The 24 recovery words: made once, shown once or written to one file, never stored by us.
 //!
-//! In: randomness. Out: words for the owner, and the public half of their key for the Genesis.
-//! Invariant: the words are never on standard output's main screen, in a log or in an argument.
-//! Absent: using them; that is `recover`.
+//! In: randomness, or the words as their owner types them. Out: words for the owner, and their key.
+//! Invariant: the words are never on standard output's main screen, in a log, an error or an argument.
+//! Absent: what their key may; the mesh's statements say that.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -18,6 +18,9 @@ use crate::state;
 
 /// Separates the key of the words from any other use of their entropy.
 const CONTEXT: &str = "outlast 2026 recovery key from the entropy of 24 words";
+
+/// How many words there are.
+const WORDS: usize = 24;
 
 /// A new set of words.
 pub(crate) struct Words {
@@ -37,10 +40,8 @@ impl Words {
     fn from_entropy(entropy: &[u8; 32]) -> Self {
         let mnemonic = Mnemonic::from_entropy_in(Language::English, entropy)
             .expect("256 bits are a length the standard knows");
-        let mut seed = blake3::derive_key(CONTEXT, entropy);
-        let public = AdminKey::from_seed(&seed).public();
-        seed.zeroize();
-        let mut words = Zeroizing::new(String::with_capacity(24 * 9));
+        let public = key_of(entropy).public();
+        let mut words = Zeroizing::new(String::with_capacity(WORDS * 9));
         for word in mnemonic.words() {
             if !words.is_empty() {
                 words.push(' ');
@@ -90,6 +91,54 @@ impl std::fmt::Debug for Words {
     }
 }
 
+fn key_of(entropy: &[u8]) -> AdminKey {
+    let mut seed = blake3::derive_key(CONTEXT, entropy);
+    let key = AdminKey::from_seed(&seed);
+    seed.zeroize();
+    key
+}
+
+/// The key of words that their owner gives back. What is wrong is told by number, never by the word itself.
+pub(crate) fn key(text: &str) -> Result<AdminKey, Failure> {
+    let lower = Zeroizing::new(text.to_lowercase());
+    let words = Zeroizing::new(lower.split_whitespace().collect::<Vec<_>>().join(" "));
+    let count = words.split(' ').filter(|word| !word.is_empty()).count();
+    if count != WORDS {
+        return Err(Failure::usage(format!(
+            "{count} words were given, the recovery words are {WORDS}"
+        )));
+    }
+    let mnemonic = Mnemonic::parse_in_normalized(Language::English, &words).map_err(|error| {
+        Failure::usage(match error {
+            bip39::Error::UnknownWord(at) => {
+                format!(
+                    "word {} is none of the list: look at its letters again",
+                    at + 1
+                )
+            }
+            _ => "these are not the recovery words: one of them is wrong, or two changed places"
+                .to_owned(),
+        })
+    })?;
+    let (entropy, len) = mnemonic.to_entropy_array();
+    let entropy = Zeroizing::new(entropy);
+    Ok(key_of(&entropy[..len]))
+}
+
+/// Asks for the words on the terminal's other screen, so that they don't stay in the scroll-back.
+pub(crate) fn ask() -> Result<Zeroizing<String>, Failure> {
+    let _screen = Screen::enter();
+    say("Type the 24 recovery words, apart by spaces, then Enter.\r\n\r\n");
+    let mut typed = Zeroizing::new(String::new());
+    let read = io::stdin().lock().read_line(&mut typed);
+    match read {
+        Ok(count) if count > 0 => Ok(typed),
+        _ => Err(Failure::new(
+            "no recovery words were typed; nothing was changed",
+        )),
+    }
+}
+
 /// Whether somebody sits in front of both ends of this process.
 pub(crate) fn has_reader() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
@@ -106,7 +155,7 @@ fn ask_back(number: usize, word: &str) -> Result<(), Failure> {
         say("That is another word.\r\n");
     }
     Err(Failure::new(format!(
-        "word {number} was not the one shown; no mesh was founded, run init again and write the words down"
+        "word {number} was not the one shown; nothing was changed; run this again and write the words down"
     )))
 }
 
@@ -116,7 +165,7 @@ fn answer() -> Result<Zeroizing<String>, Failure> {
     match read {
         Ok(count) if count > 0 => Ok(line),
         _ => Err(Failure::new(
-            "the recovery words were not confirmed; no mesh was founded",
+            "the recovery words were not confirmed; nothing was changed",
         )),
     }
 }
@@ -176,6 +225,41 @@ mod tests {
         let ones = Words::from_entropy(&[0xff; 32]);
         assert_eq!(*ones.words, format!("{}vote", "zoo ".repeat(23)));
         assert_ne!(zeros.public(), ones.public());
+    }
+
+    #[test]
+    fn the_words_give_their_key_back_however_they_are_typed() {
+        let words = Words::from_entropy(&[7; 32]);
+        let typed = words.words.to_uppercase().replace(' ', "\n  ");
+        assert_eq!(key(&typed).unwrap().public(), words.public());
+        assert_ne!(key(&typed).unwrap().public(), Words::generate().public());
+    }
+
+    #[test]
+    fn wrong_words_are_told_by_number_and_never_quoted() {
+        let zeros = "abandon ".repeat(23);
+        let cases = [
+            (
+                String::new(),
+                "0 words were given, the recovery words are 24",
+            ),
+            (
+                zeros.clone(),
+                "23 words were given, the recovery words are 24",
+            ),
+            (
+                format!("{zeros}artt"),
+                "word 24 is none of the list: look at its letters again",
+            ),
+            (
+                format!("{zeros}zoo"),
+                "these are not the recovery words: one of them is wrong, or two changed places",
+            ),
+        ];
+        for (typed, said) in cases {
+            let failure = key(&typed).unwrap_err();
+            assert_eq!((failure.exit, failure.message.as_str()), (2, said));
+        }
     }
 
     #[test]

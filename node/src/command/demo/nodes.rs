@@ -17,6 +17,7 @@ use outlast_mesh::trust::InviteTerms;
 use serde_json::Value;
 
 use super::super::dashboard;
+use super::super::sign::Owner;
 use super::super::{init, invite};
 use super::number;
 use crate::control::Request;
@@ -124,7 +125,8 @@ impl Nodes {
             uses: u16::try_from(others).expect("a demo has 16 nodes at most"),
             needs_approval: false,
         };
-        let invited = invite::through_node(&mut first.client()?, &first.home, terms.into())?;
+        let owner = Owner::at(first.home.clone());
+        let invited = invite::through_node(&mut first.client()?, &owner, terms.into())?;
         for node in &self.nodes[1..] {
             node.call(&Request::Join {
                 token: invited.text(),

@@ -1,0 +1,257 @@
+//! `admin`: the keys that may invite, set and evict: who has one, who gets one, whose is taken back.
+//!
+//! In: labels, public keys, files. Out: sentences; a public key on standard output, alone.
+//! Invariant: a secret key goes to a file of its owner alone and nowhere else.
+//! Absent: the recovery words; `recover` has those.
+
+use std::path::Path;
+
+use outlast_mesh::AdminKey;
+use outlast_mesh::trust::{Manner, Revocation, State, Target, issue_grant, issue_revoke};
+use serde_json::Value;
+
+use super::sign::{Desk, Signer, now_ms};
+use super::{Doer, reader};
+use crate::cli::{AdminArgs, AdminCommand, Global};
+use crate::control::Request;
+use crate::failure::Failure;
+use crate::membership::{Membership, admin, public};
+use crate::state::{self, StateDir};
+use crate::text::{self, Cell, Printer, aside, visible};
+use crate::trusted;
+
+pub(super) fn run(
+    global: &Global,
+    arguments: &AdminArgs,
+    out: &mut Printer,
+) -> Result<(), Failure> {
+    match &arguments.command {
+        AdminCommand::Key => key(global, out),
+        AdminCommand::Add {
+            label,
+            public,
+            out: file,
+            rank,
+            sign,
+        } => {
+            let whose = match (public, file) {
+                (Some(text), _) => Whose::Theirs(public::read(text).map_err(Failure::usage)?),
+                (None, Some(file)) => Whose::Made(Box::new(AdminKey::generate()), file),
+                (None, None) => {
+                    return Err(Failure::usage(
+                        "whose key? give its public half, or --out FILE to make one",
+                    ));
+                }
+            };
+            add(
+                Desk::open(global, Signer::Owner(sign))?,
+                label,
+                &whose,
+                *rank,
+                out,
+            )
+        }
+        AdminCommand::Revoke {
+            admin,
+            reason,
+            since,
+            sign,
+        } => {
+            let mut desk = Desk::open(global, Signer::Owner(sign))?;
+            let label = revoke(
+                &mut desk,
+                admin,
+                reason.as_deref().unwrap_or_default(),
+                *since,
+            )?;
+            let told = desk.publish()?;
+            out.line(format!("{} decides no more", visible(&label)))?;
+            told.remark();
+            Ok(())
+        }
+        AdminCommand::List { json } => list(global, *json, out),
+    }
+}
+
+/// The public half of this owner's key, which is made where there is none.
+fn key(global: &Global, out: &mut Printer) -> Result<(), Failure> {
+    let state = StateDir::resolve(global)?;
+    let (mesh, name) = match reader(&state)? {
+        Doer::Node(mut client) => super::invite::mesh_named(&mut client)?,
+        Doer::Ourselves(_lock) => {
+            let statements = Membership::of_mesh(&state)?.statements;
+            (statements.mesh(), statements.state().name.clone())
+        }
+    };
+    let home = state::config_home()?;
+    let path = admin::path(&home, &mesh);
+    let key = if path.exists() {
+        AdminKey::load(&path).map_err(anyhow::Error::from)?
+    } else {
+        let key = AdminKey::generate();
+        admin::store(&home, &mesh, &key)?;
+        aside(format!("made {}; keep a copy elsewhere", path.display()));
+        key
+    };
+    out.line(public::show(&key.public()))?;
+    out.flush()?;
+    aside(format!(
+        "it decides nothing in mesh {} until an admin says: outlast admin add LABEL PUBLIC",
+        visible(&name)
+    ));
+    Ok(())
+}
+
+/// Who has the secret half of a key that is granted rights.
+enum Whose<'a> {
+    Theirs([u8; 32]),
+    Made(Box<AdminKey>, &'a Path),
+}
+
+fn add(
+    mut desk: Desk,
+    label: &str,
+    whose: &Whose<'_>,
+    rank: Option<u8>,
+    out: &mut Printer,
+) -> Result<(), Failure> {
+    let public = match whose {
+        Whose::Theirs(public) => *public,
+        Whose::Made(key, _) => key.public(),
+    };
+    let grant = issue_grant(
+        &desk.admin.key,
+        &desk.statements,
+        public,
+        rank,
+        label,
+        now_ms(),
+    );
+    desk.sign(grant.map_err(anyhow::Error::from)?)?;
+    if let Whose::Made(key, file) = whose {
+        // On disk before anybody trusts it.
+        key.store(file).map_err(anyhow::Error::from)?;
+    }
+    let folded = desk.statements.state();
+    let rank = folded.rank(&public).ok_or_else(|| {
+        Failure::new(format!(
+            "what this key grants to {label} counts for nothing"
+        ))
+    })?;
+    let mesh = desk.statements.mesh();
+    let told = desk.publish()?;
+    out.line(format!("{label} decides from now on, with rank {rank}"))?;
+    if let Whose::Made(_, file) = whose {
+        let name = format!("{mesh}.key");
+        aside(format!(
+            "its key is in {}: move it to ~/.config/outlast/admin/{name} of its owner, or use it with --admin-key",
+            file.display()
+        ));
+    }
+    told.remark();
+    Ok(())
+}
+
+/// Signs that a key decides no more; its label.
+pub(super) fn revoke(
+    desk: &mut Desk,
+    typed: &str,
+    reason: &str,
+    since_ms: Option<i64>,
+) -> Result<String, Failure> {
+    let key = find(&desk.statements.state(), typed)?;
+    let label = desk.statements.state().admins[&key].label.clone();
+    let revocation = Revocation {
+        target: Target::Admin(key),
+        manner: Manner::Evicted,
+        cut: desk.cut(key, since_ms)?,
+        reason,
+    };
+    let revoke = issue_revoke(&desk.admin.key, &desk.statements, &revocation, now_ms());
+    desk.sign(revoke.map_err(anyhow::Error::from)?)?;
+    Ok(label)
+}
+
+/// The one key meant: by its label, or by the beginning of its public text.
+fn find(folded: &State, typed: &str) -> Result<[u8; 32], Failure> {
+    let mut found: Vec<_> = folded
+        .admins
+        .iter()
+        .filter(|(_, admin)| admin.label == typed)
+        .collect();
+    if found.is_empty() && !typed.is_empty() {
+        let begins = |key: &[u8; 32]| public::show(key).starts_with(typed);
+        found = folded
+            .admins
+            .iter()
+            .filter(|(key, _)| begins(key))
+            .collect();
+    }
+    match found[..] {
+        [(key, _)] => Ok(*key),
+        [] => Err(Failure::usage(format!(
+            "no admin is called {} and no key begins so; `outlast admin list` shows all",
+            visible(typed)
+        ))),
+        _ => {
+            let listed = found
+                .iter()
+                .map(|(key, admin)| format!("{} ({})", visible(&admin.label), public::show(key)));
+            Err(Failure::usage(format!(
+                "{} means more than one admin: {}; type more of the key",
+                visible(typed),
+                listed.collect::<Vec<_>>().join(", ")
+            )))
+        }
+    }
+}
+
+fn list(global: &Global, as_json: bool, out: &mut Printer) -> Result<(), Failure> {
+    let state = StateDir::resolve(global)?;
+    let trusted = match reader(&state)? {
+        Doer::Node(mut client) => client.call(&Request::Trusted)?,
+        Doer::Ourselves(_lock) => trusted::shown(&Membership::of_mesh(&state)?.statements.state()),
+    };
+    let admins = &trusted["admins"];
+    if as_json {
+        return out.json(admins);
+    }
+    let mut rows = vec![Cell::headings([
+        "LABEL",
+        "KEY",
+        "RANK",
+        "GRANTED BY",
+        "SINCE",
+        "STATE",
+    ])];
+    rows.extend(admins.as_array().into_iter().flatten().map(row));
+    out.table(&rows)
+}
+
+fn row(admin: &Value) -> Vec<Cell> {
+    let field = |name: &str| visible(admin[name].as_str().unwrap_or("-")).into_owned();
+    let key: String = field("key").chars().take(11).collect();
+    let since = admin["at_ms"].as_i64();
+    let since = since.map_or_else(|| "-".to_owned(), text::moment);
+    vec![
+        field("label").into(),
+        key.into(),
+        admin["rank"].to_string().into(),
+        field("granted_by").into(),
+        since.into(),
+        standing(&admin["revoked"]).into(),
+    ]
+}
+
+fn standing(revoked: &Value) -> String {
+    if revoked.is_null() {
+        return "in force".to_owned();
+    }
+    let by = visible(revoked["by"].as_str().unwrap_or("-")).into_owned();
+    let at = revoked["at_ms"].as_i64();
+    let at = at.map_or_else(|| "-".to_owned(), text::moment);
+    match revoked["reason"].as_str().unwrap_or_default() {
+        "" => format!("revoked by {by} at {at}"),
+        reason => format!("revoked by {by} at {at}: {}", visible(reason)),
+    }
+}

@@ -1,0 +1,52 @@
+//! What the node answers about how it is reached, and which way goes to each peer.
+//!
+//! In: the snapshot, and what this node tells others of itself. Out: JSON.
+//! Absent: judgements; the reader makes those.
+
+use outlast_mesh::trust::EndpointKind;
+use outlast_mesh::{PeerSnapshot, Snapshot};
+use serde_json::{Value, json};
+
+use super::{Daemon, ping};
+use crate::failure::Failure;
+
+impl Daemon {
+    /// `netcheck --json`.
+    pub(super) async fn netcheck(&self) -> Result<Value, Failure> {
+        let mesh = &self.member()?.mesh;
+        let snapshot = mesh.snapshot();
+        let folded = mesh.statements().await.state();
+        let info = folded.members.get(&snapshot.me);
+        let info = info.and_then(|me| me.info.as_ref());
+        let endpoints = info.map_or(&[][..], |info| info.endpoints.as_slice());
+        let endpoints = endpoints.iter().map(|endpoint| {
+            json!({
+                "address": endpoint.addr,
+                "from": match endpoint.kind {
+                    EndpointKind::Advertised => "advertised",
+                    EndpointKind::Local => "local",
+                    EndpointKind::Observed => "observed",
+                },
+            })
+        });
+        Ok(json!({
+            "udp_port": snapshot.udp_port,
+            "isolated": snapshot.isolated,
+            "endpoints": endpoints.collect::<Vec<_>>(),
+            "peers": snapshot.peers.iter().map(|one| peer(one, &snapshot)).collect::<Vec<_>>(),
+            "dropped": snapshot.counters.dropped,
+        }))
+    }
+}
+
+fn peer(peer: &PeerSnapshot, snapshot: &Snapshot) -> Value {
+    json!({
+        "id": peer.id.to_string(),
+        "name": peer.name,
+        "state": peer.state.as_str(),
+        "path": peer.path.as_str(),
+        "via": ping::via(peer, snapshot),
+        "endpoint": peer.endpoint,
+        "rtt_ms": peer.rtt_ms,
+    })
+}

@@ -1,0 +1,89 @@
+//! Who belongs to the mesh, who did, who waits to and who decides that, as `members --json`, `approve --json` and
+//! `admin list --json` say it.
+//!
+//! In: the folded statements. Out: JSON; keys in their public text, times in milliseconds since the Unix epoch.
+//! Absent: what anybody may do by it; the fold decides that.
+
+use outlast_mesh::NodeId;
+use outlast_mesh::trust::{Admin, Manner, Member, Pending, State};
+use serde_json::{Value, json};
+
+use crate::membership::public;
+
+/// Everybody who belongs to the mesh or did, those that are gone last. `heard` says how a member is.
+pub(crate) fn members<'a>(state: &State, heard: impl Fn(&NodeId) -> &'a str) -> Value {
+    let name = |id: Option<NodeId>| Some(&state.ever(&id?)?.name);
+    let line = |member: &Member, standing: &str| {
+        json!({
+            "id": member.id.to_string(),
+            "name": member.name,
+            "address": member.address,
+            "joined_ms": member.joined_ms,
+            "state": standing,
+            "replaces": name(member.replaces),
+            "replaced_by": name(member.replaced_by),
+        })
+    };
+    let current = state.members.values();
+    let current = current.map(|member| match member.replaced_by {
+        Some(_) => line(member, "retired"),
+        None => line(member, heard(&member.id)),
+    });
+    let gone = state.gone.values().map(|gone| {
+        let mut shown = line(&gone.member, word(gone.manner));
+        shown["gone_ms"] = json!(gone.at_ms);
+        shown["by"] = gone.by.map_or(Value::Null, |_key| json!(gone.by_label));
+        shown["reason"] = json!(gone.reason);
+        shown
+    });
+    current.chain(gone).collect()
+}
+
+fn word(manner: Manner) -> &'static str {
+    match manner {
+        Manner::Evicted => "evicted",
+        Manner::Retired => "retired",
+        Manner::Left => "left",
+    }
+}
+
+/// Every key that is or was an admin's, highest rank first, and every node that waits, longest first.
+pub(crate) fn shown(state: &State) -> Value {
+    let mut admins: Vec<_> = state.admins.iter().collect();
+    admins.sort_by(|a, b| (a.1.rank, &a.1.label, a.0).cmp(&(b.1.rank, &b.1.label, b.0)));
+    let mut waiting: Vec<_> = state.pending.iter().collect();
+    waiting.sort_by_key(|(id, pending)| (pending.at_ms, **id));
+    json!({
+        "admins": admins.into_iter().map(|(key, one)| admin(state, key, one)).collect::<Vec<_>>(),
+        "waiting": waiting.into_iter().map(|(id, one)| pending(state, id, one)).collect::<Vec<_>>(),
+    })
+}
+
+fn admin(state: &State, key: &[u8; 32], admin: &Admin) -> Value {
+    let label = |key: &[u8; 32]| {
+        let known = state.admins.get(key);
+        known.map_or_else(|| public::short(key), |admin| admin.label.clone())
+    };
+    json!({
+        "label": admin.label,
+        "key": public::show(key),
+        "rank": admin.rank,
+        "granted_by": admin.granted_by.as_ref().map(label),
+        "at_ms": admin.at_ms,
+        "revoked": admin.revoked.as_ref().map(|revoked| json!({
+            "by": revoked.by_label,
+            "at_ms": revoked.at_ms,
+            "reason": revoked.reason,
+        })),
+    })
+}
+
+fn pending(state: &State, id: &NodeId, pending: &Pending) -> Value {
+    let sponsor = state.members.get(&pending.sponsor);
+    json!({
+        "id": id.to_string(),
+        "name": pending.name,
+        "sponsor": sponsor.map(|sponsor| &sponsor.name),
+        "at_ms": pending.at_ms,
+    })
+}
