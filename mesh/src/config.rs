@@ -26,8 +26,12 @@ pub struct MeshConfig {
     /// UDP address to listen on. `None` means `[::]:51800`, dual-stack, `0.0.0.0` where IPv6 is
     /// off; port 0 takes a free one, that of the last run where it can.
     pub listen: Option<SocketAddr>,
-    /// Further addresses others may reach this node at, such as a forwarded port.
-    pub advertise: Vec<SocketAddr>,
+    /// Further addresses others may reach this node at, such as a forwarded port: `HOST:PORT`,
+    /// names looked up again as long as it runs.
+    pub advertise: Vec<String>,
+    /// Whether members that are nowhere to be found are called on the own link, by multicast.
+    /// Nobody is, and nobody hears such a call, where `listen` names one address.
+    pub calls: bool,
     /// Where the last good endpoints of peers are remembered.
     pub state_dir: PathBuf,
     /// The software's version, shown to the other members.

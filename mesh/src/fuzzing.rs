@@ -241,6 +241,7 @@ fn a_node() -> Node {
         endpoints: Vec::new(),
         udp_port: 51_800,
         version: "0.1.0".into(),
+        calls: false,
         remembered: Vec::new(),
         seed: [1; 32],
     };

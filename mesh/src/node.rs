@@ -38,9 +38,11 @@ use rand_chacha::ChaCha8Rng;
 use x25519_dalek::StaticSecret;
 
 use crate::admission::desk::Desk;
+use crate::allowance::Allowance;
 use crate::config::Identity;
 use crate::error::SendError;
 use crate::id::{MeshId, NodeId, overlay_address};
+use crate::path::lan;
 use crate::peer::Peer;
 use crate::quota::Quota;
 use crate::reckoning::{Offence, Reckoning};
@@ -75,6 +77,8 @@ pub(crate) struct NodeConfig {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) udp_port: u16,
     pub(crate) version: String,
+    /// Whether members that are nowhere to be found are called on the own link.
+    pub(crate) calls: bool,
     /// Where peers were last heard in earlier runs, the latest last.
     pub(crate) remembered: Vec<(NodeId, SocketAddr)>,
     /// From the system's randomness; jitter, indices and ping numbers follow from it, keys don't.
@@ -168,6 +172,8 @@ pub(crate) struct Node {
     settled: bool,
     endpoints_changed: bool,
     wide: wide::Wide,
+    /// How many calls on the own link are left. `None` while none are made.
+    calls: Option<Allowance>,
 }
 
 impl Node {
@@ -216,6 +222,9 @@ impl Node {
             settled: false,
             endpoints_changed: false,
             wide: wide::Wide::new(me, &config.remembered, now),
+            calls: config
+                .calls
+                .then(|| Allowance::new(lan::CALLS.0, lan::CALLS.1)),
             identity: config.identity,
             random,
         };

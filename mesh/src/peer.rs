@@ -14,6 +14,7 @@ use crate::node::wide::Bond;
 use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
 use crate::path::halves::Halves;
+use crate::path::lan::Calls;
 use crate::path::width::Width;
 use crate::quota::Quota;
 use crate::snapshot::PeerState;
@@ -44,6 +45,8 @@ pub(crate) struct Peer {
     pub(crate) halves: Halves,
     pub(crate) candidates: Candidates,
     pub(crate) dial: Dial,
+    /// When it was called on the own link, being nowhere else.
+    pub(crate) calls: Calls,
     pub(crate) liveness: Liveness,
     pub(crate) greeting: Greeting,
     pub(crate) sync: Sync,
@@ -116,6 +119,7 @@ impl Peer {
             halves: Halves::default(),
             candidates: Candidates::default(),
             dial: Dial::new(now, random),
+            calls: Calls::default(),
             liveness: Liveness::default(),
             greeting: Greeting::default(),
             sync: Sync::default(),

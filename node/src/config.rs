@@ -37,8 +37,10 @@ const DEFAULT_STORE_BYTES: u64 = 2 << 30;
 pub(crate) struct Config {
     /// UDP address to listen on. `None` leaves the choice to the mesh: port 51800 on every address.
     pub(crate) listen: Option<SocketAddr>,
-    /// Further addresses to tell others, `HOST:PORT`, resolved at each start.
+    /// Further addresses to tell others, `HOST:PORT`, names resolved again and again.
     pub(crate) endpoints: Vec<String>,
+    /// Whether members that are nowhere to be found are called on the own link.
+    pub(crate) lan_calls: bool,
     /// Where the page is served.
     pub(crate) dashboard: SocketAddr,
     /// How much the store may take. `None` chooses by the size of the file system.
@@ -82,6 +84,7 @@ struct RawConfig {
     #[serde(deserialize_with = "some_address")]
     listen: Option<SocketAddr>,
     endpoints: Vec<String>,
+    lan_calls: Option<bool>,
     #[serde(deserialize_with = "some_address")]
     dashboard: Option<SocketAddr>,
     store: RawStore,
@@ -135,6 +138,7 @@ impl Config {
         Ok(Self {
             listen: raw.listen,
             endpoints: raw.endpoints,
+            lan_calls: raw.lan_calls.unwrap_or(true),
             dashboard: raw.dashboard.unwrap_or(DEFAULT_DASHBOARD),
             store_limit_bytes: raw.store.limit_bytes,
             unlimited_repair: raw.repair.unlimited,
@@ -157,17 +161,13 @@ impl Config {
         config
     }
 
-    /// The advertised addresses as numbers; a name that doesn't resolve is left out and returned beside them.
-    pub(crate) fn resolve_endpoints(&self) -> (Vec<SocketAddr>, Vec<String>) {
-        let mut found = Vec::new();
-        let mut lost = Vec::new();
-        for text in &self.endpoints {
-            match text.to_socket_addrs() {
-                Ok(addresses) => found.extend(addresses.take(2)),
-                Err(_) => lost.push(text.clone()),
-            }
-        }
-        (found, lost)
+    /// The advertised addresses as numbers; a name that doesn't resolve is left out.
+    pub(crate) fn resolve_endpoints(&self) -> Vec<SocketAddr> {
+        let resolved = self
+            .endpoints
+            .iter()
+            .filter_map(|text| text.to_socket_addrs().ok());
+        resolved.flat_map(|addresses| addresses.take(2)).collect()
     }
 
     /// How much the store below `dir` may take, given what the mesh settled for this node: its own
@@ -295,6 +295,7 @@ mod tests {
             Config {
                 listen: None,
                 endpoints: vec![],
+                lan_calls: true,
                 dashboard: "127.0.0.1:5180".parse().unwrap(),
                 store_limit_bytes: None,
                 unlimited_repair: false,
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn every_key_turns_something() {
-        let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\n\
+        let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\nlan_calls = false\n\
                     dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n[repair]\nunlimited = true\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(
@@ -312,6 +313,7 @@ mod tests {
             Config {
                 listen: Some("0.0.0.0:7000".parse().unwrap()),
                 endpoints: vec!["home.example.net:7000".to_owned()],
+                lan_calls: false,
                 dashboard: "127.0.0.1:0".parse().unwrap(),
                 store_limit_bytes: Some(256 << 20),
                 unlimited_repair: true,
@@ -328,7 +330,7 @@ mod tests {
             ),
             (
                 "colour = 1\n",
-                "line 1, column 1: unknown key `colour`; what can be set here: listen, endpoints, dashboard, store",
+                "line 1, column 1: unknown key `colour`; what can be set here: listen, endpoints, lan_calls, dashboard, store",
             ),
             (
                 "listen = \"0.0.0.0:1\"\n[store]\nlimit = 1\n",

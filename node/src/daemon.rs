@@ -51,9 +51,6 @@ use crate::web::{self, Tickets, WebContext, WebKey};
 /// How long leaving may take; then the process ends as a crash would, which everything here survives.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// How long the names of advertised endpoints may take to resolve: after a power cut there may be no DNS.
-const RESOLVING: Duration = Duration::from_secs(3);
-
 /// Threads of the runtime: one for the mesh, one for whatever reads the store.
 const WORKERS: usize = 2;
 
@@ -215,7 +212,8 @@ impl Daemon {
         let store = self.open_store(identity.node.clone(), retention).await?;
         let config = MeshConfig {
             listen: self.config.listen,
-            advertise: self.advertise().await,
+            advertise: self.config.endpoints.clone(),
+            calls: self.config.lan_calls,
             state_dir: self.state.path().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
@@ -283,26 +281,6 @@ impl Daemon {
         let opening =
             tokio::task::spawn_blocking(move || open_store(&state, bound.bytes, Some(node)));
         opening.await.context("open the store")?
-    }
-
-    /// The addresses to tell others; where names aren't resolved in time the node starts without them.
-    async fn advertise(&self) -> Vec<SocketAddr> {
-        if self.config.endpoints.is_empty() {
-            return Vec::new();
-        }
-        let config = self.config.clone();
-        let resolving = tokio::task::spawn_blocking(move || config.resolve_endpoints());
-        let Ok(Ok((found, lost))) = tokio::time::timeout(RESOLVING, resolving).await else {
-            tracing::warn!(
-                within_s = RESOLVING.as_secs(),
-                "no endpoint to advertise was resolved"
-            );
-            return Vec::new();
-        };
-        for endpoint in lost {
-            tracing::warn!(%endpoint, "an endpoint to advertise does not resolve and is left out");
-        }
-        found
     }
 
     fn web_key(&self) -> Result<WebKey> {

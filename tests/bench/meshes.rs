@@ -129,6 +129,7 @@ async fn start(
     let config = MeshConfig {
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         advertise: Vec::new(),
+        calls: false,
         state_dir: dir.to_owned(),
         version: "bench".into(),
     };

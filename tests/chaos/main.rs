@@ -4,6 +4,7 @@
 mod clock;
 mod cut;
 mod kill;
+mod lan;
 mod meet;
 mod moved;
 mod narrow;

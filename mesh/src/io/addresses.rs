@@ -63,9 +63,15 @@ fn interfaces() -> Vec<IpAddr> {
     all
 }
 
+fn ipv4(trie: &str) -> Vec<Ipv4Addr> {
+    let mut addresses = every_ipv4(trie);
+    addresses.retain(|address| !address.is_link_local());
+    addresses
+}
+
 /// Local addresses in the kernel's routing trie: a leaf line `|-- ADDRESS` followed by a line
 /// `/32 host LOCAL`.
-fn ipv4(trie: &str) -> Vec<Ipv4Addr> {
+pub(super) fn every_ipv4(trie: &str) -> Vec<Ipv4Addr> {
     let mut leaf = None;
     let mut addresses = Vec::new();
     for line in trie.lines() {
@@ -74,7 +80,6 @@ fn ipv4(trie: &str) -> Vec<Ipv4Addr> {
             leaf = address.trim().parse::<Ipv4Addr>().ok();
         } else if line.starts_with("/32 host LOCAL")
             && let Some(address) = leaf
-            && !address.is_link_local()
             && !addresses.contains(&address)
         {
             addresses.push(address);

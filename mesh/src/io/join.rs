@@ -27,7 +27,7 @@ pub async fn join(
         }
         (bound, _) => bound,
     };
-    let udp = bound.map_err(|(address, source)| JoinError::Listen { address, source })?;
+    let mut udp = bound.map_err(|(address, source)| JoinError::Listen { address, source })?;
     for bootstrap in token.bootstraps() {
         tracing::info!(node = %bootstrap.node.short(), addresses = ?bootstrap.addrs, "asking to be admitted");
     }

@@ -1,6 +1,6 @@
 //! The shell around the core: the handle everybody holds, and the one task that owns the node.
 //!
-//! `run` is that task, `udp` its socket, `netlink` its ear for changes of the network, `writer` the
+//! `run` is that task, `udp` its socket, `links` where it calls and hears calls, `names` what it advertises, `netlink` its ear for changes of the network, `writer` the
 //! thread of the journal, `streams` and `quic` what goes over streams, `join` the task of a node
 //! that is not a member yet, `addresses` and `endpoints` what is read from and kept on this
 //! machine. The only place of this crate with sockets, clocks, files, tasks and threads.
@@ -34,6 +34,8 @@ mod addresses;
 pub(crate) mod endpoints;
 mod join;
 pub mod journal;
+mod links;
+mod names;
 mod netlink;
 pub mod quic;
 mod run;

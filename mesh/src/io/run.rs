@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use upkeep::Deadlines;
 
 use super::journal::Journal;
+use super::names::Names;
 use super::netlink::Watch;
 use super::quic::{self, VirtualSocket};
 use super::streams::Connections;
@@ -70,7 +71,15 @@ pub(super) fn start(
     let connections = Connections::start(streams, events.clone(), stop.clone());
     let endpoints_file = endpoints::file(&config.state_dir);
     let remembered = endpoints::read(&endpoints_file);
-    let node = node(&config, identity, statements, &udp, remembered, started);
+    let names = Names::start(config.advertise.clone(), stop.clone());
+    let node = node(
+        &config,
+        identity,
+        statements,
+        (&udp, &names),
+        remembered,
+        started,
+    );
     let connected: Connected = Arc::new(RwLock::new(Within::of(&node)));
     tracing::info!(%me, %mesh, listen = %udp.local(), "mesh started");
     let (snapshots, snapshot) = watch::channel(Arc::new(node.snapshot(started)));
@@ -93,7 +102,7 @@ pub(super) fn start(
         publishing: Vec::new(),
         being_written: Vec::new(),
         pings: BTreeMap::new(),
-        advertise: config.advertise,
+        names,
         endpoints_file,
         stop: stop.clone(),
         changed: false,
@@ -118,16 +127,17 @@ fn node(
     config: &MeshConfig,
     identity: Identity,
     statements: Statements,
-    udp: &Udp,
+    (udp, names): (&Udp, &Names),
     remembered: Vec<(NodeId, SocketAddr)>,
     started: Now,
 ) -> Node {
     let config = NodeConfig {
         identity,
         statements,
-        endpoints: addresses::endpoints(udp.local(), &config.advertise),
+        endpoints: addresses::endpoints(udp.local(), &names.addresses()),
         udp_port: udp.local().port(),
         version: config.version.clone(),
+        calls: config.calls && udp.hears_calls(),
         remembered,
         seed: seed(),
     };
@@ -178,7 +188,7 @@ struct Shell {
     being_written: Vec<oneshot::Sender<Result<(), PublishError>>>,
     /// Who waits for an answer to a ping, by its number; the node bounds them.
     pings: BTreeMap<u32, oneshot::Sender<Result<Duration, PingError>>>,
-    advertise: Vec<SocketAddr>,
+    names: Names,
     endpoints_file: PathBuf,
     stop: CancellationToken,
     /// Something happened that the snapshot should show at once.
@@ -198,6 +208,7 @@ enum Woken {
     Written(std::io::Result<()>),
     EventTaken,
     Network,
+    Names,
     Time,
 }
 
@@ -239,6 +250,7 @@ impl Shell {
             _ = self.udp.readable() => Woken::Datagrams,
             // Not while earlier news settles: a busy router tells without end.
             () = self.watch.changed(), if !self.stirred => Woken::Network,
+            () = self.names.changed() => Woken::Names,
             packet = self.socket.outward(), if may_send => Woken::Stream(packet),
             () = tokio::time::sleep_until(due.into()) => Woken::Time,
         }
@@ -251,6 +263,9 @@ impl Shell {
                 let (node, now) = (&mut self.node, now());
                 self.udp
                     .receive(|from, bytes| node.handle_datagram(from, bytes, now));
+                if self.udp.is_broken() {
+                    self.look_again();
+                }
             }
             Woken::Command(command) => self.command(command),
             Woken::Stream((to, bytes)) => self.stream_packet(to, &bytes),
@@ -266,6 +281,7 @@ impl Shell {
             }
             Woken::Written(result) => self.written(&result),
             Woken::Network => self.stir(),
+            Woken::Names => self.look_again(),
             Woken::Time | Woken::Stop | Woken::Writable | Woken::EventTaken => {}
         }
         let now = now();

@@ -466,6 +466,7 @@ fn config(dir: &Path) -> MeshConfig {
     MeshConfig {
         listen: Some(loopback()),
         advertise: Vec::new(),
+        calls: true,
         state_dir: dir.to_owned(),
         version: "0.1.0".into(),
     }

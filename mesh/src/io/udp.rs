@@ -1,18 +1,20 @@
 //! The UDP socket: dual-stack, with room for bursts, read and written in batches.
 //!
 //! `receive` hands over every datagram that is there, up to a batch; `send` takes as many as the
-//! system takes. Addresses of IPv4 wear IPv6 clothes on a dual-stack socket; nobody outside this
+//! system takes; a call goes out on every link. `keep_up` follows what became of the machine: links
+//! that came, IPv6 that was off at the start, a socket that the system closed. Addresses of IPv4 wear IPv6 clothes on a dual-stack socket; nobody outside this
 //! file sees them. Absent: what is in a datagram.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
+use super::links::Links;
 use crate::config::DEFAULT_PORT;
 use crate::node::SendFailure;
-use crate::path;
+use crate::path::{self, lan};
 use crate::tunnel::session::MAX_DATAGRAM;
 
 /// Bytes the system may hold for us each way: a second of a bursting mesh.
@@ -38,6 +40,11 @@ pub(crate) struct Udp {
     socket: UdpSocket,
     local: SocketAddr,
     dual: bool,
+    /// The address that was asked for; another one is bound where IPv6 is off.
+    wanted: SocketAddr,
+    links: Links,
+    /// Nothing but errors came from it.
+    broken: bool,
 }
 
 impl Udp {
@@ -54,10 +61,70 @@ impl Udp {
             }
             bound => bound,
         };
-        bound.map_err(|error| (wanted, error))
+        let mut udp = bound.map_err(|error| (wanted, error))?;
+        udp.wanted = SocketAddr::new(wanted.ip(), udp.local.port());
+        if udp.hears_calls() {
+            udp.links.follow(&udp.socket);
+        }
+        Ok(udp)
+    }
+
+    /// Whether calls on a link reach it: one bound to a single address hears no group.
+    pub(crate) fn hears_calls(&self) -> bool {
+        self.local.ip().is_unspecified()
+    }
+
+    /// Whether it is to be looked after at once.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Follows what became of the machine. The port stays the same whatever happens.
+    pub(crate) fn keep_up(&mut self) {
+        let fell_back = is_everywhere(self.wanted) && !self.dual;
+        if self.is_dead() || fell_back {
+            match self.bind_beside() {
+                Ok(()) => tracing::info!(listen = %self.local, "the socket was bound again"),
+                Err(error) if fell_back && lacks_ipv6(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, listen = %self.wanted, "the socket could not be bound again")
+                }
+            }
+        }
+        if self.hears_calls() {
+            self.links.follow(&self.socket);
+        }
+    }
+
+    /// Whether the system has closed the socket or taken its port, as `ss --kill` does.
+    fn is_dead(&mut self) -> bool {
+        let port = self.socket.local_addr().map(|local| local.port()).ok();
+        std::mem::take(&mut self.broken) || port != Some(self.local.port())
+    }
+
+    /// Binds the wanted address anew, next to the socket in use: were that closed first, another
+    /// program could take the port.
+    fn bind_beside(&mut self) -> io::Result<()> {
+        let in_use = SockRef::from(&self.socket);
+        in_use.set_reuse_address(true)?;
+        let bound = Self::bind_as(self.wanted, true);
+        let _ = SockRef::from(&self.socket).set_reuse_address(false);
+        let Self {
+            socket,
+            local,
+            dual,
+            ..
+        } = bound?;
+        let _ = SockRef::from(&socket).set_reuse_address(false);
+        (self.socket, self.local, self.dual) = (socket, local, dual);
+        Ok(())
     }
 
     fn bind_exactly(address: SocketAddr) -> io::Result<Self> {
+        Self::bind_as(address, false)
+    }
+
+    fn bind_as(address: SocketAddr, beside: bool) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -72,6 +139,7 @@ impl Udp {
         let _ = socket.set_send_buffer_size(BUFFER);
         never_ask_for_width(&socket);
         socket.set_nonblocking(true)?;
+        socket.set_reuse_address(beside)?;
         socket.bind(&SockAddr::from(address))?;
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
@@ -79,6 +147,9 @@ impl Udp {
             socket,
             local,
             dual,
+            wanted: local,
+            links: Links::default(),
+            broken: false,
         })
     }
 
@@ -99,20 +170,29 @@ impl Udp {
 
     /// Hands over what has arrived, up to a batch. A datagram over `MAX_DATAGRAM` arrives one byte
     /// longer than that, cut, and is dropped by its length.
-    pub(crate) fn receive(&self, mut take: impl FnMut(SocketAddr, &[u8])) {
+    pub(crate) fn receive(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) {
         let mut buffer = [0; MAX_DATAGRAM + 1];
+        let mut errors = 0;
         for _ in 0..BATCH {
             match self.socket.try_recv_from(&mut buffer) {
                 Ok((length, from)) => take(path::plain(from), &buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // An ICMP answer to something sent earlier; the next read goes on.
-                Err(error) => tracing::trace!(%error, "receive"),
+                Err(error) => {
+                    errors += 1;
+                    tracing::trace!(%error, "receive");
+                }
             }
         }
+        self.broken |= errors == BATCH;
     }
 
     /// Sends one datagram. What goes wrong loses that datagram, as the network might.
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Sent {
+        if lan::is_call(to) {
+            self.links.call(&self.socket, to.port(), self.dual, bytes);
+            return Sent::Done;
+        }
         let to = match (to, self.dual) {
             (SocketAddr::V4(v4), true) => {
                 let mapped = v4.ip().to_ipv6_mapped();
@@ -179,8 +259,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_dual_stack_socket_speaks_ipv4_and_ipv6() {
-        let everywhere = Udp::bind(Some("[::]:0".parse().unwrap())).unwrap();
-        let four = Udp::bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        let mut everywhere = Udp::bind(Some("[::]:0".parse().unwrap())).unwrap();
+        let mut four = Udp::bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
         assert_ne!(everywhere.local().port(), 0);
 
         four.writable().await.unwrap();
@@ -195,6 +275,72 @@ mod tests {
         assert_eq!(everywhere.send(four.local(), b"back"), Sent::Done);
         four.readable().await.unwrap();
         four.receive(|_, bytes| assert_eq!(bytes, b"back"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_had_to_do_without_ipv6_gets_it_later_on_the_same_port() {
+        let mut udp = Udp::bind(Some("0.0.0.0:0".parse().unwrap())).unwrap();
+        let port = udp.local().port();
+        // As it is where the first try was refused.
+        udp.wanted = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+
+        udp.keep_up();
+
+        assert_eq!(udp.local(), udp.wanted);
+        let six = Udp::bind(Some("[::1]:0".parse().unwrap())).unwrap();
+        six.writable().await.unwrap();
+        let to = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        assert_eq!(six.send(to, b"hello"), Sent::Done);
+        udp.readable().await.unwrap();
+        let mut heard = 0;
+        udp.receive(|_, _| heard += 1);
+        assert_eq!(heard, 1);
+        // Nobody else may take the port beside us afterwards.
+        let beside = Udp::bind_as(SocketAddr::from(([0, 0, 0, 0], port)), true);
+        assert!(beside.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_socket_from_which_only_errors_come_is_bound_again() {
+        let mut udp = Udp::bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        let local = udp.local();
+        let before = std::os::fd::AsRawFd::as_raw_fd(&udp.socket);
+        udp.keep_up();
+        assert_eq!(std::os::fd::AsRawFd::as_raw_fd(&udp.socket), before);
+
+        udp.broken = true;
+        udp.keep_up();
+
+        assert!(!udp.is_broken());
+        assert_eq!(udp.local(), local);
+        let other = Udp::bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        other.writable().await.unwrap();
+        assert_eq!(other.send(local, b"hello"), Sent::Done);
+        udp.readable().await.unwrap();
+        let mut heard = 0;
+        udp.receive(|_, _| heard += 1);
+        assert_eq!(heard, 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_is_heard_on_the_link_over_both_families() {
+        let mut here = Udp::bind(Some("[::]:0".parse().unwrap())).unwrap();
+        let there = Udp::bind(Some("[::]:0".parse().unwrap())).unwrap();
+        assert!(here.hears_calls());
+        there.writable().await.unwrap();
+        if there.links.is_empty() {
+            // A machine with loopback alone has no link to call on.
+            return;
+        }
+
+        let group = SocketAddr::from((lan::GROUP_V4, here.local().port()));
+        assert_eq!(there.send(group, b"anybody?"), Sent::Done);
+
+        here.readable().await.unwrap();
+        let mut heard = Vec::new();
+        here.receive(|from, bytes| heard.push((from.port(), bytes.to_vec())));
+        let call = (there.local().port(), b"anybody?".to_vec());
+        assert!(heard.contains(&call), "{heard:?}");
     }
 
     #[tokio::test]

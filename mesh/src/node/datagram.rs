@@ -14,6 +14,7 @@ use super::{MOST_BEFORE_COOKIE, Node, NodeEvent};
 use crate::id::NodeId;
 use crate::path;
 use crate::path::candidates::MOST_OF_A_KIND;
+use crate::path::lan;
 use crate::path::width::Width;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
@@ -158,6 +159,7 @@ impl Node {
         if fresh {
             // What was tried in vain before says nothing about its next absence.
             peer.candidates.reset();
+            peer.calls.reset();
             peer.liveness.returned();
             peer.liveness.begin_session();
             peer.traffic.handshake_ms = Some(now.wall_ms());
@@ -341,16 +343,40 @@ impl Node {
         };
         peer.initiated_to.clone_from(&targets);
         peer.renewal = None;
-        if targets.is_empty() {
+        let groups = match only {
+            Some(_) => Vec::new(),
+            None => self.call(id, now),
+        };
+        if targets.is_empty() && groups.is_empty() {
             return;
         }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         let Some(initiation) = peer.session.as_mut().and_then(Session::initiate) else {
             return;
         };
         tracing::trace!(peer = %id.short(), candidates = targets.len(), "initiate");
-        for to in targets {
+        for to in targets.into_iter().chain(groups) {
             self.transmit(to, initiation.clone());
         }
+    }
+
+    /// The groups in which a member that isn't heard is called on the own link, if that is due.
+    fn call(&mut self, id: NodeId, now: Now) -> Vec<SocketAddr> {
+        let (Some(budget), Some(peer)) = (&mut self.calls, self.peers.get_mut(&id)) else {
+            return Vec::new();
+        };
+        if peer.is_heard(now.mono) || !peer.calls.is_due(now.mono) {
+            return Vec::new();
+        }
+        if !budget.take(1.0, now.mono) {
+            self.drop_one("calls on the link too many");
+            return Vec::new();
+        }
+        peer.calls.called(now.mono);
+        let info = self.state.members.get(&id).and_then(|m| m.info.as_ref());
+        lan::groups(info.map_or(&[], |info| &info.endpoints))
     }
 
     pub(super) fn notice(&mut self, about: String, text: String) {

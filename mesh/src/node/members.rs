@@ -122,6 +122,7 @@ impl Node {
             self.own.stirred = false;
             for peer in self.peers.values_mut().filter(|p| !p.is_heard(now.mono)) {
                 peer.candidates.reset();
+                peer.calls.reset();
                 peer.dial.reset(now.mono, &mut self.random);
             }
         }

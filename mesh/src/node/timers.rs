@@ -134,6 +134,7 @@ impl Node {
     pub(super) fn redial_everyone(&mut self, now: Now) {
         for peer in self.peers.values_mut() {
             peer.candidates.reset();
+            peer.calls.reset();
             peer.dial.reset(now.mono, &mut self.random);
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! `candidates` holds the addresses and how often each was tried, `dial` says when the next
 //! attempt is due. The live path itself is one address, moved only by authenticated datagrams;
-//! `width` says whether it carries long ones, `halves` joins those that were split.
+//! `width` says whether it carries long ones, `halves` joins those that were split; `lan` calls on
+//! the own link whoever is nowhere to be found.
 
 pub(crate) mod candidates;
 pub(crate) mod dial;
 pub(crate) mod halves;
+pub(crate) mod lan;
 pub(crate) mod width;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +28,9 @@ pub(crate) fn classify(address: SocketAddr) -> Path {
 pub(crate) fn is_usable(address: SocketAddr) -> bool {
     let ip = address.ip();
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+    // Told by others, or from a file, it names no interface and leads nowhere.
+    let unscoped = matches!(address, SocketAddr::V6(six) if six.ip().is_unicast_link_local() && six.scope_id() == 0);
+    !unscoped && address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
 
 /// An IPv4 address in IPv6 clothes, as a dual-stack socket reports it, undressed.

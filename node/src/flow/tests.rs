@@ -196,6 +196,7 @@ impl World {
         let config = MeshConfig {
             listen: Some(self.addresses[index]),
             advertise: Vec::new(),
+            calls: false,
             state_dir: dir.path().to_owned(),
             version: "0.1.0".to_owned(),
         };

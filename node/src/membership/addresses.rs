@@ -11,7 +11,7 @@ use crate::config::Config;
 pub(crate) fn own(config: &Config) -> Vec<SocketAddr> {
     let listen = config.listen;
     let port = listen.map_or(outlast_mesh::config::DEFAULT_PORT, |address| address.port());
-    let (mut addresses, _) = config.resolve_endpoints();
+    let mut addresses = config.resolve_endpoints();
     if port == 0 {
         return addresses;
     }

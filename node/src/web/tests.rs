@@ -372,6 +372,7 @@ impl Node {
         let config = MeshConfig {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             advertise: vec![],
+            calls: false,
             state_dir: dir.path().to_owned(),
             version: "test".into(),
         };

@@ -68,6 +68,7 @@ async fn admitted(
     let config = MeshConfig {
         listen,
         advertise: Vec::new(),
+        calls: false,
         state_dir: dir.to_owned(),
         version: "0.1.0".to_owned(),
     };

@@ -82,16 +82,23 @@ impl Shell {
         self.due.addresses = self.due.addresses.min(settled);
     }
 
+    /// What is advertised stands for other addresses, or the socket is broken.
+    pub(super) fn look_again(&mut self) {
+        self.due.addresses = now().mono;
+    }
+
     fn look_at_addresses(&mut self, now: Now) {
         let (by_ourselves, in_case) = ADDRESSES_EVERY;
         let told = self.watch.is_listening();
         self.due.addresses = now.mono + if told { in_case } else { by_ourselves };
         let began = Instant::now();
-        let endpoints = addresses::endpoints(self.udp.local(), &self.advertise);
+        self.udp.keep_up();
+        let endpoints = addresses::endpoints(self.udp.local(), &self.names.addresses());
         let took = began.elapsed();
         self.due.settle = settle_after(took);
         self.node.handle_endpoints(endpoints, now);
         if std::mem::take(&mut self.stirred) {
+            self.names.hurry();
             self.node.handle_stir(now);
         }
     }

@@ -115,7 +115,7 @@ fn swallow_statements(world: &mut World, on: bool) {
     for node in &mut world.nodes {
         for peer in node.peers.values_mut() {
             let (per_second, at_once) = if on { (0.0, 0.0) } else { (1_024.0, 8_192.0) };
-            peer.quota.statements = crate::Allowance::new(per_second, at_once);
+            peer.quota.statements = Allowance::new(per_second, at_once);
         }
     }
 }

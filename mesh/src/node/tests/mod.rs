@@ -11,6 +11,7 @@ mod bend;
 mod clocks;
 mod duties;
 mod growth;
+mod lan;
 mod liar;
 mod meeting;
 mod members;
@@ -63,6 +64,12 @@ struct World {
     homes: Vec<SocketAddr>,
     /// Longer datagrams are lost without a word.
     widest: usize,
+    /// Whether a node that starts calls on its link.
+    calls: bool,
+    /// The calls made on the link.
+    called: Vec<Transmit>,
+    /// Whether a call is heard by all, and not only where its port is somebody's.
+    one_port: bool,
 }
 
 impl World {
@@ -93,6 +100,9 @@ impl World {
             apart: None,
             homes: (0..usize::from(count)).map(address).collect(),
             widest: usize::MAX,
+            calls: false,
+            called: Vec::new(),
+            one_port: false,
         };
         for at in 0..usize::from(count) {
             let node = world.node(at, u64::from(count));
@@ -114,6 +124,7 @@ impl World {
             }],
             udp_port: address(at).port(),
             version: "0.1.0".into(),
+            calls: self.calls,
             remembered: self.remembered.get(&at).cloned().unwrap_or_default(),
             seed: bytes,
         };
@@ -192,6 +203,10 @@ impl World {
                     quiet = false;
                     let kind = transmit.bytes[0];
                     self.sent.push((self.now.boot, at, kind));
+                    if crate::path::lan::is_call(transmit.to) {
+                        self.call(at, transmit);
+                        continue;
+                    }
                     let home = |home: &SocketAddr| *home == transmit.to;
                     let Some(to) = self.homes.iter().position(home) else {
                         self.strayed.push(transmit);
@@ -211,6 +226,16 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Carries a call to everybody on the link whose port it names.
+    fn call(&mut self, from: usize, transmit: Transmit) {
+        for to in (0..self.nodes.len()).filter(|to| *to != from) {
+            if self.one_port || self.homes[to].port() == transmit.to.port() {
+                self.pass(from, to, &transmit.bytes);
+            }
+        }
+        self.called.push(transmit);
     }
 
     fn pass(&mut self, from: usize, to: usize, bytes: &[u8]) {
