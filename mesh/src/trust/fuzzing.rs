@@ -211,6 +211,6 @@ pub(crate) fn token(bytes: &[u8]) -> bool {
             .all(|one| one.addrs.len() <= MAX_ADDRS)
     );
     assert_eq!(Token::parse(&token.encode()).as_ref(), Ok(&token));
-    assert_eq!(token.chain().len(), 2);
+    assert!(token.chain().len() >= 2);
     true
 }

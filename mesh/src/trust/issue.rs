@@ -155,7 +155,7 @@ pub fn issue_grant(
 ) -> Result<Statement, IssueError> {
     let own = check_admin(admin, statements)?;
     let state = statements.state();
-    let rank = rank.unwrap_or(own.saturating_add(1));
+    let rank = rank.unwrap_or_else(|| own.saturating_add(1));
     if rank <= own {
         return Err(IssueError::GrantRank { rank, own });
     }
@@ -220,9 +220,10 @@ pub fn issue_revoke(
         return Err(IssueError::Reason { len });
     }
     let cut = match revocation.target {
-        Target::Node(node) => check_node(&state, node, revocation)?
-            .then(|| accepted(statements, node.0, revocation))
-            .unwrap_or(Cut::NOTHING),
+        Target::Node(node) => {
+            check_node(&state, node, revocation)?;
+            accepted(statements, node.0, revocation)
+        }
         Target::Invite(invite) => {
             check_invite(&state, invite, now_ms)?;
             Cut::NOTHING
@@ -319,22 +320,17 @@ fn accepted(statements: &Statements, author: [u8; 32], revocation: &Revocation<'
     cut
 }
 
-/// Whether a node to be revoked has a log that counts. One that is gone can be revoked again, in earnest or to cut more.
-fn check_node(
-    state: &State,
-    node: NodeId,
-    revocation: &Revocation<'_>,
-) -> Result<bool, IssueError> {
-    if state.members.contains_key(&node) {
-        return Ok(true);
+/// One that is gone can be revoked again, in earnest or to cut more.
+fn check_node(state: &State, node: NodeId, revocation: &Revocation<'_>) -> Result<(), IssueError> {
+    if state.members.contains_key(&node) || state.pending.contains_key(&node) {
+        return Ok(());
     }
     let Some(gone) = state.gone.get(&node) else {
-        let waits = state.pending.contains_key(&node);
-        return waits.then_some(false).ok_or(IssueError::Stranger(node));
+        return Err(IssueError::Stranger(node));
     };
     let earnest = revocation.manner == Manner::Evicted && gone.manner != Manner::Evicted;
     if earnest || revocation.cut.is_some() {
-        return Ok(true);
+        return Ok(());
     }
     Err(absent(state, node))
 }

@@ -14,11 +14,11 @@ use super::{
     moment::Moment,
     payload::{Join, LogHeader, Payload, Witness, is_name, kind, log_body, read},
     record::Statement,
-    state::{InviteState, State},
+    state::{InviteState, Revoked, State},
     token::Token,
 };
 use crate::{
-    id::{MeshId, NodeId},
+    id::{MeshId, NodeId, StatementId},
     tunnel::keys::{NodeKey, verify},
 };
 
@@ -53,11 +53,17 @@ pub enum JoinRefusal {
     /// No node may have this name.
     #[error("\"{0}\" is not a name: 1 to 63 letters of a-z, 0-9 and - are needed")]
     Name(String),
-    /// An admin has to agree first.
-    #[error(
-        "the token needs an admin's approval of each node, which no node of this version can give"
-    )]
-    NeedsApproval,
+    /// An admin took its invite back.
+    #[error("the token was revoked by {by} at {}; ask for a new one", Moment(*at_ms))]
+    Revoked {
+        /// What that admin is called.
+        by: String,
+        /// When.
+        at_ms: u64,
+    },
+    /// Its id belongs to the mesh no more.
+    #[error("this node was {0}; its id never comes back, so it has to join with a new one")]
+    Gone(String),
     /// There are rules here that the asked node does not know.
     #[error(
         "the node asked must be upgraded before it may admit anybody: an admin uses newer rules"
@@ -104,7 +110,8 @@ pub fn author_join(node: &NodeKey, token: &Token, name: &str) -> Result<Statemen
 
 /// Checks a Join and vouches for it; the caller inserts both, stores and spreads them.
 ///
-/// `None` for a node that is a member already: it asks again because an answer was lost.
+/// `None` for a node that is a member already, or waits for an admin's approval: it asks again because an answer was
+/// lost. Where the invite asks for approval, the Witness makes it wait.
 pub fn witness(
     node: &NodeKey,
     statements: &Statements,
@@ -118,12 +125,16 @@ pub fn witness(
     let invite = state
         .invites
         .get(&asked.invite)
-        .ok_or(JoinRefusal::Foreign(mesh))?;
+        .ok_or_else(|| no_invite(statements, &state, asked.invite))?;
     let bytes = Join::invite_bytes(&mesh, &asked.invite, &join.author, &asked.name);
     if !join.is_signed(&mesh) || !verify(&invite.invite.public, &bytes, &asked.invite_signature) {
         return Err(JoinRefusal::Altered);
     }
-    if state.members.contains_key(&NodeId(join.author)) {
+    let asking = NodeId(join.author);
+    if let Some(why) = state.why_gone(&asking) {
+        return Err(JoinRefusal::Gone(why));
+    }
+    if state.members.contains_key(&asking) || state.pending.contains_key(&asking) {
         return Ok(None);
     }
     check_invite(&state, invite, &asked, now_ms)?;
@@ -150,20 +161,38 @@ fn check_name(pinned: Option<&str>, name: &str) -> Result<(), JoinRefusal> {
     }
 }
 
+/// An invite that does not count: of an admin whose word does not any more, or of another mesh.
+fn no_invite(statements: &Statements, state: &State, invite: StatementId) -> JoinRefusal {
+    let revoked = state.admins.iter().find_map(|(key, admin)| {
+        let revoked = admin.revoked.as_ref()?;
+        statements.has_said(key, &invite).then_some(revoked)
+    });
+    revoked.map_or(JoinRefusal::Foreign(state.mesh), refusal)
+}
+
+fn refusal(revoked: &Revoked) -> JoinRefusal {
+    JoinRefusal::Revoked {
+        by: revoked.by_label.clone(),
+        at_ms: revoked.at_ms,
+    }
+}
+
 fn check_invite(
     state: &State,
     invite: &InviteState,
     asked: &Join,
     now_ms: u64,
 ) -> Result<(), JoinRefusal> {
+    if let Some(revoked) = &invite.revoked {
+        return Err(refusal(revoked));
+    }
     if let Some(last) = invite
         .used
         .last()
         .filter(|_last| invite.used.len() >= usize::from(invite.invite.uses))
     {
         let name = state
-            .members
-            .get(&last.by)
+            .ever(&last.by)
             .map_or_else(String::new, |member| member.name.clone());
         return Err(JoinRefusal::Used {
             by: last.by,
@@ -175,9 +204,6 @@ fn check_invite(
         return Err(JoinRefusal::Expired {
             at_ms: invite.invite.not_after_ms,
         });
-    }
-    if invite.invite.needs_approval {
-        return Err(JoinRefusal::NeedsApproval);
     }
     check_name(invite.invite.name.as_deref(), &asked.name)
 }

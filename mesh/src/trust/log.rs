@@ -6,6 +6,12 @@
 //! Invariant: what counts depends on the set alone; equal roots are equal sets.
 //! Absent: files. Who must not forget appends to the journal what `insert` took.
 
+mod authored;
+
+mod cuts;
+
+pub(super) use authored::{Authored, Entry};
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, OnceLock},
@@ -15,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     fold::{Counted, Folded, fold},
-    payload::{Cut, LogHeader, Payload, Place, is_logged, kind, read},
+    payload::{LogHeader, Place, kind, read},
     record::{MAX_BODY, Refusal, Statement},
     state::State,
 };
@@ -32,10 +38,6 @@ pub const MAX_LOG_BYTES: usize = 1 << 20;
 /// still come: a Join before its Witness, a log with a hole, a stranger's. Over it the oldest
 /// quarter goes, 4 MiB at most are held; a holder of something that counts offers it again.
 pub const MAX_WAITING: usize = 4_096;
-/// Statements that count at one place of a log: two prove that the author's key was copied, more
-/// prove no more, and the lowest ids count.
-const MAX_RIVALS: usize = 2;
-
 /// What one holder has of one author, in at most 61 bytes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorHead {
@@ -56,7 +58,7 @@ pub struct Statements {
     authors: BTreeMap<[u8; 32], Authored>,
     /// What came since it was last looked through for what counts, oldest first.
     waiting: VecDeque<Arc<Entry>>,
-    /// How far the logs reach that are at their quota. More statements only move this down.
+    /// How far the logs reach that are at their quota, as of the last fold.
     full: BTreeMap<[u8; 32], u32>,
     /// When log statements came here, by this holder's clock.
     receipts: BTreeMap<StatementId, u64>,
@@ -72,25 +74,6 @@ impl Checked {
     pub(crate) fn is_note(&self) -> bool {
         matches!(self.0.place, Place::Note { .. })
     }
-}
-
-/// What is held of one author.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Authored {
-    pub(super) log: BTreeMap<u32, Vec<Arc<Entry>>>,
-    pub(super) joins: BTreeMap<StatementId, Arc<Entry>>,
-    pub(super) notes: BTreeMap<u8, Arc<Entry>>,
-}
-
-/// A statement whose signature and form were checked.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: StatementId,
-    pub(super) place: Place,
-    pub(super) payload: Payload,
-    pub(super) statement: Statement,
-    /// Whether the invite's key signed this Join; found out once.
-    pub(super) invite_signed: OnceLock<bool>,
 }
 
 impl AuthorHead {
@@ -192,7 +175,7 @@ impl Statements {
             .or_default()
             .take(Arc::clone(&entry));
         if let Some(folded) = self.folded.take() {
-            self.full.extend(folded.full.iter());
+            self.full.clone_from(&folded.full);
         }
         self.waiting.push_back(entry);
         self.bound_waiting();
@@ -221,63 +204,6 @@ impl Statements {
     pub fn head(&self, author: &[u8; 32]) -> (u32, [u8; 32]) {
         self.last(author)
             .map_or((1, [0; 32]), |(seq, entry)| (seq + 1, entry.id.0))
-    }
-
-    /// How far an author's log goes as held here: what a revocation accepts unless it says otherwise.
-    #[must_use]
-    pub fn cut(&self, author: &[u8; 32]) -> Cut {
-        self.last(author).map_or(Cut::NOTHING, |(seq, entry)| Cut {
-            seq,
-            id: entry.id.0,
-        })
-    }
-
-    /// How far an author's log went before `since_ms`, by this holder's clock when it received each statement, never by
-    /// what the statements say. What was received at an unknown time was there before.
-    #[must_use]
-    pub fn cut_at(&self, author: &[u8; 32], since_ms: u64) -> Cut {
-        let mut chain = self.chain(author);
-        let early = |id: &StatementId| self.receipts.get(id).is_none_or(|at_ms| *at_ms < since_ms);
-        chain.retain(|(_seq, id)| early(id));
-        // What came late hides all behind it: a log is accepted from its start.
-        let whole = (1..).zip(&chain).take_while(|(seq, one)| *seq == one.0);
-        whole
-            .last()
-            .map_or(Cut::NOTHING, |(seq, one)| Cut { seq, id: one.1.0 })
-    }
-
-    /// Notes when a statement of a log came here. The first time counts.
-    pub fn received(&mut self, statement: &Statement, at_ms: u64) {
-        if is_logged(statement.kind) && statement.kind != kind::JOIN {
-            let id = statement.id(&self.mesh);
-            self.receipts.entry(id).or_insert(at_ms);
-        }
-    }
-
-    /// When a statement of a log came here; `None`: it is not known.
-    #[must_use]
-    pub fn receipt_ms(&self, statement: &Statement) -> Option<u64> {
-        self.receipts.get(&statement.id(&self.mesh)).copied()
-    }
-
-    /// The statements that lead to the head of `author`'s log, from its start.
-    fn chain(&self, author: &[u8; 32]) -> Vec<(u32, StatementId)> {
-        let Some(authored) = self.authors.get(author) else {
-            return Vec::new();
-        };
-        let (log, _cut) = authored.connected();
-        let mut chain: Vec<(u32, StatementId)> = Vec::new();
-        let mut next: Option<[u8; 32]> = None;
-        for (seq, rivals) in log.into_iter().rev() {
-            let on_it = |entry: &&&Arc<Entry>| next.is_none_or(|next| entry.id.0 == next);
-            let Some(entry) = rivals.iter().find(on_it) else {
-                break;
-            };
-            chain.push((seq, entry.id));
-            next = Some(entry.prev());
-        }
-        chain.reverse();
-        chain
     }
 
     /// The header of `author`'s next log statement, its clock not before the last one's.
@@ -398,7 +324,7 @@ impl Statements {
     }
 
     fn last(&self, author: &[u8; 32]) -> Option<(u32, &Arc<Entry>)> {
-        let (log, _cut) = self.authors.get(author)?.connected();
+        let (log, _cut) = self.authors.get(author)?.connected(None);
         let (seq, rivals) = log.into_iter().next_back()?;
         Some((seq, rivals.into_iter().next()?))
     }
@@ -420,123 +346,6 @@ impl Statements {
             if authored.is_empty() {
                 self.authors.remove(&author);
             }
-        }
-    }
-}
-
-impl Authored {
-    /// The log as far as it goes without a hole and within its bytes: at each seq the statements,
-    /// ordered by id behind a Genesis, whose predecessor is there too. Second, where the bytes cut it off.
-    pub(super) fn connected(&self) -> (BTreeMap<u32, Vec<&Arc<Entry>>>, Option<u32>) {
-        let (mut log, mut bytes) = (BTreeMap::new(), 0);
-        let mut before = vec![[0; 32]];
-        for (expected, (seq, rivals)) in (1..).zip(&self.log) {
-            let linked = rivals.iter().filter(|entry| before.contains(&entry.prev()));
-            let linked: Vec<_> = linked.take(MAX_RIVALS).collect();
-            if *seq != expected || linked.is_empty() {
-                break;
-            }
-            bytes += linked
-                .iter()
-                .map(|entry| entry.statement.body.len())
-                .sum::<usize>();
-            if bytes > MAX_LOG_BYTES {
-                return (log, Some(seq - 1));
-            }
-            before = linked.iter().map(|entry| entry.id.0).collect();
-            log.insert(*seq, linked);
-        }
-        (log, None)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.joins
-            .values()
-            .chain(self.log.values().flatten())
-            .chain(self.notes.values())
-    }
-
-    fn wants(&self, id: &StatementId, place: Place, kind: u8) -> bool {
-        match place {
-            Place::Log(header) if kind == kind::JOIN => {
-                header.seq == 0 && !self.joins.contains_key(id)
-            }
-            Place::Log(header) => self
-                .log
-                .get(&header.seq)
-                .is_none_or(|rivals| rivals.iter().all(|held| held.id != *id)),
-            Place::Note { incarnation, seq } => self.notes.get(&kind).is_none_or(|held| {
-                let Place::Note {
-                    incarnation: i,
-                    seq: s,
-                } = held.place
-                else {
-                    return true;
-                };
-                (incarnation, seq, *id) > (i, s, held.id)
-            }),
-        }
-    }
-
-    fn take(&mut self, entry: Arc<Entry>) {
-        match entry.place {
-            Place::Log(_) if entry.statement.kind == kind::JOIN => {
-                self.joins.insert(entry.id, entry);
-            }
-            Place::Log(header) => {
-                let rivals = self.log.entry(header.seq).or_default();
-                rivals.push(entry);
-                // No rival displaces the Genesis: without it nobody is a member.
-                rivals.sort_by_key(|entry| (entry.statement.kind != kind::GENESIS, entry.id));
-            }
-            Place::Note { .. } => {
-                self.notes.insert(entry.statement.kind, entry);
-            }
-        }
-    }
-
-    fn drop(&mut self, entry: &Entry) {
-        match entry.place {
-            Place::Log(_) if entry.statement.kind == kind::JOIN => {
-                self.joins.remove(&entry.id);
-            }
-            Place::Log(header) => {
-                let rivals = self.log.entry(header.seq).or_default();
-                rivals.retain(|held| held.id != entry.id);
-                if rivals.is_empty() {
-                    self.log.remove(&header.seq);
-                }
-            }
-            Place::Note { .. } => {
-                if self
-                    .notes
-                    .get(&entry.statement.kind)
-                    .is_some_and(|held| held.id == entry.id)
-                {
-                    self.notes.remove(&entry.statement.kind);
-                }
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.log.is_empty() && self.joins.is_empty() && self.notes.is_empty()
-    }
-}
-
-impl Entry {
-    /// Its hybrid clock; notes have none.
-    pub(super) const fn hlc(&self) -> u64 {
-        match self.place {
-            Place::Log(header) => header.hlc,
-            Place::Note { .. } => 0,
-        }
-    }
-
-    fn prev(&self) -> [u8; 32] {
-        match self.place {
-            Place::Log(header) => header.prev,
-            Place::Note { .. } => [0; 32],
         }
     }
 }

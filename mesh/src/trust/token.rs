@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     invite::InviteSeed,
     log::Statements,
-    payload::{Genesis, Invite, Payload, kind, read},
+    payload::{Genesis, Invite, Payload, read},
     record::Statement,
 };
 use crate::{
@@ -27,8 +27,10 @@ use crate::{
 pub const MAX_BOOTSTRAPS: usize = 3;
 /// Addresses of one such node at most.
 pub const MAX_ADDRS: usize = 8;
-/// Bytes of a payload at most: a chain of four statements and three nodes fit.
+/// Bytes of a payload at most: three nodes and a chain with the grants of [`MAX_GRANTS`] fit.
 const MAX_PAYLOAD: usize = 8_192;
+/// Grants of a chain at most: with them a payload stays within its bound.
+const MAX_GRANTS: usize = 16;
 const PREFIX: &str = "ol1";
 const CHECKSUM: usize = 8;
 /// Letters that hold the length: 5 bytes, the first whole group of base32.
@@ -80,6 +82,11 @@ pub enum TokenError {
     /// Whole, but no admin of the mesh it names stands behind it.
     #[error("the token is not signed by an admin of the mesh it names")]
     Unsigned,
+    /// Its inviter is too far from the Genesis for one text.
+    #[error(
+        "{0} grants lead to the admin who invites, a token holds {MAX_GRANTS}; let a senior admin invite"
+    )]
+    TooDeep(usize),
 }
 
 impl Token {
@@ -95,11 +102,9 @@ impl Token {
         bootstraps
             .iter_mut()
             .for_each(|bootstrap| bootstrap.addrs.truncate(MAX_ADDRS));
-        let genesis = statements
-            .iter()
-            .find(|statement| statement.kind == kind::GENESIS);
-        let genesis = genesis.ok_or(TokenError::Unsigned)?.clone();
-        Self::checked(seed, vec![genesis, invite], bootstraps)
+        let mut chain = statements.chain_of(&invite.author);
+        chain.push(invite);
+        Self::checked(seed, chain, bootstraps)
     }
 
     /// Its text.
@@ -184,9 +189,12 @@ impl Token {
         chain: Vec<Statement>,
         bootstraps: Vec<Bootstrap>,
     ) -> Result<Self, TokenError> {
-        let [first, last] = chain.as_slice() else {
+        let [first, granted @ .., last] = chain.as_slice() else {
             return Err(TokenError::Unsigned);
         };
+        if granted.len() > MAX_GRANTS {
+            return Err(TokenError::TooDeep(granted.len()));
+        }
         let mesh = MeshId(first.id(&MeshId([0; 32])).0);
         let signed = chain.iter().all(|statement| statement.is_signed(&mesh));
         let (Ok((_, Payload::Genesis(genesis))), Ok((_, Payload::Invite(invite)))) =
@@ -196,7 +204,7 @@ impl Token {
         };
         let ours =
             invite.public == seed.signer().public() && invite.tunnel == seed.tunnel().public();
-        if !signed || !ours || last.author != genesis.admin {
+        if !signed || !ours || !leads(&genesis, granted, last.author) {
             return Err(TokenError::Unsigned);
         }
         let invite_id = last.id(&mesh);
@@ -210,6 +218,24 @@ impl Token {
             bootstraps,
         })
     }
+}
+
+/// Whether each grant was signed by who was made an admin before it, from the Genesis' admins to `author`. That none was
+/// revoked since, the members say.
+fn leads(genesis: &Genesis, granted: &[Statement], author: [u8; 32]) -> bool {
+    let mut admins = vec![(genesis.admin, 1)];
+    admins.extend(genesis.recovery.map(|key| (key, 0)));
+    for statement in granted {
+        let Ok((_, Payload::AdminGrant(grant))) = read(statement) else {
+            return false;
+        };
+        let by = admins.iter().find(|(key, _)| *key == statement.author);
+        if by.is_none_or(|(_, rank)| grant.rank <= *rank) {
+            return false;
+        }
+        admins = vec![(grant.admin, grant.rank)];
+    }
+    admins.iter().any(|(key, _)| *key == author)
 }
 
 /// The text around a payload.

@@ -1,8 +1,10 @@
 //! The fold against orders, partitions, copied keys and statements that ought not to count.
 
+use super::admission::MAX_SURPLUS;
+use super::names::unique_name;
 use super::*;
 use crate::trust::{
-    InviteTerms, Statement, Witness, author_join, kind,
+    Conflict, InviteTerms, Join, Statement, Use, Witness, author_join, kind,
     payload::LogHeader,
     scene::{HOUR, START, Scene, id, node, terms},
     witness,

@@ -187,7 +187,7 @@ fn a_sponsor_whose_clock_is_a_little_slow_admits_after_its_own_admission() {
 }
 
 #[test]
-fn a_token_needing_approval_and_one_without_uses_say_so() {
+fn a_joiner_that_needs_approval_waits_and_a_token_without_uses_is_none() {
     let mut scene = Scene::founded();
     let token = scene.token(
         InviteTerms {
@@ -196,7 +196,12 @@ fn a_token_needing_approval_and_one_without_uses_say_so() {
         },
         START,
     );
-    assert!(refused(&scene, &token, START).contains("approval"));
+    scene.join(&token, 1, 0, START).unwrap();
+    assert!(scene.held.state().pending.contains_key(&id(1)));
+    let again = author_join(&node(1), &token, "n1").unwrap();
+    let late = START + 2 * HOUR;
+    let asked = witness(&node(0), &scene.held, &again, late);
+    assert_eq!(asked, Ok(None), "nothing is left to say of who waits");
     let none = InviteTerms {
         uses: 0,
         lasts: Duration::ZERO,
@@ -231,7 +236,11 @@ fn refusals_survive_the_wire() {
         JoinRefusal::Foreign(mesh),
         JoinRefusal::Pinned("web3".into()),
         JoinRefusal::Name("Web".into()),
-        JoinRefusal::NeedsApproval,
+        JoinRefusal::Revoked {
+            by: "admin".into(),
+            at_ms: START,
+        },
+        JoinRefusal::Gone("retired by admin at noon".into()),
         JoinRefusal::Upgrade,
         JoinRefusal::Clock { now_ms: 0 },
         JoinRefusal::Copied,

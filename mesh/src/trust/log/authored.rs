@@ -1,0 +1,169 @@
+//! What is held of one author, and how far its log hangs together.
+//!
+//! Invariant: of the statements at one place the same are chosen whatever order they came in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use super::super::payload::{Payload, Place, kind};
+use super::super::record::Statement;
+use super::MAX_LOG_BYTES;
+use crate::id::StatementId;
+
+/// Statements that count at one place of a log: two prove that the author's key was copied, more
+/// prove no more, and the lowest ids count.
+const MAX_RIVALS: usize = 2;
+
+/// What is held of one author.
+#[derive(Debug, Clone, Default)]
+pub(in crate::trust) struct Authored {
+    pub(in crate::trust) log: BTreeMap<u32, Vec<Arc<Entry>>>,
+    pub(in crate::trust) joins: BTreeMap<StatementId, Arc<Entry>>,
+    pub(in crate::trust) notes: BTreeMap<u8, Arc<Entry>>,
+}
+
+/// A log by place, and where its bytes cut it off.
+pub(in crate::trust) type Connected<'a> = (BTreeMap<u32, Vec<&'a Arc<Entry>>>, Option<u32>);
+
+/// A statement whose signature and form were checked.
+#[derive(Debug)]
+pub(in crate::trust) struct Entry {
+    pub(in crate::trust) id: StatementId,
+    pub(in crate::trust) place: Place,
+    pub(in crate::trust) payload: Payload,
+    pub(in crate::trust) statement: Statement,
+    /// Whether the invite's key signed this Join; found out once.
+    pub(in crate::trust) invite_signed: OnceLock<bool>,
+}
+
+impl Authored {
+    /// The log as far as it goes without a hole and within its bytes: at each seq the statements,
+    /// ordered by id behind a Genesis, whose predecessor is there too; those of `branch` go before rivals.
+    /// Second, where the bytes cut it off.
+    pub(in crate::trust) fn connected(
+        &self,
+        branch: Option<&BTreeSet<StatementId>>,
+    ) -> Connected<'_> {
+        let (mut log, mut bytes) = (BTreeMap::new(), 0);
+        let mut before = vec![[0; 32]];
+        let on_it = |entry: &Arc<Entry>| branch.is_some_and(|branch| branch.contains(&entry.id));
+        for (expected, (seq, rivals)) in (1..).zip(&self.log) {
+            let linked = rivals.iter().filter(|entry| before.contains(&entry.prev()));
+            let mut linked: Vec<_> = linked.collect();
+            if linked.len() > MAX_RIVALS {
+                linked.sort_by_key(|entry| (!entry.is_genesis(), !on_it(entry), entry.id));
+                linked.truncate(MAX_RIVALS);
+                linked.sort_by_key(|entry| (!entry.is_genesis(), entry.id));
+            }
+            if *seq != expected || linked.is_empty() {
+                break;
+            }
+            bytes += linked
+                .iter()
+                .map(|entry| entry.statement.body.len())
+                .sum::<usize>();
+            if bytes > MAX_LOG_BYTES {
+                return (log, Some(seq - 1));
+            }
+            before = linked.iter().map(|entry| entry.id.0).collect();
+            log.insert(*seq, linked);
+        }
+        (log, None)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.joins
+            .values()
+            .chain(self.log.values().flatten())
+            .chain(self.notes.values())
+    }
+
+    pub(super) fn wants(&self, id: &StatementId, place: Place, kind: u8) -> bool {
+        match place {
+            Place::Log(header) if kind == kind::JOIN => {
+                header.seq == 0 && !self.joins.contains_key(id)
+            }
+            Place::Log(header) => self
+                .log
+                .get(&header.seq)
+                .is_none_or(|rivals| rivals.iter().all(|held| held.id != *id)),
+            Place::Note { incarnation, seq } => self.notes.get(&kind).is_none_or(|held| {
+                let Place::Note {
+                    incarnation: i,
+                    seq: s,
+                } = held.place
+                else {
+                    return true;
+                };
+                (incarnation, seq, *id) > (i, s, held.id)
+            }),
+        }
+    }
+
+    pub(super) fn take(&mut self, entry: Arc<Entry>) {
+        match entry.place {
+            Place::Log(_) if entry.statement.kind == kind::JOIN => {
+                self.joins.insert(entry.id, entry);
+            }
+            Place::Log(header) => {
+                let rivals = self.log.entry(header.seq).or_default();
+                rivals.push(entry);
+                // No rival displaces the Genesis: without it nobody is a member.
+                rivals.sort_by_key(|entry| (!entry.is_genesis(), entry.id));
+            }
+            Place::Note { .. } => {
+                self.notes.insert(entry.statement.kind, entry);
+            }
+        }
+    }
+
+    pub(super) fn drop(&mut self, entry: &Entry) {
+        match entry.place {
+            Place::Log(_) if entry.statement.kind == kind::JOIN => {
+                self.joins.remove(&entry.id);
+            }
+            Place::Log(header) => {
+                let rivals = self.log.entry(header.seq).or_default();
+                rivals.retain(|held| held.id != entry.id);
+                if rivals.is_empty() {
+                    self.log.remove(&header.seq);
+                }
+            }
+            Place::Note { .. } => {
+                if self
+                    .notes
+                    .get(&entry.statement.kind)
+                    .is_some_and(|held| held.id == entry.id)
+                {
+                    self.notes.remove(&entry.statement.kind);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.joins.is_empty() && self.notes.is_empty()
+    }
+}
+
+impl Entry {
+    /// Its hybrid clock; notes have none.
+    pub(in crate::trust) const fn hlc(&self) -> u64 {
+        match self.place {
+            Place::Log(header) => header.hlc,
+            Place::Note { .. } => 0,
+        }
+    }
+
+    /// Whether it founds the mesh.
+    pub(in crate::trust) fn is_genesis(&self) -> bool {
+        self.statement.kind == kind::GENESIS
+    }
+
+    pub(in crate::trust) fn prev(&self) -> [u8; 32] {
+        match self.place {
+            Place::Log(header) => header.prev,
+            Place::Note { .. } => [0; 32],
+        }
+    }
+}
