@@ -59,6 +59,8 @@ pub use id::{MeshId, NodeId, StatementId, overlay_address};
 pub use io::journal::Journal;
 pub use io::{Event, Mesh, join};
 pub use reckoning::{Reckoning, Refused, Tally};
-pub use snapshot::{Counters, MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot};
+pub use snapshot::{
+    Counters, GoneSnapshot, MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot,
+};
 pub use tunnel::keys::{AdminKey, KeyError, NodeKey, TunnelKey, TunnelPublic, verify};
 pub use wire::MAX_MESSAGE;

@@ -12,6 +12,7 @@
 mod agreement;
 mod clocks;
 mod datagram;
+mod departed;
 mod guests;
 pub(crate) mod members;
 mod messages;
@@ -150,6 +151,11 @@ pub(crate) struct Node {
     own: members::OwnInfo,
     peers: BTreeMap<NodeId, Peer>,
     desk: Desk,
+    departed: departed::Departed,
+    /// Since when, or from when on, this node is silent because it is no member any more.
+    silent_from: Option<Instant>,
+    /// Whether its sessions were ended for that.
+    hushed: bool,
     asked: ping::Asked,
     /// Peers with frames that wait for their datagram.
     filled: BTreeSet<NodeId>,
@@ -177,7 +183,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node that begins to dial every member. It must be a member itself.
+    /// A node that begins to dial every member. It must be a member itself, or have been one: then
+    /// it only listens.
     pub(crate) fn new(config: NodeConfig, now: Now) -> Self {
         let mut random = ChaCha8Rng::from_seed(config.seed);
         let secret = config.identity.tunnel.secret();
@@ -204,6 +211,9 @@ impl Node {
             inbox: statements::Inbox::default(),
             peers: BTreeMap::new(),
             desk: Desk::default(),
+            departed: departed::Departed::new(),
+            silent_from: None,
+            hushed: false,
             asked: ping::Asked::default(),
             filled: BTreeSet::new(),
             outgoing: VecDeque::new(),
@@ -228,7 +238,10 @@ impl Node {
             identity: config.identity,
             random,
         };
-        node.publish_own_info(now);
+        node.face_own_state(now);
+        if node.silent_from.is_none() {
+            node.publish_own_info(now);
+        }
         node.meet_members(now);
         // Who starts alone has nobody to hear its own log from, also when members join it later.
         node.settled = node.peers.is_empty();
@@ -382,6 +395,7 @@ impl Node {
             .filter(|peer| peer.dial.at() < self.next_tick)
             .filter(|peer| peer.key.is_some() && peer.bond.may_dial())
             .filter(|peer| !peer.is_live() || peer.dial.is_wanted())
+            .filter(|_peer| self.silent_from.is_none_or(|from| self.next_tick < from))
             .map(|peer| (peer.dial.at(), "dial"));
         let renewals = awake.filter_map(|peer| peer.renewal.as_ref());
         dial.chain(renewals.map(|(at, _)| (*at, "renewal")))

@@ -29,6 +29,11 @@ pub struct Snapshot {
     pub members: Vec<MemberSnapshot>,
     /// Every member but this node, by id.
     pub peers: Vec<PeerSnapshot>,
+    /// Everybody who was a member: evicted, retired, or gone by itself.
+    pub gone: Vec<GoneSnapshot>,
+    /// Why this node is a member no more, in a sentence such as "evicted by admin at …: stolen". It
+    /// dials nobody and no application speaks. `None` while it is one.
+    pub evicted: Option<String>,
     /// Traffic and what was dropped since the start.
     pub counters: Counters,
     /// What members did that was refused, by culprit.
@@ -62,6 +67,27 @@ pub struct MemberSnapshot {
     pub replaces: Option<NodeId>,
     /// Who carries on its history; it is retired.
     pub replaced_by: Option<NodeId>,
+}
+
+/// Somebody who was a member. Its history stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneSnapshot {
+    /// Who.
+    pub id: NodeId,
+    /// The name it went by.
+    pub name: String,
+    /// Its address in the overlay.
+    pub address: Ipv6Addr,
+    /// `Evicted`, `Retired` or `Left`.
+    pub state: PeerState,
+    /// When it was admitted, milliseconds since the Unix epoch.
+    pub joined_ms: i64,
+    /// When it went, by the clock of who said so.
+    pub at_ms: i64,
+    /// What the admin who said so is called; empty if it went by itself.
+    pub by: String,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
 /// One peer and the way to it.

@@ -180,7 +180,8 @@ pub(crate) async fn join(
     if let Some(membership) = Membership::load(state)? {
         return already_joined(&membership.statements, &keys.identity.node.id(), token);
     }
-    match outlast_mesh::join(config.listen, token, &keys.identity, name).await {
+    let mut waits = |sentence: &str| tracing::info!("{}", visible(sentence));
+    match outlast_mesh::join(config.listen, token, &keys.identity, name, &mut waits).await {
         Ok(statements) => {
             let me = keys.identity.node.id();
             let gathered = gather(statements.clone())?;

@@ -41,7 +41,14 @@ async fn meet(count: usize) {
     for number in 1..count {
         let identity = new_identity();
         let listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let joined = outlast_mesh::join(listen, &token, &identity, &format!("n{number}")).await;
+        let joined = outlast_mesh::join(
+            listen,
+            &token,
+            &identity,
+            &format!("n{number}"),
+            &mut |_waits| {},
+        )
+        .await;
         let dir = dir.path().join(number.to_string());
         running.push(start(&dir, identity, joined.expect("admitted")).await);
     }

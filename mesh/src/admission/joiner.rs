@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use x25519_dalek::StaticSecret;
 
 use super::{JOINER, SPONSOR};
 use crate::config::Identity;
@@ -21,6 +22,7 @@ use crate::path;
 use crate::spread::sync::Sync;
 use crate::time::Now;
 use crate::trust::{self, NodeInfo, Statement, Statements, Token};
+use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Gate, Opened, Session, Verdict};
 use crate::wire::message::{self, Admitted, Summary, kind};
 use crate::wire::{MESSAGE_PORT, WIRE_OLDEST, WIRE_VERSION, frame, packet};
@@ -34,12 +36,17 @@ const KNOCK_EVERY: Duration = Duration::from_secs(1);
 /// Pause between two questions in an open tunnel.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// Pause before asking again where an admin has to approve first.
+const WAIT_AGAIN: Duration = Duration::from_secs(4);
+
 /// A sponsor silent for so long is given up for the next one that opened its tunnel.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A joiner.
 pub(crate) struct Joiner {
     gate: Gate,
+    secret: StaticSecret,
+    random: ChaCha8Rng,
     doors: Vec<Door>,
     statements: Statements,
     me: NodeId,
@@ -47,6 +54,10 @@ pub(crate) struct Joiner {
     asking: Option<Asking>,
     admitted: Option<[u8; 32]>,
     refused: bool,
+    /// It is known here and waits for an admin's approval.
+    waits: bool,
+    /// What the last sponsor said of that, until it is fetched.
+    told_to_wait: Option<String>,
     sync: Sync,
     outgoing: VecDeque<Transmit>,
     outcome: Option<Result<Vec<Statement>, JoinError>>,
@@ -57,6 +68,7 @@ pub(crate) struct Joiner {
 
 /// A node the token names.
 struct Door {
+    key: TunnelPublic,
     session: Session,
     addresses: Vec<SocketAddr>,
     open_at: Option<SocketAddr>,
@@ -96,6 +108,7 @@ impl Joiner {
                 index += 1;
                 let session = Session::new(&secret, bootstrap.tunnel, index);
                 doors.push(Door {
+                    key: bootstrap.tunnel,
                     session,
                     addresses,
                     open_at: None,
@@ -119,6 +132,8 @@ impl Joiner {
         first_info(token, identity).encode(&mut request);
         Ok(Self {
             gate: Gate::new(&secret),
+            secret,
+            random,
             doors,
             statements,
             me: identity.node.id(),
@@ -126,6 +141,8 @@ impl Joiner {
             asking: None,
             admitted: None,
             refused: false,
+            waits: false,
+            told_to_wait: None,
             sync: Sync::default(),
             outgoing: VecDeque::new(),
             outcome: None,
@@ -177,7 +194,7 @@ impl Joiner {
             return;
         }
         let waited = now.mono.saturating_duration_since(self.started);
-        if waited >= LIMIT {
+        if waited >= LIMIT && !self.waits {
             let tried = self
                 .doors
                 .iter()
@@ -186,7 +203,7 @@ impl Joiner {
             self.outcome = Some(Err(JoinError::NoAnswer { tried, waited }));
             return;
         }
-        if now.mono >= self.knock_at && self.admitted.is_none() {
+        if now.mono >= self.knock_at && self.knocks() {
             self.knock_at = now.mono + KNOCK_EVERY;
             self.knock();
         }
@@ -204,11 +221,21 @@ impl Joiner {
 
     /// When `handle_timeout` is due, and why.
     pub(crate) fn poll_timeout(&self) -> (Instant, &'static str) {
-        if self.knock_at < self.ask_at && self.admitted.is_none() {
+        if self.knock_at < self.ask_at && self.knocks() {
             (self.knock_at, "knock")
         } else {
             (self.ask_at, "ask")
         }
+    }
+
+    /// What a sponsor says where an admin has to approve first, each time it says so.
+    pub(crate) fn poll_wait(&mut self) -> Option<String> {
+        self.told_to_wait.take()
+    }
+
+    /// Whether tunnels are still wanted: before it is admitted, and when its sponsor fell silent.
+    fn knocks(&self) -> bool {
+        self.admitted.is_none() || self.asking.is_none()
     }
 
     /// How it ended, once it did.
@@ -239,6 +266,7 @@ impl Joiner {
         }
         if let Some(asking) = self.asking.take() {
             self.doors[asking.door].tired = true;
+            self.close(asking.door);
         }
         let next = self
             .doors
@@ -248,6 +276,20 @@ impl Joiner {
             Some(door) => self.ask(door, now),
             None => self.doors.iter_mut().for_each(|door| door.tired = false),
         }
+    }
+
+    /// Forgets a tunnel, whose other end may be gone; the next knock makes another.
+    fn close(&mut self, door: usize) {
+        let taken: Vec<u32> = self.doors.iter().map(|door| door.session.index()).collect();
+        let index = loop {
+            let index = self.random.random_range(0..1 << 24);
+            if !taken.contains(&index) {
+                break index;
+            }
+        };
+        let door = &mut self.doors[door];
+        door.session = Session::new(&self.secret, door.key, index);
+        door.open_at = None;
     }
 
     fn ask(&mut self, door: usize, now: Now) {
@@ -308,6 +350,7 @@ impl Joiner {
             match frame.kind {
                 kind::ADMITTED => self.was_admitted(from, message::decode(frame.body), now),
                 kind::REFUSED => self.was_refused(from, frame.body),
+                kind::WAITING => return self.was_told_to_wait(frame.body, now),
                 kind::STATEMENTS => self.take(from, message::unpack(frame.body)),
                 kind::SUMMARY => self.compare(from, message::decode(frame.body), now),
                 _ => {}
@@ -331,6 +374,22 @@ impl Joiner {
             let reason = message::read_sentence(body);
             self.outcome = Some(Err(JoinError::Refused { by: from, reason }));
         }
+    }
+
+    /// An admin has to approve first: lets go of its place and comes back later.
+    fn was_told_to_wait(&mut self, body: &[u8], now: Now) {
+        if self.admitted.is_some() || self.outcome.is_some() {
+            return;
+        }
+        self.waits = true;
+        self.told_to_wait = Some(message::read_sentence(body));
+        self.asking = None;
+        for door in 0..self.doors.len() {
+            self.say(door, kind::GOODBYE, &[]);
+            self.close(door);
+        }
+        self.knock_at = now.mono + WAIT_AGAIN;
+        self.ask_at = self.knock_at;
     }
 
     fn take(&mut self, from: SocketAddr, statements: Vec<Statement>) {

@@ -5,8 +5,12 @@
 //! below is understood, between two fixed addresses:
 //!
 //! 1. JOIN, the joiner's signed Join and its NodeInfo, repeated until answered;
-//! 2. REFUSED with one sentence, or ADMITTED, once the sponsor's Witness is durable;
+//! 2. REFUSED with one sentence, or ADMITTED, once the sponsor's Witness is durable, or WAITING
+//!    where an admin has to approve first: the joiner lets go of its place and asks again;
 //! 3. SUMMARY from the joiner and STATEMENTS from the sponsor until the joiner holds every one.
+//!
+//! In the same places former members are told why they are none any more; they use their own
+//! tunnel keys and overlay addresses.
 //!
 //! `desk` is the sponsor's side, `joiner` the other; both are pure.
 

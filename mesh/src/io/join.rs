@@ -9,9 +9,10 @@ use crate::config::Identity;
 use crate::error::JoinError;
 use crate::trust::{Statement, Token};
 
-/// Joins the mesh a token names, over the joining tunnel; takes at most 20 s. Returns every
-/// statement of the mesh, this node's own Join, Witness and NodeInfo included, all verified. The
-/// same node key may try again, whatever became of an earlier attempt.
+/// Joins the mesh a token names, over the joining tunnel; takes at most 20 s, or as long as the
+/// admins take where one has to approve: then `waits` is told so in a sentence, each few seconds.
+/// Returns every statement of the mesh, this node's own Join, Witness and NodeInfo included, all
+/// verified. The same node key may try again, whatever became of an earlier attempt.
 ///
 /// `listen` as in `MeshConfig`; without it a free port does where the usual one is taken.
 pub async fn join(
@@ -19,6 +20,7 @@ pub async fn join(
     token: &Token,
     identity: &Identity,
     name: &str,
+    waits: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Vec<Statement>, JoinError> {
     let mut joiner = Joiner::new(token, identity, name, seed(), now())?;
     let bound = match (Udp::bind(listen), listen) {
@@ -39,6 +41,9 @@ pub async fn join(
             if sent == Sent::Full && udp.writable().await.is_ok() {
                 let _sent = udp.send(transmit.to, &transmit.bytes);
             }
+        }
+        if let Some(sentence) = joiner.poll_wait() {
+            waits(&sentence);
         }
         if let Some(outcome) = joiner.poll_outcome() {
             return outcome;

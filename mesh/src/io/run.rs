@@ -51,7 +51,8 @@ pub(super) fn start(
     statements: Statements,
 ) -> Result<(Mesh, mpsc::Receiver<Event>), StartError> {
     let (mesh, me) = (statements.mesh(), identity.node.id());
-    if !statements.state().members.contains_key(&me) {
+    let state = statements.state();
+    if !state.members.contains_key(&me) && !state.gone.contains_key(&me) {
         return Err(StartError::NotAMember { node: me, mesh });
     }
     let started = now();

@@ -50,7 +50,8 @@ impl Node {
             return;
         };
         let agrees = peer.sync.agrees(&ours);
-        if !agrees && now.mono < since + PATIENCE {
+        let waits = !agrees && now.mono < since + PATIENCE;
+        if waits || self.silent_from.is_some() {
             return;
         }
         peer.comparing = None;

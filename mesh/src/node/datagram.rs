@@ -323,6 +323,9 @@ impl Node {
     /// neither replaces nor puts off the regular attempts, or whoever repeats an old datagram
     /// could keep us from dialling where the peer is.
     pub(super) fn initiate(&mut self, id: NodeId, only: Option<SocketAddr>, now: Now) {
+        if self.is_silent(now) {
+            return;
+        }
         self.ensure_session(id, now);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;

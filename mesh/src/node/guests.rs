@@ -1,10 +1,12 @@
-//! The node as a sponsor: what it says in the joining tunnel.
+//! The node as a sponsor: what it says in the joining tunnel, and to whom it opens one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Node;
+use crate::admission::desk::Errand;
 use crate::admission::{JOINER, SPONSOR};
+use crate::id::NodeId;
 use crate::spread::sync;
 use crate::time::Now;
 use crate::trust::{self, Statement, kind as statement_kind};
@@ -29,9 +31,9 @@ impl Node {
         datagram: &[u8],
         now: Now,
     ) {
-        if !self.knows_invite(key, now) || now.wall_us < 0 {
+        let Some(errand) = self.errand_of(key, now) else {
             return self.drop_one("unknown key");
-        }
+        };
         if self.desk.has_answered(datagram) {
             return self.drop_one("guest repeats itself");
         }
@@ -46,16 +48,25 @@ impl Node {
             self.table.free(index);
             return self.drop_one("not authentic");
         };
-        let Some(gone) = self.desk.make_room(now.mono) else {
+        let Some(gone) = self.desk.make_room(key, from, errand, now.mono) else {
             self.table.free(index);
             return self.drop_one("joining tunnels full");
         };
         if let Some(gone) = gone {
             self.table.free(gone.session.index());
         }
-        self.desk.seat(number, key, from, session, now.mono);
+        self.desk.seat(number, key, from, errand, session, now.mono);
         self.desk.note_answered(datagram);
         self.reply(from, datagram, answer);
+    }
+
+    /// What somebody with this key is here for, who is no member. `None`: it is a stranger.
+    fn errand_of(&self, key: TunnelPublic, now: Now) -> Option<Errand> {
+        if now.wall_us < 0 || self.silent_from.is_some() {
+            return None;
+        }
+        let departed = self.departed_by(key).map(Errand::Departed);
+        departed.or_else(|| self.knows_invite(key, now).then_some(Errand::Join))
     }
 
     /// Whether this is the key of an invite that is open or closed less than a day ago.
@@ -93,8 +104,12 @@ impl Node {
         let Some(packet) = packet::parse(bytes) else {
             return self.drop_one("inner packet malformed");
         };
+        let Some(errand) = self.desk.guest(number).map(|guest| guest.errand) else {
+            return;
+        };
+        let (theirs, ours) = self.ends(errand);
         let ends = (packet.source, packet.destination, packet.destination_port);
-        if ends != (JOINER, SPONSOR, MESSAGE_PORT) {
+        if ends != (theirs, ours, MESSAGE_PORT) {
             return self.drop_one("inner source spoofed");
         }
         for frame in frame::frames(packet.payload) {
@@ -109,6 +124,10 @@ impl Node {
                 return self.drop_one("guest said too much");
             }
             let admitted = guest.admitted;
+            if let Errand::Departed(id) = errand {
+                self.departed_says(number, id, frame);
+                continue;
+            }
             match frame.kind {
                 kind::JOIN => self.join(number, message::unpack(frame.body), now),
                 kind::SUMMARY if admitted => match message::decode(frame.body) {
@@ -134,7 +153,11 @@ impl Node {
             return self.drop_one("join before the own log was heard");
         }
         let witness = trust::witness(&self.identity.node, &self.statements, join, now.wall_ms());
+        let node = NodeId(join.author);
         let vouched = match witness {
+            Ok(None) if self.state.pending.contains_key(&node) => {
+                return self.ask_to_wait(number, node);
+            }
             Ok(None) => vec![info.clone()],
             Ok(Some(witness)) => vec![join.clone(), witness, info.clone()],
             Err(refusal) => return self.refuse(number, &refusal.to_string()),
@@ -143,11 +166,10 @@ impl Node {
         if let Err(refusal) = taken {
             return self.refuse(number, &refusal.to_string());
         }
-        if !self
-            .state
-            .members
-            .contains_key(&crate::id::NodeId(join.author))
-        {
+        if self.state.pending.contains_key(&node) {
+            return self.ask_to_wait(number, node);
+        }
+        if !self.state.members.contains_key(&node) {
             return self.refuse(number, "the token was used elsewhere at the same moment");
         }
         if let Some(guest) = self.desk.guest(number) {
@@ -162,7 +184,34 @@ impl Node {
 
     fn refuse(&mut self, number: u64, reason: &str) {
         tracing::info!(reason, "join refused");
-        self.answer(number, vec![(kind::REFUSED, message::sentence(reason))]);
+        self.answer_finally(number, kind::REFUSED, reason);
+    }
+
+    /// An admin has to approve first; the joiner lets go of its place and asks again.
+    fn ask_to_wait(&mut self, number: u64, node: NodeId) {
+        let name = self.state.pending.get(&node).map(|pending| &pending.name);
+        let name = name.map_or("", String::as_str);
+        let sentence = format!(
+            "{name} ({}) waits for an admin: `outlast approve {name}`",
+            node.short()
+        );
+        self.answer_finally(number, kind::WAITING, &sentence);
+    }
+
+    /// Says the last thing this guest hears: it makes room for others first.
+    fn answer_finally(&mut self, number: u64, kind: u8, sentence: &str) {
+        self.answer(number, vec![(kind, message::sentence(sentence))]);
+        if let Some(guest) = self.desk.guest(number) {
+            guest.answered = true;
+        }
+    }
+
+    /// A guest's address in its tunnel, and ours.
+    fn ends(&self, errand: Errand) -> (Ipv6Addr, Ipv6Addr) {
+        match errand {
+            Errand::Join => (JOINER, SPONSOR),
+            Errand::Departed(id) => self.ends_of_departed(id),
+        }
     }
 
     /// Whether a first statement may be signed: some peer agreed on what we hold, or none answers.
@@ -181,7 +230,7 @@ impl Node {
         self.answer(number, answers);
     }
 
-    fn answer(&mut self, number: u64, frames: Vec<(u8, Vec<u8>)>) {
+    pub(super) fn answer(&mut self, number: u64, frames: Vec<(u8, Vec<u8>)>) {
         let mut payloads = vec![Vec::with_capacity(MAX_PAYLOAD)];
         for (kind, body) in frames {
             let last = payloads.last_mut().expect("begins with one");
@@ -195,15 +244,19 @@ impl Node {
             let Some(guest) = self.desk.guest(number) else {
                 return;
             };
-            let packet = packet::build(SPONSOR, JOINER, MESSAGE_PORT, &payload);
-            let to = guest.source;
+            let (to, errand) = (guest.source, guest.errand);
+            let (theirs, ours) = self.ends(errand);
+            let packet = packet::build(ours, theirs, MESSAGE_PORT, &payload);
+            let Some(guest) = self.desk.guest(number) else {
+                return;
+            };
             if let Some(bytes) = guest.session.seal(&packet) {
                 self.transmit(to, bytes);
             }
         }
     }
 
-    fn dismiss(&mut self, number: u64) {
+    pub(super) fn dismiss(&mut self, number: u64) {
         if let Some(guest) = self.desk.dismiss(number) {
             self.table.free(guest.session.index());
         }

@@ -218,7 +218,7 @@ impl Node {
             .copied()
             .collect();
         for id in gone {
-            self.part_from(id);
+            self.part_from(id, now);
         }
         let me = self.me;
         for (id, member) in state.members.iter().filter(|(id, _)| **id != me) {
@@ -234,6 +234,7 @@ impl Node {
         }
         self.hear_of_start(me, self.own.incarnation, now);
         self.size_up();
+        self.know_departed();
         let names = |state: &crate::trust::State| -> Vec<(NodeId, String)> {
             let members = state.members.values();
             members
@@ -247,7 +248,7 @@ impl Node {
             .own
             .overtaken
             .is_none_or(|at| now.mono >= at + OVERTAKE_PAUSE);
-        if rested && self.is_overtaken() {
+        if rested && self.is_overtaken() && !state.gone.contains_key(&me) {
             self.own.overtaken = Some(now.mono);
             self.publish_own_info(now);
         }
@@ -321,8 +322,10 @@ impl Node {
         true
     }
 
-    /// Ends everything with somebody who is no member any more.
-    fn part_from(&mut self, id: NodeId) {
+    /// Ends everything with somebody who is no member any more. What was said to it before, its own
+    /// eviction last, still leaves.
+    fn part_from(&mut self, id: NodeId, now: Now) {
+        self.flush_payload(id, now);
         self.drop_session(id);
         self.wide.forget(id);
         let Some(peer) = self.peers.remove(&id) else {

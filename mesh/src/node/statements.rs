@@ -259,6 +259,7 @@ impl Node {
         let kept = counted.into_iter().map(|taken| taken.statement);
         self.journal.extend(kept);
         self.meet_members(now);
+        self.face_own_state(now);
         self.connect_agreed(now);
     }
 

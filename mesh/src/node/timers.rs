@@ -24,6 +24,7 @@ impl Node {
             self.expire_halves(now);
             self.follow_network(now);
             self.keep_wide(late, now);
+            self.fall_silent_if_due(now);
         }
         let ticks = late || now.mono >= self.next_tick;
         if ticks {
@@ -115,6 +116,9 @@ impl Node {
     }
 
     fn dial_if_due(&mut self, id: NodeId, now: Now) {
+        if self.is_silent(now) {
+            return;
+        }
         let Some(peer) = self.peers.get(&id) else {
             return;
         };

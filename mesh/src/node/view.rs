@@ -43,6 +43,8 @@ impl Node {
                 .keys()
                 .filter_map(|id| self.member(*id, now))
                 .collect(),
+            gone: self.gone_snapshots(),
+            evicted: self.evicted(),
             peers: self
                 .peers
                 .values()
@@ -66,8 +68,7 @@ impl Node {
 
     pub(super) fn name_of(&self, id: NodeId) -> String {
         self.state
-            .members
-            .get(&id)
+            .ever(&id)
             .map(|member| member.name.clone())
             .unwrap_or_default()
     }

@@ -127,7 +127,7 @@ fn allow((per_second, at_once): (f64, f64)) -> Allowance {
 }
 
 /// One host's share of the address space: an IPv6 source owns a whole /64.
-fn prefix(source: IpAddr) -> IpAddr {
+pub(crate) fn prefix(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
         IpAddr::V6(address) => {

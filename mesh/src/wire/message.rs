@@ -32,6 +32,8 @@ pub(crate) mod kind {
     pub(crate) const WISH: u8 = 13;
     /// What members say of each other's lives (`word`).
     pub(crate) const WORDS: u8 = 14;
+    /// To a joiner: an admin has to approve of it first. One sentence, as `REFUSED`.
+    pub(crate) const WAITING: u8 = 15;
 }
 
 /// The longest sentence a refusal carries, in bytes.

@@ -247,6 +247,8 @@ mod tests {
             address: Ipv6Addr::LOCALHOST,
             udp_port: 1,
             isolated: false,
+            gone: vec![],
+            evicted: None,
             members: std::iter::once(me).chain(members).collect(),
             peers: others
                 .iter()

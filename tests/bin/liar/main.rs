@@ -55,7 +55,7 @@ async fn admitted(
     identity: impl Fn() -> Identity,
 ) -> (Mesh, mpsc::Receiver<Event>) {
     let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let all = join(listen, token, &identity(), name)
+    let all = join(listen, token, &identity(), name, &mut |_waits| {})
         .await
         .expect("be admitted");
     std::fs::create_dir_all(dir).expect("make a directory");

@@ -1,0 +1,181 @@
+//! Former members: how they learn that they are none any more, and what this node does when it is
+//! one itself.
+//!
+//! Who goes is told in its live session, which ends with that. One that was out of reach knocks
+//! with its old key later; it finds a place at the desk where it hears the admins' statements that
+//! prove it, and nothing else. Bounds: those of the desk, and `MOST_KEYS` of former members'
+//! keys known, the latest to go first.
+//! A node that learns it of itself falls silent: it dials nobody and lets no application speak. It
+//! still answers members that dial it and takes and gives statements then: one of them may bring
+//! what takes the eviction back, or hear of it here first.
+//! Absent: who is gone and why, which `trust` says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Node, NodeEvent};
+use crate::id::NodeId;
+use crate::snapshot::{GoneSnapshot, PeerState};
+use crate::spread::sync;
+use crate::time::Now;
+use crate::trust::{Gone, Manner, State};
+use crate::tunnel::keys::TunnelPublic;
+use crate::wire::frame::Frame;
+use crate::wire::message::{self, Hello, Summary, kind};
+use crate::wire::{WIRE_OLDEST, WIRE_VERSION};
+
+/// Keys of former members that are answered.
+const MOST_KEYS: usize = 1_024;
+
+/// A node that leaves by itself stays so long, or until a peer has its word: the word may be lost.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// Why this node is no member any more, in a sentence.
+    pub(crate) fn evicted(&self) -> Option<String> {
+        self.state.why_gone(&self.me)
+    }
+
+    /// Whether it dials nobody and no application speaks.
+    pub(super) fn is_silent(&self, now: Now) -> bool {
+        self.silent_from.is_some_and(|from| now.mono >= from)
+    }
+
+    /// Draws the consequence of being gone, or of being back.
+    pub(super) fn face_own_state(&mut self, now: Now) {
+        let gone = self.state.gone.get(&self.me).map(|gone| gone.manner);
+        match (gone, self.silent_from) {
+            (Some(manner), None) => {
+                let why = self.evicted().unwrap_or_default();
+                tracing::warn!(why, "this node is no member any more");
+                let farewell = match manner {
+                    Manner::Left => FAREWELL,
+                    Manner::Evicted | Manner::Retired => Duration::ZERO,
+                };
+                self.silent_from = Some(now.mono + farewell);
+                self.flush_payloads(now);
+                self.fall_silent_if_due(now);
+            }
+            (None, Some(_)) => {
+                tracing::warn!("this node is a member again");
+                self.silent_from = None;
+                self.hushed = false;
+                self.redial_everyone(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends every session, once, when it is time to.
+    pub(super) fn fall_silent_if_due(&mut self, now: Now) {
+        if self.hushed || !self.is_silent(now) {
+            return;
+        }
+        self.hushed = true;
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        for id in peers {
+            self.drop_session(id);
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            let lost = peer.connected;
+            peer.disconnect();
+            if lost {
+                self.emit(NodeEvent::Disconnected(id));
+            }
+        }
+    }
+
+    /// Keeps the keys by which former members are known when they knock.
+    pub(super) fn know_departed(&mut self) {
+        let mut gone: Vec<&Gone> = self.state.gone.values().collect();
+        gone.sort_by_key(|gone| (std::cmp::Reverse(gone.at_ms), gone.member.id));
+        let keys = gone.into_iter().filter_map(|gone| {
+            let info = gone.member.info.as_ref()?;
+            Some((info.tunnel, gone.member.id))
+        });
+        self.departed = keys.take(MOST_KEYS).collect();
+    }
+
+    /// The former member with this key.
+    pub(super) fn departed_by(&self, key: TunnelPublic) -> Option<NodeId> {
+        self.departed.get(&key).copied()
+    }
+
+    /// One frame of a former member: it is greeted, and its questions are answered by what proves
+    /// that it is gone.
+    pub(super) fn departed_says(&mut self, number: u64, id: NodeId, frame: Frame<'_>) {
+        match frame.kind {
+            kind::HELLO => {
+                let hello = Hello {
+                    wire_min: WIRE_OLDEST,
+                    wire_max: WIRE_VERSION,
+                    run: self.run,
+                    root: self.root,
+                    heard: true,
+                };
+                let body = message::encode_with_trust(&hello, &self.trust);
+                self.answer(number, vec![(kind::HELLO, body)]);
+            }
+            kind::SUMMARY | kind::WANT => match message::decode(frame.body) {
+                Some(summary) => self.prove_departure(number, id, &summary),
+                None => self.drop_one("frame malformed"),
+            },
+            kind::GOODBYE => self.dismiss(number),
+            _ => self.drop_one("of a former member"),
+        }
+    }
+
+    fn prove_departure(&mut self, number: u64, id: NodeId, theirs: &Summary) {
+        let accusers = accusers(&self.state, id);
+        let mut proof = sync::missing(&self.statements, theirs);
+        proof.retain(|statement| accusers.contains(&statement.author));
+        let bodies = message::pack(&proof).into_iter();
+        let frames: Vec<_> = bodies.map(|body| (kind::STATEMENTS, body)).collect();
+        if !frames.is_empty() {
+            self.answer(number, frames);
+        }
+    }
+
+    /// Where a guest and we stand in the joining tunnel: its address, then ours.
+    pub(super) fn ends_of_departed(&self, id: NodeId) -> (std::net::Ipv6Addr, std::net::Ipv6Addr) {
+        (crate::id::overlay_address(&self.mesh, &id), self.address)
+    }
+
+    /// Everybody who was a member.
+    pub(super) fn gone_snapshots(&self) -> Vec<GoneSnapshot> {
+        self.state.gone.values().map(shown).collect()
+    }
+}
+
+fn shown(gone: &Gone) -> GoneSnapshot {
+    GoneSnapshot {
+        id: gone.member.id,
+        name: gone.member.name.clone(),
+        address: gone.member.address,
+        state: match gone.manner {
+            Manner::Evicted => PeerState::Evicted,
+            Manner::Retired => PeerState::Retired,
+            Manner::Left => PeerState::Left,
+        },
+        joined_ms: i64::try_from(gone.member.joined_ms).unwrap_or(i64::MAX),
+        at_ms: i64::try_from(gone.at_ms).unwrap_or(i64::MAX),
+        by: gone.by_label.clone(),
+        reason: gone.reason.clone(),
+    }
+}
+
+/// Whose logs prove that a member is gone: the admin's who said so, those of the admins it has its
+/// right from, and the member's own.
+fn accusers(state: &State, id: NodeId) -> BTreeSet<[u8; 32]> {
+    let mut accusers = BTreeSet::from([id.0]);
+    accusers.extend(state.genesis.as_ref().map(|genesis| genesis.admin));
+    let mut next = state.gone.get(&id).and_then(|gone| gone.by);
+    while let Some(admin) = next.filter(|admin| accusers.insert(*admin)) {
+        next = state.admins.get(&admin).and_then(|admin| admin.granted_by);
+    }
+    accusers
+}
+
+/// Former members' keys.
+pub(super) type Departed = BTreeMap<TunnelPublic, NodeId>;
