@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use crate::config::Identity;
 use crate::io::{endpoints, journal};
 use crate::node::{Node, NodeConfig, NodeEvent};
+use crate::path::way::Way;
 use crate::time::Now;
 use crate::trust::Statements;
 use crate::trust::family::{self, Family};
@@ -175,7 +176,7 @@ fn member_of(mut node: Node, bytes: &[u8]) -> bool {
     while let Some((len, after)) = rest.split_first_chunk::<2>() {
         let len = usize::from(u16::from_be_bytes(*len)).min(after.len());
         let (payload, after) = after.split_at(len);
-        node.frames(peer, stranger(), payload, now);
+        node.frames(peer, Way::Direct(stranger()), payload, now);
         rest = after;
     }
     let said = node.poll_journal();

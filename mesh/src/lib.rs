@@ -60,7 +60,8 @@ pub use io::journal::Journal;
 pub use io::{Event, Mesh, join};
 pub use reckoning::{Reckoning, Refused, Tally};
 pub use snapshot::{
-    Counters, GoneSnapshot, MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot,
+    Counters, GoneSnapshot, Mapping, MemberSnapshot, Nat, Path, PeerSnapshot, PeerState, Reflexive,
+    Snapshot,
 };
 pub use tunnel::keys::{AdminKey, KeyError, NodeKey, TunnelKey, TunnelPublic, verify};
 pub use wire::MAX_MESSAGE;

@@ -19,6 +19,8 @@ mod messages;
 mod outgoing;
 mod pieces;
 mod ping;
+mod probe;
+mod relay;
 mod statements;
 mod timers;
 mod view;
@@ -44,6 +46,8 @@ use crate::config::Identity;
 use crate::error::SendError;
 use crate::id::{MeshId, NodeId, overlay_address};
 use crate::path::lan;
+use crate::path::nat::Seen;
+use crate::path::relay as relaying;
 use crate::peer::Peer;
 use crate::quota::Quota;
 use crate::reckoning::{Offence, Reckoning};
@@ -169,6 +173,10 @@ pub(crate) struct Node {
     notices: BTreeMap<String, String>,
     isolated: bool,
     started: Instant,
+    /// Where peers see this node.
+    nat: Seen,
+    /// What all members together may have handed on.
+    carries: Allowance,
     clocks: Now,
     next_tick: Instant,
     /// Boot time of the last tick: sleep counts.
@@ -225,6 +233,8 @@ impl Node {
             notices: BTreeMap::new(),
             isolated: false,
             started: now.mono,
+            nat: Seen::default(),
+            carries: relaying::all(),
             clocks: now,
             next_tick: now.mono,
             ticked: now.boot,

@@ -15,6 +15,9 @@ use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
 use crate::path::halves::Halves;
 use crate::path::lan::Calls;
+use crate::path::probe::Probes;
+use crate::path::relay::{Asking, Share};
+use crate::path::way::{Route, Way};
 use crate::path::width::Width;
 use crate::quota::Quota;
 use crate::snapshot::PeerState;
@@ -37,9 +40,9 @@ pub(crate) struct Peer {
     /// Its tunnel key. `None` until it published one.
     pub(crate) key: Option<TunnelPublic>,
     pub(crate) session: Option<Session>,
-    /// Where it was last authentically heard.
-    pub(crate) endpoint: Option<SocketAddr>,
-    /// Whether the way there carries long datagrams; begins anew with each endpoint.
+    /// The way in use to it.
+    pub(crate) route: Route,
+    /// Whether the way there carries long datagrams; begins anew with each way.
     pub(crate) width: Width,
     /// Halves of its packets that wait for each other.
     pub(crate) halves: Halves,
@@ -47,6 +50,12 @@ pub(crate) struct Peer {
     pub(crate) dial: Dial,
     /// When it was called on the own link, being nowhere else.
     pub(crate) calls: Calls,
+    /// Tries at other addresses of its.
+    pub(crate) probes: Probes,
+    /// The search for somebody who hands on what is for it.
+    pub(crate) asking: Asking,
+    /// What it may have handed on.
+    pub(crate) share: Share,
     pub(crate) liveness: Liveness,
     pub(crate) greeting: Greeting,
     pub(crate) sync: Sync,
@@ -59,7 +68,7 @@ pub(crate) struct Peer {
     pub(crate) payload: Vec<u8>,
     pub(crate) traffic: Traffic,
     /// Where our last initiation went.
-    pub(crate) initiated_to: Vec<SocketAddr>,
+    pub(crate) initiated_to: Vec<Way>,
     /// Whether an initiation of its was left unanswered because it crossed ours.
     pub(crate) crossed: bool,
     /// The initiation that renews a live session, and when it leaves.
@@ -114,12 +123,15 @@ impl Peer {
             address,
             key: None,
             session: None,
-            endpoint: None,
+            route: Route::default(),
             width: Width::default(),
             halves: Halves::default(),
             candidates: Candidates::default(),
             dial: Dial::new(now, random),
             calls: Calls::default(),
+            probes: Probes::default(),
+            asking: Asking::default(),
+            share: Share::default(),
             liveness: Liveness::default(),
             greeting: Greeting::default(),
             sync: Sync::default(),
@@ -171,6 +183,12 @@ impl Peer {
     #[cfg(test)]
     pub(crate) fn waits(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// It goes another way: what was known of the old one says nothing of this.
+    pub(crate) fn moved(&mut self) {
+        self.width = Width::default();
+        self.liveness.moved();
     }
 
     /// The packets that waited, oldest first.

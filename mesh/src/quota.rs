@@ -35,6 +35,10 @@ const CONNECTS: (f64, f64) = (0.2, 12.0);
 /// Initiations to addresses that a peer published and where it was never heard: a silent member
 /// that points at a victim makes each node send it 0.6 kB/s at most.
 const DIALS: (f64, f64) = (4.0, 128.0);
+/// Handshakes that one peer hands on: a node that starts in a mesh of which it reaches this member alone.
+const INTRODUCTIONS: (f64, f64) = (8.0, 128.0);
+/// Times a peer that asks to hand on is told that it can't be done.
+const REFUSALS: (f64, f64) = (2.0, 64.0);
 /// Words about others' lives that one peer brings: those about a site of hundreds that went dark, at once.
 const BROUGHT: (f64, f64) = (64.0, 1_024.0);
 /// Words one member says, whoever brings them: a pick or two of its that fell silent, and all of them at once.
@@ -52,6 +56,8 @@ pub(crate) struct Quota {
     pub(crate) talk: Allowance,
     pub(crate) connects: Allowance,
     pub(crate) dials: Allowance,
+    pub(crate) introductions: Allowance,
+    pub(crate) refusals: Allowance,
     pub(crate) brought: Allowance,
     pub(crate) spoken: Allowance,
 }
@@ -69,6 +75,8 @@ impl Default for Quota {
             talk: allow(TALK),
             connects: allow(CONNECTS),
             dials: allow(DIALS),
+            introductions: allow(INTRODUCTIONS),
+            refusals: allow(REFUSALS),
             brought: allow(BROUGHT),
             spoken: allow(SPOKEN),
         }

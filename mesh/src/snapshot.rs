@@ -34,6 +34,8 @@ pub struct Snapshot {
     /// Why this node is a member no more, in a sentence such as "evicted by admin at …: stolen". It
     /// dials nobody and no application speaks. `None` while it is one.
     pub evicted: Option<String>,
+    /// The router in front of this node, and who relays.
+    pub nat: Nat,
     /// Traffic and what was dropped since the start.
     pub counters: Counters,
     /// What members did that was refused, by culprit.
@@ -105,8 +107,14 @@ pub struct PeerSnapshot {
     pub path: Path,
     /// Who relays, if anybody.
     pub via: Option<NodeId>,
-    /// Where datagrams are sent.
+    /// Where datagrams are sent; the relay's address if one stands between.
     pub endpoint: Option<SocketAddr>,
+    /// Wall time since which it goes this way, milliseconds. `None` while no way is known.
+    pub path_since_ms: Option<u64>,
+    /// One sentence saying why the way is not direct. `None` if it is, or the peer isn't heard.
+    pub why_not_direct: Option<String>,
+    /// The longest IP packet that is known to arrive whole on this way: 1,280 until a longer one did.
+    pub mtu_at_least: u32,
     /// Smoothed round trip. `None` until one was measured in this session.
     pub rtt_ms: Option<f64>,
     /// Wall time of the last authenticated data. `None` = not heard since the start.
@@ -186,6 +194,55 @@ impl Path {
     }
 }
 
+/// What is known of the router in front of this node, and of relaying.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nat {
+    /// What the router does with this node's address.
+    pub mapping: Mapping,
+    /// Where peers see this node, by address.
+    pub reflexive: Vec<Reflexive>,
+    /// Members that would hand on datagrams for this node at this moment, the nearest first.
+    pub relays: Vec<NodeId>,
+    /// Why this node hands on nothing for others. `None` if it does.
+    pub relays_nothing: Option<String>,
+}
+
+/// An address of this node as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reflexive {
+    /// Which.
+    pub addr: SocketAddr,
+    /// The peers that see it.
+    pub by: Vec<NodeId>,
+}
+
+/// Whether the router in front shows every peer the same address of this node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mapping {
+    /// Fewer than two peers have told.
+    #[default]
+    Unknown,
+    /// Peers see the machine's own address: there is no such router on the way to them.
+    None,
+    /// The same for all: a direct way can be found to most peers.
+    EndpointIndependent,
+    /// Another port for each: a direct way can be found only to peers that let anybody in.
+    EndpointDependent,
+}
+
+impl Mapping {
+    /// The word shown to people and scripts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::None => "none",
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::EndpointDependent => "endpoint-dependent",
+        }
+    }
+}
+
 /// Traffic since the start, on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -207,4 +264,8 @@ pub struct Counters {
     pub handshakes: u64,
     /// Connections begun without both sides holding the same statements, because it took too long.
     pub connected_unagreed: u64,
+    /// Datagrams handed on between other members.
+    pub relayed_datagrams: u64,
+    /// Their bytes.
+    pub relayed_bytes: u64,
 }

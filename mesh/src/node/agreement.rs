@@ -61,6 +61,7 @@ impl Node {
         }
         tracing::info!(peer = %id.short(), agrees, "connected");
         self.emit(NodeEvent::Connected(id));
+        self.may_relay_again(id);
         self.say_what_waited(id, now);
         self.tell_what_is_said(id, now);
     }

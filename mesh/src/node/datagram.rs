@@ -15,14 +15,15 @@ use crate::id::NodeId;
 use crate::path;
 use crate::path::candidates::MOST_OF_A_KIND;
 use crate::path::lan;
-use crate::path::width::Width;
+use crate::path::way::{Change, Proof, Way};
 use crate::peer::Peer;
 use crate::reckoning::Offence;
 use crate::time::Now;
-use crate::tunnel::keys::TunnelPublic;
 use crate::tunnel::session::{Kind, Opened, Session, Verdict};
 use crate::tunnel::table::Owner;
-use crate::wire::{FRAGMENT_PORT, MESSAGE_PORT, STREAM_PORT, packet};
+use crate::wire::{
+    FRAGMENT_PORT, MESSAGE_PORT, RELAY_PORT, RELAYED_PORT, STREAM_PORT, WAY_PORT, packet,
+};
 
 /// An initiation of ours this fresh wins over one from where it went, if our id is the lower.
 const CROSSING: Duration = Duration::from_millis(300);
@@ -49,15 +50,19 @@ impl Node {
         }
         self.catch_up(now);
         let from = path::plain(from);
+        let way = Way::Direct(from);
         let (limiter, table) = (&mut self.limiter, &self.table);
         let is_home = |host| table.is_home(host);
         let admit = |proof| limiter.admit(from.ip(), proof, is_home, now.mono);
         match self.gate.inspect(from.ip(), datagram, admit) {
             Verdict::Drop(reason) => self.drop_one(reason),
             Verdict::Cookie(cookie) => self.demand_cookie(from, datagram, cookie, now),
-            Verdict::Initiation(key) => self.initiation(from, key, datagram, now),
+            Verdict::Initiation(key) => match self.table.by_key(key) {
+                Some(id) => self.initiation(id, way, datagram, now),
+                None => self.guest_initiation(from, key, datagram, now),
+            },
             Verdict::Session { index, kind } => match self.table.owner(index) {
-                Some(Owner::Peer(id)) => self.open(id, from, datagram, now),
+                Some(Owner::Peer(id)) => self.open(id, way, datagram, now),
                 Some(Owner::Guest(number)) => self.open_guest(number, from, datagram, now),
                 None => self.unknown_session(from, kind, now),
             },
@@ -73,10 +78,8 @@ impl Node {
         }
     }
 
-    fn initiation(&mut self, from: SocketAddr, key: TunnelPublic, datagram: &[u8], now: Now) {
-        let Some(id) = self.table.by_key(key) else {
-            return self.guest_initiation(from, key, datagram, now);
-        };
+    /// Somebody with this member's key, or who repeats what it sent, begins a handshake.
+    pub(super) fn initiation(&mut self, id: NodeId, from: Way, datagram: &[u8], now: Now) {
         if self.me < id
             && self
                 .peers
@@ -89,14 +92,18 @@ impl Node {
         self.open(id, from, datagram, now);
     }
 
-    fn open(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
+    pub(super) fn open(&mut self, id: NodeId, from: Way, datagram: &[u8], now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let Some(session) = peer.session.as_mut() else {
             return;
         };
-        let opened = session.open(from.ip(), datagram);
+        let source = match from {
+            Way::Direct(address) => address.ip(),
+            Way::Relay(_) => peer.address.into(),
+        };
+        let opened = session.open(source, datagram);
         if matches!(
             opened,
             Opened::Established(_) | Opened::Inner { .. } | Opened::Keepalive { .. }
@@ -112,17 +119,18 @@ impl Node {
                     peer.bond.proving = Some(now.mono);
                     peer.dial.hurry(PROOF, now.mono, &mut self.random);
                 }
-                self.reply(from, datagram, answer);
+                self.answer_along(id, from, datagram, answer, now);
             }
             Opened::Established(keepalive) => {
-                self.reply(from, datagram, keepalive);
-                self.heard(id, from, true, now);
+                self.answer_along(id, from, datagram, keepalive, now);
+                self.heard(id, from, Proof::Handshake, now);
             }
             Opened::Inner { packet, fresh } => {
-                self.heard(id, from, fresh, now);
+                let asks = packet::port(&packet) == Some(WAY_PORT);
+                self.heard(id, from, proof(fresh, asks), now);
                 self.inner(id, from, &packet, false, now);
             }
-            Opened::Keepalive { fresh } => self.heard(id, from, fresh, now),
+            Opened::Keepalive { fresh } => self.heard(id, from, proof(fresh, false), now),
             Opened::CookieStored => {
                 peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
             }
@@ -136,22 +144,28 @@ impl Node {
     }
 
     /// Authenticated data came from there: the only thing that moves path and liveness.
-    fn heard(&mut self, id: NodeId, from: SocketAddr, fresh: bool, now: Now) {
+    fn heard(&mut self, id: NodeId, from: Way, proof: Proof, now: Now) {
+        let is_ours = self.me < id;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         peer.liveness.heard(now);
         peer.dial.heard(now.mono);
         peer.crossed = false;
-        let again = peer.endpoint.replace(from) == Some(from);
-        if !again {
-            peer.width = Width::default();
+        let change = peer.route.heard(from, proof, is_ours, now);
+        if change == Change::Moved {
+            tracing::debug!(peer = %id.short(), way = ?from, ?proof, "goes another way");
+            peer.moved();
         }
+        let fresh = proof == Proof::Handshake;
         // One datagram alone may be an old one, sent on from where the peer never was: enough to
         // answer there, not to remember the place and forget another.
-        if (fresh || again) && peer.candidates.worked(from) {
+        let sure = fresh || change == Change::Same;
+        if let Some(at) = from.address().filter(|_| sure)
+            && peer.candidates.worked(at)
+        {
             self.endpoints_changed = true;
-            self.settle(id, from);
+            self.settle(id, at);
         }
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
@@ -179,14 +193,7 @@ impl Node {
 
     /// A decrypted packet, or one `joined` from halves: the source must be this very peer, the
     /// destination us.
-    pub(super) fn inner(
-        &mut self,
-        id: NodeId,
-        from: SocketAddr,
-        bytes: &[u8],
-        joined: bool,
-        now: Now,
-    ) {
+    pub(super) fn inner(&mut self, id: NodeId, from: Way, bytes: &[u8], joined: bool, now: Now) {
         let Some(packet) = packet::parse(bytes) else {
             self.drop_one("inner packet malformed");
             return self.blame(id, Offence::Malformed, now);
@@ -219,7 +226,15 @@ impl Node {
             }
             FRAGMENT_PORT if joined => self.drop_one("fragment within a fragment"),
             FRAGMENT_PORT if connected => self.half(id, from, packet.payload, now),
-            STREAM_PORT | FRAGMENT_PORT => self.drop_one("before the greeting"),
+            RELAY_PORT | RELAYED_PORT | WAY_PORT if joined => {
+                self.drop_one("fragment of what is never split");
+            }
+            RELAY_PORT if connected => self.hand_on(id, from, packet.payload, now),
+            RELAYED_PORT if connected => self.handed_on(id, from, packet.payload, now),
+            WAY_PORT if connected => self.ask_or_answer(id, from, packet.payload, now),
+            STREAM_PORT | FRAGMENT_PORT | RELAY_PORT | RELAYED_PORT | WAY_PORT => {
+                self.drop_one("before the greeting");
+            }
             _ => self.drop_one("inner port closed"),
         }
     }
@@ -239,21 +254,24 @@ impl Node {
     fn unknown_session(&mut self, from: SocketAddr, kind: Kind, now: Now) {
         self.drop_one("unknown session");
         if let (Kind::Data, Some(id)) = (kind, self.table.by_home(from)) {
-            self.revive(id, from, now);
+            self.revive(id, Way::Direct(from), now);
         }
     }
 
     /// Initiates to a peer that still uses a session we have lost, where it lives. One that is
     /// heard uses a session we have, so somebody else borrows its address.
-    fn revive(&mut self, id: NodeId, from: SocketAddr, now: Now) {
-        let lives_there = |peer: &Peer| peer.lives_at(from) && !peer.is_heard(now.mono);
+    pub(super) fn revive(&mut self, id: NodeId, from: Way, now: Now) {
+        let lives_there = |peer: &Peer| {
+            let is_known = from.address().is_none_or(|address| peer.lives_at(address));
+            is_known && !peer.is_heard(now.mono)
+        };
         if self.peers.get(&id).is_some_and(lives_there) {
             self.initiate_back(id, from, now);
         }
     }
 
     /// Sends one initiation to where a datagram of the peer seems to have come from.
-    fn initiate_back(&mut self, id: NodeId, from: SocketAddr, now: Now) {
+    fn initiate_back(&mut self, id: NodeId, from: Way, now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -269,7 +287,7 @@ impl Node {
     /// A true initiation with a stamp we have passed: a duplicate, a replay, or a clock that went
     /// back. Where no session is live the stamp may be forgotten, once a minute; otherwise ours,
     /// which is as long, is what its sender can answer.
-    fn old_stamp(&mut self, id: NodeId, from: SocketAddr, datagram: &[u8], now: Now) {
+    fn old_stamp(&mut self, id: NodeId, from: Way, datagram: &[u8], now: Now) {
         self.drop_one("old stamp");
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
@@ -319,10 +337,10 @@ impl Node {
         }
     }
 
-    /// Sends an initiation to one address, or to every candidate that is due. One to an address
+    /// Sends an initiation one way, or to every candidate that is due. One that goes one way
     /// neither replaces nor puts off the regular attempts, or whoever repeats an old datagram
     /// could keep us from dialling where the peer is.
-    pub(super) fn initiate(&mut self, id: NodeId, only: Option<SocketAddr>, now: Now) {
+    pub(super) fn initiate(&mut self, id: NodeId, only: Option<Way>, now: Now) {
         if self.is_silent(now) {
             return;
         }
@@ -330,9 +348,9 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let targets = if let Some(address) = only {
+        let targets = if let Some(way) = only {
             peer.dial.knocked(now.mono);
-            vec![address]
+            vec![way]
         } else {
             peer.dial.attempted(now.mono, &mut self.random);
             let mut targets = peer.candidates.attempt(now.mono);
@@ -342,7 +360,7 @@ impl Node {
                 let known = candidates.worked_addresses().any(|known| known == *address);
                 known || quota.dials.take(1.0, now.mono)
             });
-            targets
+            targets.into_iter().map(Way::Direct).collect()
         };
         peer.initiated_to.clone_from(&targets);
         peer.renewal = None;
@@ -360,8 +378,11 @@ impl Node {
             return;
         };
         tracing::trace!(peer = %id.short(), candidates = targets.len(), "initiate");
-        for to in targets.into_iter().chain(groups) {
-            self.transmit(to, initiation.clone());
+        for way in targets
+            .into_iter()
+            .chain(groups.into_iter().map(Way::Direct))
+        {
+            self.dispatch(id, way, initiation.clone(), now);
         }
     }
 
@@ -391,9 +412,18 @@ impl Node {
     }
 }
 
+/// What decrypted data proves of the way it came.
+fn proof(fresh: bool, asks: bool) -> Proof {
+    match (fresh, asks) {
+        (true, _) => Proof::Handshake,
+        (false, true) => Proof::Probe,
+        (false, false) => Proof::Data,
+    }
+}
+
 /// Whether this initiation crosses ours, which the peer will answer; the first since it was heard,
 /// for a peer that finds our stamps old cannot answer, and its own come when ours do.
-fn crosses(peer: &mut Peer, from: SocketAddr, now: Now) -> bool {
+fn crosses(peer: &mut Peer, from: Way, now: Now) -> bool {
     let last = peer.dial.last();
     let is_fresh = last.is_some_and(|last| now.mono < last + CROSSING);
     let crosses = !peer.is_live() && is_fresh && peer.initiated_to.contains(&from);

@@ -74,6 +74,11 @@ impl OwnInfo {
         }
     }
 
+    /// The addresses the machine has, and those it is told of.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.latest.iter().map(|endpoint| endpoint.addr)
+    }
+
     /// What is published: what we are told, our interfaces, then how others see us.
     fn published(&self) -> Vec<Endpoint> {
         let mut all = self.endpoints.clone();
@@ -137,6 +142,7 @@ impl Node {
             "own addresses changed"
         );
         self.own.observed.clear();
+        self.nat.forget();
         self.own.observed_at = None;
         // With no address left there is nobody to tell; the next one is worth telling.
         if !lost && self.own.endpoints != self.own.latest {
@@ -272,8 +278,11 @@ impl Node {
             return;
         };
         // Whoever has moved tells those that still hear it; the others learn it from them.
-        if peer.candidates.publish(&info.endpoints) && !peer.is_heard(now.mono) {
-            peer.dial.hurry(AFTER_NEWS, now.mono, &mut self.random);
+        if peer.candidates.publish(&info.endpoints) {
+            peer.probes.hurry();
+            if !peer.is_heard(now.mono) {
+                peer.dial.hurry(AFTER_NEWS, now.mono, &mut self.random);
+            }
         }
         if peer.key == Some(info.tunnel) {
             return;
@@ -327,6 +336,8 @@ impl Node {
     fn part_from(&mut self, id: NodeId, now: Now) {
         self.flush_payload(id, now);
         self.drop_session(id);
+        self.lose_relay(id, now);
+        self.nat.part(id);
         self.wide.forget(id);
         let Some(peer) = self.peers.remove(&id) else {
             return;

@@ -3,13 +3,12 @@
 //! Each kind has its budget (`quota`); what is over it is refused, counted and named. Absent: the
 //! statements, which have a file of their own.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 
 use super::members::about_version;
 use super::{Node, NodeEvent};
 use crate::id::NodeId;
+use crate::path::way::Way;
 use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::wire::frame::{Frame, Unreadable};
@@ -17,7 +16,7 @@ use crate::wire::message::{self, Hello, Ping, Pong, Wish, kind};
 use crate::wire::{self, FIRST_APPLICATION_KIND, WIRE_OLDEST, WIRE_VERSION, frame, word};
 
 impl Node {
-    pub(crate) fn frames(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
+    pub(crate) fn frames(&mut self, id: NodeId, from: Way, payload: &[u8], now: Now) {
         for frame in frame::frames(payload) {
             // Behind a goodbye nothing counts until there is a new session.
             if self
@@ -38,7 +37,7 @@ impl Node {
         }
     }
 
-    fn frame(&mut self, id: NodeId, from: SocketAddr, frame: Frame<'_>, now: Now) {
+    fn frame(&mut self, id: NodeId, from: Way, frame: Frame<'_>, now: Now) {
         let Frame { kind, body } = frame;
         let has_own_budget = matches!(
             kind,
@@ -67,11 +66,12 @@ impl Node {
                 Some(())
             }
             kind::GOODBYE => {
-                self.goodbye(id);
+                self.goodbye(id, now);
                 Some(())
             }
             kind::PROBE => self.probe(id, body, now),
             kind::PROBED => self.probed(id, body),
+            kind::UNRELAYED => self.unrelayed(id, body, now),
             kind::WISH => Wish::decode(body).map(|(wish, parts)| self.wish(id, wish, parts, now)),
             kind::WORDS => word::decode(body).map(|words| self.words(id, words, now)),
             _ => {
@@ -197,12 +197,12 @@ impl Node {
         Some(version)
     }
 
-    fn ping(&mut self, id: NodeId, from: SocketAddr, ping: Ping, now: Now) {
+    fn ping(&mut self, id: NodeId, from: Way, ping: Ping, now: Now) {
         let pong = Pong {
             number: ping.number,
             received_us: now.wall_us,
             sent_us: now.wall_us,
-            observed: from,
+            observed: from.observed(),
         };
         self.say(id, kind::PONG, &message::encode(&pong), now);
         self.tell_rest(id, now);
@@ -211,12 +211,13 @@ impl Node {
     fn pong(&mut self, id: NodeId, pong: Pong, now: Now) {
         let peer = self.peers.get_mut(&id);
         if peer.is_some_and(|peer| peer.liveness.answered(&pong, now)) {
+            self.nat.note(id, pong.observed, now.mono);
             self.seen_from_outside(id, pong.observed, now);
         }
         self.answered_ping(id, pong.number, now);
     }
 
-    fn goodbye(&mut self, id: NodeId) {
+    fn goodbye(&mut self, id: NodeId, now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -225,6 +226,7 @@ impl Node {
         let lost = peer.connected;
         peer.disconnect();
         self.drop_session(id);
+        self.lose_relay(id, now);
         if lost {
             self.emit(NodeEvent::Disconnected(id));
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{MOST_OUTGOING, Node, Transmit};
 use crate::id::NodeId;
+use crate::path::way::Way;
 use crate::peer::Peer;
 use crate::time::Now;
 use crate::wire::message::kind;
@@ -68,7 +69,7 @@ impl Node {
         }
     }
 
-    /// Seals an inner packet and queues it for the live path; without a session it waits.
+    /// Seals an inner packet and queues it for the way in use; without a session it waits.
     pub(super) fn seal_whole(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
@@ -77,10 +78,10 @@ impl Node {
             .session
             .as_mut()
             .and_then(|session| session.seal(&packet));
-        match (sealed, peer.endpoint) {
-            (Some(bytes), Some(to)) => {
+        match (sealed, peer.route.way()) {
+            (Some(bytes), Some(way)) => {
                 peer.traffic.tx_bytes += bytes.len() as u64;
-                self.transmit(to, bytes);
+                self.dispatch(id, way, bytes, now);
             }
             _ => {
                 peer.dial.hurry(Duration::ZERO, now.mono, &mut self.random);
@@ -96,6 +97,32 @@ impl Node {
         let waiting = self.peers.get_mut(&id).map(Peer::take_waiting);
         for packet in waiting.into_iter().flatten() {
             self.seal_and_send(id, packet, now);
+        }
+    }
+
+    /// Sends a sealed datagram of a peer's session this way.
+    pub(super) fn dispatch(&mut self, id: NodeId, way: Way, bytes: Vec<u8>, now: Now) {
+        match way {
+            Way::Direct(to) => self.transmit(to, bytes),
+            Way::Relay(relay) => self.send_through(relay, id, &bytes, now),
+        }
+    }
+
+    /// Answers a datagram of a peer's handshake the way it came, which proves nothing yet.
+    pub(super) fn answer_along(
+        &mut self,
+        id: NodeId,
+        way: Way,
+        brought: &[u8],
+        bytes: Vec<u8>,
+        now: Now,
+    ) {
+        match way {
+            Way::Direct(to) => self.reply(to, brought, bytes),
+            Way::Relay(_) if bytes.len() > brought.len() => {
+                self.drop_one("answer longer than its cause");
+            }
+            Way::Relay(relay) => self.send_through(relay, id, &bytes, now),
         }
     }
 

@@ -9,6 +9,8 @@ use super::{Node, SendFailure};
 use crate::id::NodeId;
 use crate::path;
 use crate::path::halves::Taken;
+use crate::path::way::Way;
+use crate::peer::Peer;
 use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::wire::message::kind;
@@ -73,7 +75,8 @@ impl Node {
             SendFailure::Other => "send failed",
         });
         let to = path::plain(to);
-        for peer in self.peers.values_mut().filter(|p| p.endpoint == Some(to)) {
+        let at = |peer: &&mut Peer| peer.route.address() == Some(to);
+        for peer in self.peers.values_mut().filter(at) {
             match failure {
                 SendFailure::TooLong => peer.width.refused(),
                 // Once it is silent the redial goes on by itself.
@@ -86,7 +89,7 @@ impl Node {
     }
 
     /// Half of a packet; with the other half it is a packet like any other.
-    pub(super) fn half(&mut self, id: NodeId, from: SocketAddr, payload: &[u8], now: Now) {
+    pub(super) fn half(&mut self, id: NodeId, from: Way, payload: &[u8], now: Now) {
         let Some(half) = fragment::parse(payload) else {
             self.drop_one("fragment malformed");
             return self.blame(id, Offence::Malformed, now);

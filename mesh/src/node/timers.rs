@@ -37,9 +37,11 @@ impl Node {
             if ticks {
                 self.tick_session(id, now);
                 self.tick_talk(id, now);
+                self.probe_ways(id, now);
             }
             self.renew_if_due(id, now);
             self.dial_if_due(id, now);
+            self.knock_through_relays(id, now);
         }
     }
 
@@ -49,10 +51,10 @@ impl Node {
         };
         let live = peer.is_live() && !peer.bond.resting;
         let tick = peer.session.as_mut().map_or(Tick::Idle, Session::tick);
-        match (tick, peer.endpoint) {
-            (Tick::Keepalive(bytes), Some(to)) if live => {
+        match (tick, peer.route.way()) {
+            (Tick::Keepalive(bytes), Some(way)) if live => {
                 peer.traffic.tx_bytes += bytes.len() as u64;
-                self.transmit(to, bytes);
+                self.dispatch(id, way, bytes, now);
             }
             // Sessions that began together would all be renewed in one moment.
             (Tick::Initiation(bytes), Some(_)) if live => {
@@ -71,9 +73,9 @@ impl Node {
         };
         let due = |(at, _): &mut (Instant, Vec<u8>)| now.mono >= *at;
         let renewal = peer.renewal.take_if(due);
-        if let (Some((_, bytes)), Some(to)) = (renewal, peer.endpoint) {
+        if let (Some((_, bytes)), Some(way)) = (renewal, peer.route.way()) {
             peer.traffic.tx_bytes += bytes.len() as u64;
-            self.transmit(to, bytes);
+            self.dispatch(id, way, bytes, now);
         }
     }
 
@@ -131,6 +133,7 @@ impl Node {
         let wanted = may && (!peer.is_live() || silent || peer.dial.is_wanted());
         if wanted && now.mono >= peer.dial.at() {
             self.initiate(id, None, now);
+            self.follow_with_relays(id, now);
         }
     }
 
@@ -140,6 +143,7 @@ impl Node {
             peer.candidates.reset();
             peer.calls.reset();
             peer.dial.reset(now.mono, &mut self.random);
+            peer.probes.hurry();
         }
     }
 }

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use super::Node;
 use crate::id::NodeId;
-use crate::path;
+use crate::path::nat;
+use crate::path::way::Way;
 use crate::peer::Peer;
 use crate::reckoning::Offence;
-use crate::snapshot::{MemberSnapshot, Path, PeerSnapshot, PeerState, Snapshot};
+use crate::snapshot::{Mapping, MemberSnapshot, Nat, Path, PeerSnapshot, PeerState, Snapshot};
 use crate::time::Now;
 use crate::trust::Setting;
+use crate::wire::fragment;
 
 impl Node {
     /// The mesh at this moment.
@@ -50,6 +52,7 @@ impl Node {
                 .values()
                 .map(|peer| self.peer(peer, now))
                 .collect(),
+            nat: self.nat_report(now),
             counters: self.counters.clone(),
             refused: self.reckoning.shown(Offence::as_str),
             notices,
@@ -96,11 +99,44 @@ impl Node {
         })
     }
 
+    fn nat_report(&self, now: Now) -> Nat {
+        let metered = self.is_metered(self.me);
+        Nat {
+            mapping: self.mapping(now),
+            reflexive: self.nat.reflexive(now.mono),
+            relays: self.relays(now),
+            relays_nothing: metered.then(|| "this node is metered".into()),
+        }
+    }
+
+    fn mapping(&self, now: Now) -> Mapping {
+        let own: Vec<SocketAddr> = self.own.addresses().collect();
+        self.nat.mapping(&own, now.mono)
+    }
+
+    fn why_not_direct(&self, peer: &Peer, way: Way, now: Now) -> Option<String> {
+        if way.address().is_some() {
+            return None;
+        }
+        let member = self.state.members.get(&peer.id);
+        let info = member.and_then(|member| member.info.as_ref());
+        let is_hard = info.is_some_and(|info| nat::is_hard(&info.endpoints));
+        let known = peer.candidates.addresses().len();
+        let name = self.name_of(peer.id);
+        Some(nat::why_not_direct(
+            self.mapping(now),
+            is_hard,
+            known,
+            &name,
+        ))
+    }
+
     fn peer(&self, peer: &Peer, now: Now) -> PeerSnapshot {
         let heard = self.peer_state(peer, now);
         let reachable = matches!(heard, PeerState::Alive | PeerState::Stale);
         let has_way = reachable && (peer.is_live() || !self.wide.on);
-        let endpoint = peer.endpoint.filter(|_| has_way);
+        let way = peer.route.way().filter(|_| has_way);
+        let relay = peer.route.relay();
         let replaced = self.state.is_replaced(&peer.id);
         let state = if replaced { PeerState::Retired } else { heard };
         PeerSnapshot {
@@ -108,9 +144,18 @@ impl Node {
             name: self.name_of(peer.id),
             address: peer.address,
             state,
-            path: endpoint.map_or(Path::None, path::classify),
-            via: None,
-            endpoint: peer.endpoint,
+            path: way.map_or(Path::None, Way::class),
+            via: relay.filter(|_| way.is_some()),
+            endpoint: match relay {
+                Some(relay) => self
+                    .peers
+                    .get(&relay)
+                    .and_then(|relay| relay.route.address()),
+                None => peer.route.address(),
+            },
+            path_since_ms: peer.route.since_ms().filter(|_| way.is_some()),
+            why_not_direct: way.and_then(|way| self.why_not_direct(peer, way, now)),
+            mtu_at_least: mtu_at_least(peer),
             rtt_ms: peer.liveness.rtt().map(|rtt| rtt.as_secs_f64() * 1_000.0),
             last_heard_ms: peer.liveness.heard_ms(),
             last_handshake_ms: peer.traffic.handshake_ms,
@@ -119,5 +164,20 @@ impl Node {
             clock_offset_ms: peer.liveness.offset_ms(),
             agrees: peer.sync.agrees(&self.roots()),
         }
+    }
+}
+
+/// The longest IP packet known to arrive whole on the way in use.
+fn mtu_at_least(peer: &Peer) -> u32 {
+    /// What every IPv6 path carries, and all that is sent until a longer one was answered.
+    const NARROW: u32 = 1_280;
+    /// Around the longest packet: the tunnel's 32 bytes, and those of UDP over IPv4 or IPv6.
+    const SEALED: u32 = fragment::MAX_PACKET as u32 + 32;
+    let outside = |at: SocketAddr| if at.is_ipv4() { 28 } else { 48 };
+    match peer.route.way() {
+        Some(Way::Direct(at)) if peer.width.is_wide() => SEALED + outside(at),
+        // Through a relay the header of the handing on, and the relay's tunnel, come around that.
+        Some(Way::Relay(_)) if peer.width.is_wide() => SEALED + 16 + 48 + 32 + 48,
+        _ => NARROW,
     }
 }

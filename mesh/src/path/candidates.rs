@@ -86,6 +86,17 @@ impl Candidates {
             .map(|candidate| candidate.address)
     }
 
+    /// Every address once, those that ever worked among them.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for candidate in &self.all {
+            if !addresses.contains(&candidate.address) {
+                addresses.push(candidate.address);
+            }
+        }
+        addresses
+    }
+
     /// Where to send the attempt made at this moment: each address once.
     pub(crate) fn attempt(&mut self, now: Instant) -> Vec<SocketAddr> {
         let mut addresses = Vec::new();

@@ -64,6 +64,11 @@ impl Dial {
         self.wanted
     }
 
+    /// When the silence began that the pauses grow with.
+    pub(crate) fn quiet_since(&self) -> Instant {
+        self.quiet_since
+    }
+
     /// When the last attempt was made.
     pub(crate) fn last(&self) -> Option<Instant> {
         self.last

@@ -1,14 +1,19 @@
-//! Which way to a peer: where it may be, when to knock, where it was last heard.
+//! Which way to a peer: where it may be, when to knock, who else could hand on what is for it.
 //!
 //! `candidates` holds the addresses and how often each was tried, `dial` says when the next
-//! attempt is due. The live path itself is one address, moved only by authenticated datagrams;
-//! `width` says whether it carries long ones, `halves` joins those that were split; `lan` calls on
-//! the own link whoever is nowhere to be found.
+//! attempt is due, `way` the way in use, moved only by authenticated datagrams; `probe` asks whether
+//! a better one works, `relay` whom to ask where none does, `nat` what the router in front does.
+//! `width` says whether the way carries long datagrams, `halves` joins those that were split; `lan`
+//! calls on the own link whoever is nowhere to be found.
 
 pub(crate) mod candidates;
 pub(crate) mod dial;
 pub(crate) mod halves;
 pub(crate) mod lan;
+pub(crate) mod nat;
+pub(crate) mod probe;
+pub(crate) mod relay;
+pub(crate) mod way;
 pub(crate) mod width;
 
 use std::net::{IpAddr, SocketAddr};

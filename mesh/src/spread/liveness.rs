@@ -171,6 +171,12 @@ impl Liveness {
         true
     }
 
+    /// It goes another way: the round trip is another, and asked for at once.
+    pub(crate) fn moved(&mut self) {
+        self.begin_session();
+        self.rtt = None;
+    }
+
     /// The session is new: old questions will not be answered.
     pub(crate) fn begin_session(&mut self) {
         self.pings.clear();

@@ -34,6 +34,8 @@ pub(crate) mod kind {
     pub(crate) const WORDS: u8 = 14;
     /// To a joiner: an admin has to approve of it first. One sentence, as `REFUSED`.
     pub(crate) const WAITING: u8 = 15;
+    /// The overlay address of a member the sender was asked to hand on to, and can't.
+    pub(crate) const UNRELAYED: u8 = 16;
 }
 
 /// The longest sentence a refusal carries, in bytes.

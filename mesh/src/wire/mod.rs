@@ -2,13 +2,15 @@
 //!
 //! `packet` is the outer shape, an IPv6/UDP datagram between two overlay addresses; `frame` cuts
 //! the payload of the small-message port into frames; `message` is what the mesh itself says;
-//! `word` is what members say of each other's lives; `fragment` is half of a packet on a narrow path.
+//! `word` is what members say of each other's lives; `fragment` is half of a packet on a narrow path, `relay` a
+//! datagram that a third member hands on.
 //! Invariant: no parser here panics or allocates more than its input, whatever the bytes.
 
 pub(crate) mod fragment;
 pub(crate) mod frame;
 pub(crate) mod message;
 pub(crate) mod packet;
+pub(crate) mod relay;
 pub(crate) mod word;
 
 /// The wire version this software speaks.
@@ -33,6 +35,15 @@ pub(crate) const STREAM_PORT: u16 = 5_183;
 
 /// Inner UDP port of halves of packets that are too long for the path.
 pub(crate) const FRAGMENT_PORT: u16 = 5_184;
+
+/// Inner UDP port of datagrams that the receiver is asked to hand on.
+pub(crate) const RELAY_PORT: u16 = 5_185;
+
+/// Inner UDP port of datagrams that the sender hands on.
+pub(crate) const RELAYED_PORT: u16 = 5_186;
+
+/// Inner UDP port of pings that ask whether a way works: they are answered the way they came.
+pub(crate) const WAY_PORT: u16 = 5_187;
 
 /// The longest inner packet that is never split: with 32 bytes of the tunnel and 48 outside it
 /// makes the 1,280 every IPv6 path carries.

@@ -80,6 +80,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Packet<'_>> {
     })
 }
 
+/// The port a packet is for, wherever it may come from.
+pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
+    let port = bytes.get(IPV6_HEADER + 2..IPV6_HEADER + 4)?;
+    Some(u16::from_be_bytes([port[0], port[1]]))
+}
+
 fn address(octets: &[u8]) -> Option<Ipv6Addr> {
     <[u8; 16]>::try_from(octets).ok().map(Ipv6Addr::from)
 }

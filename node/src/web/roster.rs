@@ -153,7 +153,7 @@ impl Board {
 mod tests {
     use std::net::Ipv6Addr;
 
-    use outlast_mesh::{Counters, MeshId};
+    use outlast_mesh::{Counters, MeshId, Nat};
 
     use super::*;
 
@@ -229,6 +229,9 @@ mod tests {
             path: Path::Lan,
             via: None,
             endpoint: None,
+            path_since_ms: None,
+            why_not_direct: None,
+            mtu_at_least: 1_280,
             rtt_ms: Some(0.4),
             last_heard_ms: None,
             last_handshake_ms: None,
@@ -254,6 +257,7 @@ mod tests {
                 .iter()
                 .map(|(number, state)| peer(*number, *state))
                 .collect(),
+            nat: Nat::default(),
             counters: Counters::default(),
             refused: vec![],
             notices: vec![],

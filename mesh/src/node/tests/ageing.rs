@@ -233,7 +233,10 @@ fn a_network_that_loses_repeats_and_replays_for_hours_locks_nobody_out() {
         world.run(15_000);
         for at in 0..2 {
             assert_eq!(world.state(at, 1 - at), PeerState::Alive, "seed {seed}");
-            assert_eq!(world.peer(at, 1 - at).endpoint, Some(address(1 - at)));
+            assert_eq!(
+                world.peer(at, 1 - at).route.address(),
+                Some(address(1 - at))
+            );
         }
     }
 }

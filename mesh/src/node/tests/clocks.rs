@@ -98,7 +98,7 @@ fn one_whose_address_changed_too_is_initiated_to_where_its_old_stamps_come_from(
         assert!(world.dropped(other, "old stamp") > 0);
         assert_eq!(world.nodes[back].connected().count(), 1);
         assert_eq!(world.nodes[other].connected().count(), 1);
-        assert_eq!(world.peer(other, back).endpoint, Some(address(40)));
+        assert_eq!(world.peer(other, back).route.address(), Some(address(40)));
         let rebuilt = world.peer(other, back).rebuilt;
         assert_eq!(rebuilt, None, "its stamps are still remembered");
     }

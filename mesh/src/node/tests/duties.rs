@@ -77,7 +77,7 @@ fn a_peer_roams_with_authenticated_data_and_nothing_else() {
     let mut world = World::new(2);
     world.run(1_000);
     let (elsewhere, to) = (address(77), world.nodes[0].me());
-    let home = world.peer(0, 1).endpoint;
+    let home = world.peer(0, 1).route.address();
     assert_eq!(home, Some(address(1)));
 
     let initiation = world.nodes[1]
@@ -89,9 +89,13 @@ fn a_peer_roams_with_authenticated_data_and_nothing_else() {
         .unwrap()
         .initiate();
     world.give(0, elsewhere, &initiation.unwrap());
-    assert_eq!(world.peer(0, 1).endpoint, home, "an accepted initiation");
+    assert_eq!(
+        world.peer(0, 1).route.address(),
+        home,
+        "an accepted initiation"
+    );
     world.give(0, elsewhere, &[4; 64]);
-    assert_eq!(world.peer(0, 1).endpoint, home, "garbage");
+    assert_eq!(world.peer(0, 1).route.address(), home, "garbage");
 
     world.nodes[1]
         .handle_message(to, 64, b"from here", world.now)
@@ -100,13 +104,17 @@ fn a_peer_roams_with_authenticated_data_and_nothing_else() {
     let data = world.nodes[1].poll_transmit(now).unwrap();
     world.give(0, elsewhere, &data.bytes);
 
-    assert_eq!(world.peer(0, 1).endpoint, Some(elsewhere));
+    assert_eq!(world.peer(0, 1).route.address(), Some(elsewhere));
     assert_eq!(
         world.events(0, |event| matches!(event, NodeEvent::Message { .. })),
         1
     );
     world.give(0, address(78), &data.bytes);
-    assert_eq!(world.peer(0, 1).endpoint, Some(elsewhere), "a duplicate");
+    assert_eq!(
+        world.peer(0, 1).route.address(),
+        Some(elsewhere),
+        "a duplicate"
+    );
 }
 
 #[test]
@@ -124,7 +132,7 @@ fn a_replayed_initiation_moves_nothing_in_a_fresh_node() {
     world.give(0, address(66), &initiation.bytes);
 
     let peer = world.peer(0, 1);
-    assert_eq!(peer.endpoint, None);
+    assert_eq!(peer.route.way(), None);
     assert_eq!(peer.liveness.state(world.now.mono), PeerState::Down);
     assert!(!peer.is_live());
     assert_eq!(world.nodes[0].counters.handshakes, 0);
@@ -152,7 +160,7 @@ fn under_load_a_cookie_goes_out_and_nobody_counts_as_alive() {
         .count();
     assert_eq!(cookies, 30, "the limiter counts each handshake once");
     assert_eq!(world.dropped(0, "under load"), 30);
-    assert_eq!(world.peer(0, 1).endpoint, None);
+    assert_eq!(world.peer(0, 1).route.address(), None);
     assert_eq!(world.peer(0, 1).liveness.state(now.mono), PeerState::Down);
     let cookie = sent
         .iter()
@@ -260,7 +268,7 @@ fn an_initiation_from_where_ours_did_not_go_is_answered_though_it_crosses() {
         let mut world = World::new(2);
         let ids = [world.nodes[0].me(), world.nodes[1].me()];
         let now = world.now;
-        world.nodes[one].initiate(ids[other], Some(address(60)), now);
+        world.nodes[one].initiate(ids[other], Some(Way::Direct(address(60))), now);
         world.nodes[other].initiate(ids[one], None, now);
 
         world.run(200);

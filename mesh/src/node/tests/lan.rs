@@ -28,7 +28,7 @@ fn a_link_whose_addresses_all_changed_finds_itself_within_three_seconds() {
     for at in 0..5 {
         assert_eq!(world.nodes[at].connected().count(), 4, "node {at}");
         for of in (0..5).filter(|of| *of != at) {
-            assert_eq!(world.peer(at, of).endpoint, Some(elsewhere(of)));
+            assert_eq!(world.peer(at, of).route.address(), Some(elsewhere(of)));
         }
     }
 }

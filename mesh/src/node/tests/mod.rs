@@ -26,6 +26,7 @@ mod wide;
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::path::way::Way;
 use crate::snapshot::PeerState;
 use crate::spread::sync;
 use crate::trust::{EndpointKind, found};
@@ -264,6 +265,24 @@ impl World {
     fn collect(&mut self, at: usize) {
         let events = std::iter::from_fn(|| self.nodes[at].poll_event());
         self.seen.entry(at).or_default().extend(events);
+    }
+
+    /// The founder settles that this node pays for each byte, and tells it to node 0.
+    fn make_metered(&mut self, at: usize) {
+        let (of, held) = (self.nodes[at].me(), self.nodes[0].statements());
+        let on = Some("on");
+        let at_ms = self.now.wall_ms();
+        let policy = crate::trust::issue_policy(
+            &admin(),
+            held,
+            Some(of),
+            crate::trust::Setting::Metered,
+            on,
+            at_ms,
+        );
+        let now = self.now_at(0);
+        self.nodes[0].handle_publish(policy.unwrap(), now).unwrap();
+        self.run(500);
     }
 
     /// Says something small from one node to another.

@@ -97,7 +97,7 @@ fn a_new_endpoint_is_narrow_until_proved() {
     world.message(1, 0);
     world.run(10);
 
-    assert_eq!(world.peer(0, 1).endpoint, Some(address(70)));
+    assert_eq!(world.peer(0, 1).route.address(), Some(address(70)));
     assert!(!world.peer(0, 1).width.is_wide());
 }
 
@@ -182,7 +182,7 @@ fn a_node_whose_address_changes_is_reached_there_within_a_second() {
     world.run(1_000);
 
     for at in [0, 2] {
-        assert_eq!(world.peer(at, 1).endpoint, Some(address(71)));
+        assert_eq!(world.peer(at, 1).route.address(), Some(address(71)));
         assert_eq!(world.state(at, 1), PeerState::Alive);
     }
     let lost = |event: &NodeEvent| matches!(event, NodeEvent::Disconnected(_));
@@ -193,6 +193,8 @@ fn a_node_whose_address_changes_is_reached_there_within_a_second() {
 fn who_was_cut_off_while_a_node_moved_learns_its_new_address_from_the_others() {
     let mut world = World::new(3);
     world.run(5_000);
+    // The third would relay between them.
+    world.make_metered(0);
     world.apart = Some([1, 2]);
     world.run(600_000);
     assert_eq!(world.state(2, 1), PeerState::Down);
@@ -207,7 +209,10 @@ fn who_was_cut_off_while_a_node_moved_learns_its_new_address_from_the_others() {
         dialled.dial.last() > Some(now.mono),
         "at once, not in a minute"
     );
-    assert!(dialled.initiated_to.contains(&address(71)), "{two:?}");
+    assert!(
+        dialled.initiated_to.contains(&Way::Direct(address(71))),
+        "{two:?}"
+    );
     world.apart = None;
     world.run(15_000);
     assert_eq!(world.state(2, 1), PeerState::Alive);
@@ -312,7 +317,7 @@ fn a_path_without_a_route_is_left_for_another_address_at_once() {
     world.run(5_000);
     world.nodes[1].handle_endpoints(local(&[1, 90]), world.now);
     world.run(3_000);
-    let was = world.peer(0, 1).endpoint.unwrap();
+    let was = world.peer(0, 1).route.address().unwrap();
     assert_eq!(was, address(1));
     world.homes[1] = address(90);
 
@@ -321,7 +326,7 @@ fn a_path_without_a_route_is_left_for_another_address_at_once() {
     world.nodes[0].handle_send_failure(was, SendFailure::NoRoute, world.now);
     world.run(400);
 
-    assert_eq!(world.peer(0, 1).endpoint, Some(address(90)));
+    assert_eq!(world.peer(0, 1).route.address(), Some(address(90)));
     assert_eq!(world.dropped(0, "no route"), 1);
 }
 

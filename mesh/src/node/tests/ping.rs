@@ -47,12 +47,12 @@ fn an_answer_counts_only_from_the_peer_that_was_asked_and_only_once() {
     let mut body = Vec::new();
     frame::push(&mut body, kind::PONG, &message::encode(&pong));
 
-    world.nodes[0].frames(other, address(2), &body, now);
+    world.nodes[0].frames(other, Way::Direct(address(2)), &body, now);
     world.collect(0);
     assert_eq!(pongs(&world), [0; 0]);
 
     for _ in 0..2 {
-        world.nodes[0].frames(asked, address(1), &body, now);
+        world.nodes[0].frames(asked, Way::Direct(address(1)), &body, now);
     }
     world.collect(0);
     assert_eq!(pongs(&world), [number]);

@@ -61,7 +61,7 @@ fn random_datagrams_are_dropped_and_counted() {
         world.give(0, address(9), &bytes);
     }
 
-    assert_eq!(world.peer(0, 1).endpoint, Some(address(1)));
+    assert_eq!(world.peer(0, 1).route.address(), Some(address(1)));
     assert!(world.nodes[0].counters.dropped.values().sum::<u64>() >= 3_000);
 }
 
@@ -131,7 +131,7 @@ fn a_hundred_thousand_foreign_datagrams_get_no_reply_and_leave_everything_as_it_
         "sessions were left alone"
     );
     for at in 1..3 {
-        assert_eq!(world.peer(0, at).endpoint, Some(address(at)));
+        assert_eq!(world.peer(0, at).route.address(), Some(address(at)));
         let (from, to) = (world.nodes[at].me(), world.nodes[0].me());
         let now = world.now;
         world.nodes[at]
@@ -238,7 +238,9 @@ fn replays_do_not_keep_us_from_dialling_where_the_member_is() {
         world.give(0, address(5_000), &old);
         world.run(1_000);
         let peer = world.peer(0, 1);
-        dialled += usize::from(peer.dial.last() != before && peer.initiated_to == [address(1)]);
+        dialled += usize::from(
+            peer.dial.last() != before && peer.initiated_to == [Way::Direct(address(1))],
+        );
     }
 
     assert!(dialled >= 5, "{dialled} attempts in five minutes");

@@ -220,7 +220,7 @@ fn greet(world: &mut World, (wire_min, wire_max): (u8, u8)) {
         &message::encode(&Ping { number: 1 }),
     );
     let (from, now) = (world.nodes[OTHER].me(), world.now);
-    world.nodes[0].frames(from, address(OTHER), &payload, now);
+    world.nodes[0].frames(from, Way::Direct(address(OTHER)), &payload, now);
 }
 
 fn notices(world: &World) -> Vec<String> {
