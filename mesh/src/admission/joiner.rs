@@ -75,10 +75,11 @@ struct Door {
     tired: bool,
 }
 
-/// Whom we are asking, and when it was last heard.
+/// Whom we are asking, when it was last heard, and whether it said in this tunnel that we are in.
 struct Asking {
     door: usize,
     heard: Instant,
+    admits: bool,
 }
 
 impl Joiner {
@@ -296,6 +297,7 @@ impl Joiner {
         self.asking = Some(Asking {
             door,
             heard: now.mono,
+            admits: false,
         });
         self.ask_at = now.mono + ASK_EVERY;
         self.say_what_is_due(now);
@@ -308,19 +310,18 @@ impl Joiner {
                 self.asking = Some(Asking {
                     door,
                     heard: now.mono,
+                    admits: false,
                 });
                 self.say(door, kind::JOIN, &self.request.clone());
             }
             return;
         };
         let door = asking.door;
-        match self.admitted {
-            None => self.say(door, kind::JOIN, &self.request.clone()),
-            Some(_) => {
-                for summary in self.sync.summary(&self.statements) {
-                    self.say(door, kind::SUMMARY, &message::encode(&summary));
-                }
-            }
+        if !asking.admits {
+            return self.say(door, kind::JOIN, &self.request.clone());
+        }
+        for summary in self.sync.summary(&self.statements) {
+            self.say(door, kind::SUMMARY, &message::encode(&summary));
         }
     }
 
@@ -362,7 +363,11 @@ impl Joiner {
         let Some(Admitted { root }) = admitted else {
             return;
         };
-        if self.admitted.replace(root).is_none() {
+        self.admitted = Some(root);
+        let Some(asking) = &mut self.asking else {
+            return;
+        };
+        if !std::mem::replace(&mut asking.admits, true) {
             tracing::info!(%from, "admitted, fetching the statements of the mesh");
             self.say_what_is_due(now);
         }

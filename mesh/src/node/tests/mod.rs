@@ -10,7 +10,9 @@ mod befall;
 mod bend;
 mod clocks;
 mod duties;
+mod eviction;
 mod growth;
+mod joining;
 mod lan;
 mod liar;
 mod meeting;
@@ -61,6 +63,8 @@ struct World {
     sent: Vec<(Duration, usize, u8)>,
     /// Two nodes no datagram passes between, the lower first.
     apart: Option<[usize; 2]>,
+    /// Nodes no datagram leaves or reaches but from each other.
+    island: BTreeSet<usize>,
     /// Where each node is; datagrams to anywhere else are lost.
     homes: Vec<SocketAddr>,
     /// Longer datagrams are lost without a word.
@@ -99,6 +103,7 @@ impl World {
             wrong_by: BTreeMap::new(),
             sent: Vec::new(),
             apart: None,
+            island: BTreeSet::new(),
             homes: (0..usize::from(count)).map(address).collect(),
             widest: usize::MAX,
             calls: false,
@@ -214,7 +219,8 @@ impl World {
                         continue;
                     };
                     let apart = self.apart == Some([at.min(to), at.max(to)]);
-                    let cut = self.cut || apart || transmit.bytes.len() > self.widest;
+                    let sea = self.island.contains(&at) != self.island.contains(&to);
+                    let cut = self.cut || apart || sea || transmit.bytes.len() > self.widest;
                     let lost = cut || self.muted == Some((at, kind)) || self.frozen == Some(to);
                     if !lost {
                         self.overhear(to, &transmit.bytes);
