@@ -121,6 +121,7 @@ Examples:
   outlast invite | ssh b outlast join
   outlast invite --replaces attic    a new machine in the place of a dead one: its name, its history
   outlast invite --approve           each machine waits until you say `outlast approve`
+  outlast invite --list              what was made, used and is open; --revoke closes one
   outlast invite --qr                also as a QR code, to scan from another screen")]
     Invite(InviteArgs),
     /// Join the mesh that a token names; waits until admitted

@@ -16,6 +16,7 @@ mod evict;
 mod get;
 mod init;
 mod invite;
+mod invites;
 mod isolate;
 mod join;
 mod keys;
@@ -35,12 +36,15 @@ mod status;
 mod tail;
 mod up;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Global};
 use crate::config::Config;
+use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
+use crate::membership::Membership;
 use crate::state::{Lock, LockError, StateDir};
 use crate::text::Printer;
+use crate::trusted;
 
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
@@ -119,6 +123,17 @@ fn find_doer(state: &StateDir) -> Result<Doer, Failure> {
             }
         }
         Err(error) => Err(anyhow::Error::from(error).into()),
+    }
+}
+
+/// What `Request::Trusted` answers, from the running node or from what is on disk.
+fn trusted(global: &Global) -> Result<serde_json::Value, Failure> {
+    let state = StateDir::resolve(global)?;
+    match reader(&state)? {
+        Doer::Node(mut client) => client.call(&Request::Trusted),
+        Doer::Ourselves(_lock) => Ok(trusted::shown(
+            &Membership::of_mesh(&state)?.statements.state(),
+        )),
     }
 }
 

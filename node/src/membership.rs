@@ -169,19 +169,20 @@ pub(crate) struct Joined {
     pub(crate) before: bool,
 }
 
-/// Joins the mesh of a token and stores it; the caller holds the lock.
+/// Joins the mesh of a token and stores it; the caller holds the lock. `waits` is told each time that an admin has yet to
+/// approve, which may take as long as it takes.
 pub(crate) async fn join(
     state: &StateDir,
     config: &Config,
     token: &Token,
     name: &str,
+    waits: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Joined, Failure> {
     let keys = Keys::load_or_make(state)?;
     if let Some(membership) = Membership::load(state)? {
         return already_joined(&membership.statements, &keys.identity.node.id(), token);
     }
-    let mut waits = |sentence: &str| tracing::info!("{}", visible(sentence));
-    match outlast_mesh::join(config.listen, token, &keys.identity, name, &mut waits).await {
+    match outlast_mesh::join(config.listen, token, &keys.identity, name, waits).await {
         Ok(statements) => {
             let me = keys.identity.node.id();
             let gathered = gather(statements.clone())?;
@@ -214,6 +215,13 @@ pub(crate) fn already_joined(
             beginning(&statements.mesh()),
             visible(token.mesh_name()),
             beginning(&token.mesh())
+        )));
+    }
+    if let Some(why) = folded.why_gone(me) {
+        return Err(Failure::new(format!(
+            "this node belongs to mesh {} no more, it was {}; `outlast leave` puts aside what it kept, then join again",
+            visible(&folded.name),
+            visible(&why)
         )));
     }
     let joined = describe(&folded.members, &folded.name, me)?;

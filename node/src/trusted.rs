@@ -1,14 +1,48 @@
-//! Who belongs to the mesh, who did, who waits to and who decides that, as `members --json`, `approve --json` and
-//! `admin list --json` say it.
+//! Who belongs to the mesh, who did, who may come in and who decides that, as `members --json`, `approve --json`,
+//! `invite --list --json` and `admin list --json` say it.
 //!
 //! In: the folded statements. Out: JSON; keys in their public text, times in milliseconds since the Unix epoch.
 //! Absent: what anybody may do by it; the fold decides that.
 
-use outlast_mesh::NodeId;
-use outlast_mesh::trust::{Admin, Manner, Member, Pending, State};
+use outlast_mesh::trust::{Admin, InviteState, Manner, Member, Pending, Revoked, State};
+use outlast_mesh::{NodeId, StatementId};
 use serde_json::{Value, json};
 
 use crate::membership::public;
+use crate::when;
+
+/// Every invite, the newest first.
+fn invites(state: &State, now_ms: u64) -> Value {
+    let mut invites: Vec<_> = state.invites.iter().collect();
+    invites.sort_by_key(|(id, one)| (std::cmp::Reverse(one.invite.not_before_ms), **id));
+    let name = |id: &NodeId| {
+        let member = state.ever(id);
+        member.map_or_else(|| id.to_string(), |member| member.name.clone())
+    };
+    let line = |(id, one): (&StatementId, &InviteState)| {
+        json!({
+            "id": id.to_string(),
+            "open": one.is_open(now_ms),
+            "name": one.invite.name,
+            "uses": one.invite.uses,
+            "used_by": one.used.iter().map(|used| name(&used.by)).collect::<Vec<_>>(),
+            "made_ms": one.invite.not_before_ms,
+            "expires_ms": one.invite.not_after_ms,
+            "approve": one.invite.needs_approval,
+            "replaces": one.replaces.as_ref().map(name),
+            "revoked": one.revoked.as_ref().map(revoked),
+        })
+    };
+    invites.into_iter().map(line).collect()
+}
+
+fn revoked(revoked: &Revoked) -> Value {
+    json!({
+        "by": revoked.by_label,
+        "at_ms": revoked.at_ms,
+        "reason": revoked.reason,
+    })
+}
 
 /// Everybody who belongs to the mesh or did, those that are gone last. `heard` says how a member is.
 pub(crate) fn members<'a>(state: &State, heard: impl Fn(&NodeId) -> &'a str) -> Value {
@@ -47,13 +81,15 @@ fn word(manner: Manner) -> &'static str {
     }
 }
 
-/// Every key that is or was an admin's, highest rank first, and every node that waits, longest first.
+/// Every key that is or was an admin's, highest rank first, every node that waits, longest first, and every invite.
 pub(crate) fn shown(state: &State) -> Value {
+    let now_ms = u64::try_from(when::now_ms()).unwrap_or_default();
     let mut admins: Vec<_> = state.admins.iter().collect();
     admins.sort_by(|a, b| (a.1.rank, &a.1.label, a.0).cmp(&(b.1.rank, &b.1.label, b.0)));
     let mut waiting: Vec<_> = state.pending.iter().collect();
     waiting.sort_by_key(|(id, pending)| (pending.at_ms, **id));
     json!({
+        "invites": invites(state, now_ms),
         "admins": admins.into_iter().map(|(key, one)| admin(state, key, one)).collect::<Vec<_>>(),
         "waiting": waiting.into_iter().map(|(id, one)| pending(state, id, one)).collect::<Vec<_>>(),
     })
@@ -70,11 +106,7 @@ fn admin(state: &State, key: &[u8; 32], admin: &Admin) -> Value {
         "rank": admin.rank,
         "granted_by": admin.granted_by.as_ref().map(label),
         "at_ms": admin.at_ms,
-        "revoked": admin.revoked.as_ref().map(|revoked| json!({
-            "by": revoked.by_label,
-            "at_ms": revoked.at_ms,
-            "reason": revoked.reason,
-        })),
+        "revoked": admin.revoked.as_ref().map(revoked),
     })
 }
 

@@ -9,6 +9,7 @@ mod package;
 mod replaced;
 mod service;
 mod settled;
+mod trust;
 mod views;
 
 /// The daemon and its command line under test.

@@ -206,6 +206,20 @@ impl Node {
         .code()
     }
 
+    /// Waits for a process that ends by itself and returns its exit code.
+    ///
+    /// # Panics
+    /// When it is still there after [`LEAVING`].
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("the node is up");
+        ending::status(
+            &mut child,
+            &format!("{}, which was to end,", self.name),
+            LEAVING,
+        )
+        .code()
+    }
+
     /// Sets the daemon's wall clock wrong by so many seconds: at once, if it was started with a
     /// clock that can be set, otherwise from its next start.
     pub fn set_clock(&mut self, wrong_by: i64) {

@@ -82,6 +82,12 @@ pub(crate) struct InviteArgs {
     /// An admin must agree to each machine as well, with `outlast approve`
     #[arg(long)]
     pub(crate) approve: bool,
+    /// List the tokens that were made, instead of making one
+    #[arg(long, conflicts_with_all = ["uses", "name", "replaces", "approve", "qr", "expires"])]
+    pub(crate) list: bool,
+    /// Close a token that is in wrong hands: the beginning of its id, as --list shows it
+    #[arg(long, value_name = "INVITE", conflicts_with_all = ["uses", "name", "replaces", "approve", "qr", "expires", "list", "json"])]
+    pub(crate) revoke: Option<String>,
     /// Print token, expiry and uses as JSON
     #[arg(long, conflicts_with = "qr")]
     pub(crate) json: bool,

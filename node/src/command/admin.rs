@@ -13,12 +13,10 @@ use serde_json::Value;
 use super::sign::{Desk, Signer, now_ms};
 use super::{Doer, reader};
 use crate::cli::{AdminArgs, AdminCommand, Global};
-use crate::control::Request;
 use crate::failure::Failure;
 use crate::membership::{Membership, admin, public};
 use crate::state::{self, StateDir};
 use crate::text::{self, Cell, Printer, aside, visible};
-use crate::trusted;
 
 pub(super) fn run(
     global: &Global,
@@ -64,8 +62,10 @@ pub(super) fn run(
                 reason.as_deref().unwrap_or_default(),
                 *since,
             )?;
-            let told = desk.publish()?;
+            let mut told = desk.publish()?;
+            let confirmed = told.confirmed()?;
             out.line(format!("{} decides no more", visible(&label)))?;
+            confirmed.show(out)?;
             told.remark();
             Ok(())
         }
@@ -207,11 +207,7 @@ fn find(folded: &State, typed: &str) -> Result<[u8; 32], Failure> {
 }
 
 fn list(global: &Global, as_json: bool, out: &mut Printer) -> Result<(), Failure> {
-    let state = StateDir::resolve(global)?;
-    let trusted = match reader(&state)? {
-        Doer::Node(mut client) => client.call(&Request::Trusted)?,
-        Doer::Ourselves(_lock) => trusted::shown(&Membership::of_mesh(&state)?.statements.state()),
-    };
+    let trusted = super::trusted(global)?;
     let admins = &trusted["admins"];
     if as_json {
         return out.json(admins);

@@ -9,15 +9,10 @@ use outlast_mesh::trust::{State, issue_approve};
 use serde_json::Value;
 
 use super::sign::{Desk, Signer, now_ms};
-use super::{Doer, reader};
 use crate::cli::{ApproveArgs, Global};
-use crate::control::Request;
 use crate::failure::Failure;
-use crate::membership::Membership;
 use crate::nodes;
-use crate::state::StateDir;
 use crate::text::{self, Cell, Printer, aside, visible};
-use crate::trusted;
 
 pub(super) fn run(
     global: &Global,
@@ -71,11 +66,7 @@ fn waiting(folded: &State, typed: &str) -> Result<NodeId, Failure> {
 }
 
 fn list(global: &Global, as_json: bool, out: &mut Printer) -> Result<(), Failure> {
-    let state = StateDir::resolve(global)?;
-    let trusted = match reader(&state)? {
-        Doer::Node(mut client) => client.call(&Request::Trusted)?,
-        Doer::Ourselves(_lock) => trusted::shown(&Membership::of_mesh(&state)?.statements.state()),
-    };
+    let trusted = super::trusted(global)?;
     let waiting = &trusted["waiting"];
     if as_json {
         return out.json(waiting);

@@ -8,8 +8,7 @@ use outlast_mesh::NodeId;
 use outlast_mesh::trust::{Manner, Revocation, State, Target, issue_revoke};
 use serde_json::json;
 
-use super::confirmed::Confirmed;
-use super::sign::{Desk, Signer, Told, now_ms};
+use super::sign::{Desk, Signer, now_ms};
 use crate::cli::{EvictArgs, Global, RetireArgs, SignArgs};
 use crate::failure::Failure;
 use crate::text::{Printer, aside, visible};
@@ -78,10 +77,7 @@ impl Asked<'_> {
         desk.sign(revoke.map_err(anyhow::Error::from)?)?;
         let also = also_gone(&before, &desk.statements.state(), id);
         let mut told = desk.publish()?;
-        let confirmed = match &mut told {
-            Told::Node(client) => Confirmed::wait(client)?,
-            Told::Disk => Confirmed::default(),
-        };
+        let confirmed = told.confirmed()?;
         if self.json {
             let mut answer = json!({
                 "node": { "id": id.to_string(), "name": name },

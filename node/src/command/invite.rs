@@ -12,7 +12,7 @@ use outlast_mesh::{AdminKey, MeshId, NodeId};
 use serde_json::{Value, json};
 
 use super::sign::{Owner, now_ms};
-use super::{Doer, reader};
+use super::{Doer, invites, reader};
 use crate::cli::{Global, InviteArgs};
 use crate::config::Config;
 use crate::control::Request;
@@ -31,6 +31,12 @@ pub(super) fn run(
     arguments: &InviteArgs,
     out: &mut Printer,
 ) -> Result<(), Failure> {
+    if arguments.list {
+        return invites::list(global, arguments.json, out);
+    }
+    if let Some(typed) = &arguments.revoke {
+        return invites::revoke(global, &arguments.sign, typed, out);
+    }
     let config = Config::load(global.config.as_deref())?.with_reach(&arguments.reach);
     let state = StateDir::resolve(global)?;
     let terms = InviteTerms {

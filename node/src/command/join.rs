@@ -38,7 +38,12 @@ pub(super) fn run(global: &Global, arguments: &JoinArgs, out: &mut Printer) -> R
                 token: text.trim().to_owned(),
                 name,
             };
-            (read_answer(&client.call(&request)?), true)
+            let mut waits = Waits::default();
+            let joined = client.stream(&request, |part| {
+                waits.say(part["waits"].as_str().unwrap_or_default());
+                Ok(())
+            })?;
+            (read_answer(&joined), true)
         }
         Doer::Ourselves(_lock) => (join_here(&state, &config, &token, &name)?, false),
     };
@@ -83,7 +88,24 @@ fn join_here(
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(membership::join(state, config, token, name))
+    let mut waits = Waits::default();
+    let mut say = |sentence: &str| waits.say(sentence);
+    runtime.block_on(membership::join(state, config, token, name, &mut say))
+}
+
+/// Says once what a joiner waits for, however often it is told.
+#[derive(Default)]
+struct Waits {
+    said: String,
+}
+
+impl Waits {
+    fn say(&mut self, sentence: &str) {
+        if self.said != sentence {
+            aside(visible(sentence));
+            sentence.clone_into(&mut self.said);
+        }
+    }
 }
 
 fn read_answer(answer: &Value) -> Joined {

@@ -24,7 +24,46 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
         ))?;
     }
     addresses(&found, out)?;
+    for line in nat(&found["nat"]) {
+        out.line(line)?;
+    }
     peers(&found, out)
+}
+
+/// The router in front of this node, and who relays where it lets nothing through.
+fn nat(nat: &Value) -> Vec<String> {
+    let mapping = match nat["mapping"].as_str().unwrap_or_default() {
+        "none" => "no NAT: peers see an address of this machine",
+        "endpoint-independent" => {
+            "NAT that shows every peer the same address (endpoint-independent): most peers are reached directly"
+        }
+        "endpoint-dependent" => {
+            "NAT that shows each peer another port (endpoint-dependent): only peers that anybody may reach are reached \
+             directly; forward the UDP port to this machine and say so with --endpoint, or the others are relayed"
+        }
+        _ => "NAT: not known until two peers have said where they see this node",
+    };
+    let mut lines = vec![mapping.to_owned()];
+    for seen in nat["reflexive"].as_array().into_iter().flatten() {
+        let (address, by) = (shown(&seen["address"]), names(&seen["by"]));
+        lines.push(format!("  {address:<28} seen by {by}"));
+    }
+    let relays = names(&nat["relays"]);
+    lines.push(if relays.is_empty() {
+        "nobody would relay for this node at this moment".to_owned()
+    } else {
+        format!("would relay for this node: {relays}")
+    });
+    if let Some(why) = nat["relays_nothing"].as_str() {
+        lines.push(format!("this node relays nothing: {}", visible(why)));
+    }
+    lines
+}
+
+fn names(list: &Value) -> String {
+    let names = list.as_array().into_iter().flatten();
+    let names: Vec<String> = names.map(shown).collect();
+    names.join(", ")
 }
 
 /// Where others are told to look for this node.
@@ -54,10 +93,18 @@ fn peers(found: &Value, out: &mut Printer) -> Result<(), Failure> {
         return out.line("no peers yet");
     }
     listed.sort_by_key(|peer| peer["name"].as_str());
-    let mut rows = vec![Cell::headings(["PEER", "STATE", "PATH", "RTT", "ENDPOINT"])];
-    rows.extend(listed.into_iter().map(row));
+    let mut rows = vec![Cell::headings([
+        "PEER", "STATE", "PATH", "RTT", "MTU", "ENDPOINT",
+    ])];
+    rows.extend(listed.iter().map(|peer| row(peer)));
     out.line("")?;
-    out.table(&rows)
+    out.table(&rows)?;
+    for peer in listed {
+        if let Some(why) = peer["why_not_direct"].as_str() {
+            out.line(format!("{}: {}", shown(&peer["name"]), visible(why)))?;
+        }
+    }
+    Ok(())
 }
 
 fn row(peer: &Value) -> Vec<Cell> {
@@ -72,10 +119,51 @@ fn row(peer: &Value) -> Vec<Cell> {
         path.into(),
         rtt.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))
             .into(),
+        peer["mtu_at_least"].to_string().into(),
         shown(&peer["endpoint"]).into(),
     ]
 }
 
 fn shown(value: &Value) -> String {
     visible(value.as_str().unwrap_or("-")).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_router_is_told_with_what_follows() {
+        let lines = |mapping: &str| {
+            nat(&json!({
+                "mapping": mapping,
+                "reflexive": [{ "address": "192.0.2.7:51800", "by": ["b", "c\u{1b}"] }],
+                "relays": ["b"],
+                "relays_nothing": "it is metered",
+            }))
+        };
+        assert_eq!(
+            lines("none"),
+            [
+                "no NAT: peers see an address of this machine",
+                "  192.0.2.7:51800              seen by b, c\\u{1b}",
+                "would relay for this node: b",
+                "this node relays nothing: it is metered",
+            ]
+        );
+        for (mapping, begins) in [
+            ("unknown", "NAT: not known"),
+            ("endpoint-independent", "NAT that shows every peer the same"),
+            ("endpoint-dependent", "NAT that shows each peer another"),
+        ] {
+            assert!(lines(mapping)[0].starts_with(begins), "{mapping}");
+        }
+        let alone = nat(&json!({ "mapping": "unknown", "reflexive": [], "relays": [] }));
+        assert_eq!(
+            alone.last().unwrap(),
+            "nobody would relay for this node at this moment"
+        );
+    }
 }

@@ -13,6 +13,7 @@ use outlast_mesh::trust::{Cut, Statement, Statements};
 use outlast_mesh::{AdminKey, Journal, MeshId, NodeId};
 use serde_json::Value;
 
+use super::confirmed::Confirmed;
 use super::invite::{mesh_of, statements_of};
 use super::{Doer, reader};
 use crate::cli::{Global, SignArgs};
@@ -85,6 +86,14 @@ pub(super) enum Told {
 }
 
 impl Told {
+    /// Who has it already, of those that are heard; nobody where it is on the disk alone.
+    pub(super) fn confirmed(&mut self) -> Result<Confirmed, Failure> {
+        match self {
+            Self::Node(client) => Confirmed::wait(client),
+            Self::Disk => Ok(Confirmed::default()),
+        }
+    }
+
     /// Says who hears of it only later.
     pub(super) fn remark(&self) {
         if matches!(self, Self::Disk) {

@@ -23,7 +23,7 @@ use crate::control::server::Answers;
 use crate::control::{self, Request};
 use crate::failure::Failure;
 use crate::flow::{Arrival, node_of};
-use crate::membership::{self, Keys};
+use crate::membership::{self, Joined, Keys};
 use crate::succession::Succession;
 use crate::when::now_ms;
 use crate::{nodes, settled, text};
@@ -67,7 +67,7 @@ impl Daemon {
             Request::Publish { statements } => self.publish(&statements).await,
             Request::Identity => self.identity().await,
             Request::Init { statements } => self.init(&statements).await,
-            Request::Join { token, name } => self.join(&token, &name).await,
+            Request::Join { token, name } => self.join(&token, &name, answers).await,
             Request::Query(asked) => self.query(asked, answers).await,
             Request::Ticket => self.ticket(),
             Request::Ping { node } => super::ping::ping(self.member()?, &node).await,
@@ -165,7 +165,7 @@ impl Daemon {
         Ok(json!({ "mesh": gathered.mesh().to_string() }))
     }
 
-    async fn join(&self, token: &str, name: &str) -> Result<Value, Failure> {
+    async fn join(&self, token: &str, name: &str, answers: &mut Answers) -> Result<Value, Failure> {
         let _entrance = self.entrance.lock().await;
         let token = Token::parse(token).map_err(anyhow::Error::from)?;
         let joined = if let Some(running) = self.running() {
@@ -173,7 +173,7 @@ impl Daemon {
             let statements = running.mesh.statements().await;
             membership::already_joined(&statements, &running.mesh.me(), &token)?
         } else {
-            let joined = membership::join(&self.state, &self.config, &token, name).await?;
+            let joined = self.join_telling(&token, name, answers).await?;
             self.enter().await?;
             joined
         };
@@ -184,6 +184,31 @@ impl Daemon {
             "replaces": joined.replaces,
             "before": joined.before,
         }))
+    }
+
+    /// Joins, and tells the asker while an admin has yet to approve. Ends when the asker goes, who may ask again.
+    async fn join_telling(
+        &self,
+        token: &Token,
+        name: &str,
+        answers: &mut Answers,
+    ) -> Result<Joined, Failure> {
+        // A sentence that finds one waiting says the same.
+        let (tell, mut told) = mpsc::channel(1);
+        let mut waits = |sentence: &str| drop(tell.try_send(sentence.to_owned()));
+        let mut joining = std::pin::pin!(membership::join(
+            &self.state,
+            &self.config,
+            token,
+            name,
+            &mut waits
+        ));
+        loop {
+            tokio::select! {
+                joined = &mut joining => return joined,
+                Some(sentence) = told.recv() => answers.part(json!({ "waits": sentence })).await?,
+            }
+        }
     }
 
     /// Starts what a member runs; when that fails the node ends, for a half-started one helps nobody.
@@ -375,12 +400,15 @@ impl Daemon {
     }
 }
 
+/// Who is called what, those that are gone included: their history stays.
 pub(super) fn names(running: &Running) -> Names {
     let snapshot = running.mesh.snapshot();
-    snapshot
-        .members
+    let gone = snapshot
+        .gone
         .iter()
-        .map(|member| (member.id, member.name.clone()))
+        .map(|gone| (gone.id, gone.name.clone()));
+    let members = snapshot.members.iter();
+    gone.chain(members.map(|member| (member.id, member.name.clone())))
         .collect()
 }
 

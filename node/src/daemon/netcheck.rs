@@ -4,9 +4,10 @@
 //! Absent: judgements; the reader makes those.
 
 use outlast_mesh::trust::EndpointKind;
-use outlast_mesh::{PeerSnapshot, Snapshot};
+use outlast_mesh::{NodeId, Path, PeerSnapshot, Snapshot};
 use serde_json::{Value, json};
 
+use super::status::name_of;
 use super::{Daemon, ping};
 use crate::failure::Failure;
 
@@ -33,10 +34,25 @@ impl Daemon {
             "udp_port": snapshot.udp_port,
             "isolated": snapshot.isolated,
             "endpoints": endpoints.collect::<Vec<_>>(),
+            "nat": nat(&snapshot),
             "peers": snapshot.peers.iter().map(|one| peer(one, &snapshot)).collect::<Vec<_>>(),
             "dropped": snapshot.counters.dropped,
         }))
     }
+}
+
+fn nat(snapshot: &Snapshot) -> Value {
+    let names =
+        |ids: &[NodeId]| -> Vec<String> { ids.iter().map(|id| name_of(snapshot, *id)).collect() };
+    let nat = &snapshot.nat;
+    let reflexive = nat.reflexive.iter();
+    let reflexive = reflexive.map(|seen| json!({ "address": seen.addr, "by": names(&seen.by) }));
+    json!({
+        "mapping": nat.mapping.as_str(),
+        "reflexive": reflexive.collect::<Vec<_>>(),
+        "relays": names(&nat.relays),
+        "relays_nothing": nat.relays_nothing,
+    })
 }
 
 fn peer(peer: &PeerSnapshot, snapshot: &Snapshot) -> Value {
@@ -47,6 +63,9 @@ fn peer(peer: &PeerSnapshot, snapshot: &Snapshot) -> Value {
         "path": peer.path.as_str(),
         "via": ping::via(peer, snapshot),
         "endpoint": peer.endpoint,
-        "rtt_ms": peer.rtt_ms,
+        "rtt_ms": peer.rtt_ms.filter(|_| peer.path != Path::None),
+        "since_ms": peer.path_since_ms,
+        "why_not_direct": peer.why_not_direct,
+        "mtu_at_least": peer.mtu_at_least,
     })
 }

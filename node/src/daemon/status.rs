@@ -123,7 +123,7 @@ async fn look<T: Send + 'static>(
         .flatten()
 }
 
-fn name_of(snapshot: &Snapshot, node: NodeId) -> String {
+pub(super) fn name_of(snapshot: &Snapshot, node: NodeId) -> String {
     let member = snapshot.members.iter().find(|member| member.id == node);
     member.map_or_else(|| node.to_string(), |member| member.name.clone())
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outlast_mesh::{MemberSnapshot, NodeId, Path, PeerSnapshot, PeerState, Snapshot};
+use outlast_mesh::{GoneSnapshot, MemberSnapshot, NodeId, Path, PeerSnapshot, PeerState, Snapshot};
 
 use super::api;
 use crate::succession::Succession;
@@ -46,7 +46,7 @@ impl Roster {
         self.nodes.get(usize::from(number)).copied()
     }
 
-    /// Every member, in the order of numbers.
+    /// Every member and everybody who was one, in the order of numbers.
     pub(super) fn list(
         &mut self,
         snapshot: &Snapshot,
@@ -90,8 +90,38 @@ impl Roster {
                 repairs: held.repairs,
             });
         }
+        for gone in &snapshot.gone {
+            let Some(index) = self.number(gone.id) else {
+                continue;
+            };
+            nodes.push(past(gone, index, held(gone.id), snapshot.me));
+        }
         nodes.sort_by_key(|node| node.index);
         nodes
+    }
+}
+
+/// One that was a member: nothing is heard of it, and its history stays.
+fn past(gone: &GoneSnapshot, index: u16, held: Held, me: NodeId) -> api::Node {
+    api::Node {
+        index,
+        id: gone.id.to_string(),
+        name: gone.name.clone(),
+        state: if gone.id == me {
+            api::NodeState::Me
+        } else {
+            shown(gone.state)
+        },
+        path: Path::None.as_str().to_owned(),
+        rtt_ms: None,
+        last_ms: held.last_ms,
+        oldest_ms: held.oldest_ms,
+        former: None,
+        successor: None,
+        backlog_samples: 0,
+        address: gone.address.to_string(),
+        series: held.series,
+        repairs: held.repairs,
     }
 }
 
@@ -113,7 +143,11 @@ fn state(member: &MemberSnapshot, me: NodeId) -> api::NodeState {
     if member.id == me {
         return api::NodeState::Me;
     }
-    match member.state {
+    shown(member.state)
+}
+
+fn shown(state: PeerState) -> api::NodeState {
+    match state {
         PeerState::Alive => api::NodeState::Alive,
         PeerState::Stale => api::NodeState::Stale,
         PeerState::Suspect => api::NodeState::Suspect,

@@ -7,3 +7,4 @@ mod home;
 mod mistakes;
 mod pipes;
 mod settings;
+mod trust;

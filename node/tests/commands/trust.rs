@@ -1,0 +1,277 @@
+//! Who belongs and who decides, where no node runs: admins, recovery words, names, farewells.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::home::{Home, admin_keys, err, out};
+
+fn founded() -> Home {
+    let home = Home::new();
+    home.ok("a", &["init", "--name", "attic"], "");
+    home
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Label, rank and standing of each admin.
+fn admins(home: &Home) -> Vec<(String, u64, bool)> {
+    let listed = home.ok("a", &["admin", "list", "--json"], "");
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let line = |admin: &Value| {
+        let label = admin["label"].as_str().unwrap_or_default().to_owned();
+        let rank = admin["rank"].as_u64().unwrap_or(99);
+        (label, rank, admin["revoked"].is_null())
+    };
+    listed.as_array().into_iter().flatten().map(line).collect()
+}
+
+fn admin(label: &str, rank: u64, in_force: bool) -> (String, u64, bool) {
+    (label.to_owned(), rank, in_force)
+}
+
+#[test]
+fn a_second_admin_decides_below_the_first_and_is_revoked_by_it_alone() {
+    let home = founded();
+    let key = home.path().join("ann.key");
+    let added = home.run("a", &["admin", "add", "ann", "--out", text(&key)], "");
+    assert_eq!(out(&added), "ann decides from now on, with rank 2\n");
+    assert!(
+        err(&added).starts_with(&format!("its key is in {}: move it to ", key.display())),
+        "{}",
+        err(&added)
+    );
+    let mode = std::fs::metadata(&key)
+        .expect("the key")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let ann = ["--admin-key", text(&key)];
+    assert_eq!(
+        home.ok("a", &["set", "site=home", ann[0], ann[1]], ""),
+        "every node: site=home\n"
+    );
+    let (code, said) = home.fails("a", &["admin", "revoke", "admin", ann[0], ann[1]], "");
+    assert_eq!(code, 1);
+    assert!(said.contains("admin has rank 1 and you have 2"), "{said}");
+    let twice = ["admin", "add", "ann", "--out", "/nowhere/key"];
+    let (code, said) = home.fails("a", &twice, "");
+    assert_eq!(
+        (code, said.as_str()),
+        (1, "outlast: an admin called ann exists already\n")
+    );
+
+    let revoked = ["admin", "revoke", "ann", "--reason", "moved out"];
+    assert_eq!(home.ok("a", &revoked, ""), "ann decides no more\n");
+    assert_eq!(
+        admins(&home),
+        [admin("admin", 1, true), admin("ann", 2, false)]
+    );
+    let list = home.ok("a", &["admin", "list"], "");
+    assert!(
+        list.contains("revoked by admin at ") && list.contains(": moved out"),
+        "{list}"
+    );
+    let (code, said) = home.fails("a", &["set", "site=roof", ann[0], ann[1]], "");
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("this admin key was revoked by admin at "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_key_is_made_where_its_owner_is_and_only_its_public_half_travels() {
+    let home = founded();
+    let keys = admin_keys(&home);
+    let own = home.ok("a", &["admin", "key"], "");
+    assert_eq!(
+        home.ok("a", &["admin", "key"], ""),
+        own,
+        "there is one already"
+    );
+    assert_eq!(admin_keys(&home), keys);
+
+    // Ann works on a machine of the same mesh and has a configuration of her own.
+    let ann = home.path().join("ann");
+    let key = home
+        .command("a", &["admin", "key"])
+        .env("XDG_CONFIG_HOME", &ann)
+        .output()
+        .expect("start the program");
+    let public = out(&key);
+    assert!(public.starts_with("oa1") && public != own, "{public}");
+    assert!(
+        err(&key).contains("it decides nothing in mesh home until an admin says"),
+        "{}",
+        err(&key)
+    );
+    assert_eq!(
+        home.ok("a", &["admin", "add", "ann", public.trim()], ""),
+        "ann decides from now on, with rank 2\n"
+    );
+    let set = home
+        .command("a", &["set", "site=home"])
+        .env("XDG_CONFIG_HOME", &ann)
+        .output()
+        .expect("start the program");
+    assert_eq!(out(&set), "every node: site=home\n", "{}", err(&set));
+    let resigned = home
+        .command("a", &["admin", "revoke", &public.trim()[..12]])
+        .env("XDG_CONFIG_HOME", &ann)
+        .output()
+        .expect("start the program");
+    assert_eq!(
+        out(&resigned),
+        "ann decides no more\n",
+        "{}",
+        err(&resigned)
+    );
+}
+
+#[test]
+fn the_recovery_words_make_a_new_admin_and_revoke_the_lost_one() {
+    let home = Home::new();
+    let words = home.path().join("words");
+    home.ok(
+        "a",
+        &["init", "--name", "attic", "--recovery-out", text(&words)],
+        "",
+    );
+    let [lost] = &admin_keys(&home)[..] else {
+        panic!("one admin key")
+    };
+    let (code, said) = home.fails("a", &["recover", "--words-file", text(&words)], "");
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("holds an admin key of this mesh already"),
+        "{said}"
+    );
+    std::fs::remove_file(lost).expect("lose the key");
+
+    let typed = std::fs::read_to_string(&words).expect("the words");
+    let other = "abandon ".repeat(23) + "art";
+    let (code, said) = home.fails("a", &["recover"], &other);
+    assert_eq!(code, 1);
+    assert!(
+        said.starts_with("outlast: these words are none of mesh home; "),
+        "{said}"
+    );
+    let done = home.run("a", &["recover", "--revoke", "admin"], &typed);
+    assert_eq!(
+        out(&done),
+        format!(
+            "new admin key recovered of mesh home: {}\nadmin decides no more\n",
+            lost.display()
+        ),
+        "{}",
+        err(&done)
+    );
+    for word in typed.split_whitespace() {
+        assert!(
+            word.len() < 5 || !err(&done).contains(word),
+            "a word of the secret is told"
+        );
+    }
+    assert_eq!(
+        admins(&home),
+        [
+            admin("recovery", 0, true),
+            admin("admin", 1, false),
+            admin("recovered", 1, true)
+        ]
+    );
+    assert_eq!(
+        home.ok("a", &["set", "site=home"], ""),
+        "every node: site=home\n"
+    );
+}
+
+#[test]
+fn a_mesh_without_recovery_words_gets_some_later() {
+    let home = founded();
+    let words = home.path().join("words");
+    let setup = ["recover", "--setup", "--recovery-out", text(&words)];
+    assert_eq!(
+        home.ok("a", &setup, ""),
+        "the mesh has recovery words now, called recovery\n"
+    );
+    let (code, said) = home.fails("a", &setup, "");
+    assert_eq!(code, 1);
+    assert!(
+        said.starts_with("outlast: the mesh has recovery words; "),
+        "{said}"
+    );
+    for key in admin_keys(&home) {
+        std::fs::remove_file(key).expect("lose the key");
+    }
+    let typed = std::fs::read_to_string(&words).expect("the words");
+    home.ok("a", &["recover", "--label", "ann"], &typed);
+    assert_eq!(
+        admins(&home),
+        [
+            admin("admin", 1, true),
+            admin("recovery", 2, true),
+            admin("ann", 3, true)
+        ]
+    );
+}
+
+#[test]
+fn a_node_is_renamed_and_found_by_its_new_name() {
+    let home = founded();
+    let renamed = home.run("a", &["rename", "attic", "roof"], "");
+    assert_eq!(
+        out(&renamed),
+        "attic is called roof from now on\n",
+        "{}",
+        err(&renamed)
+    );
+    assert_eq!(
+        err(&renamed),
+        "no node runs here: the others hear of it once `outlast up` does\n"
+    );
+    let members: Value =
+        serde_json::from_str(&home.ok("a", &["members", "--json"], "")).expect("JSON");
+    assert_eq!(members[0]["name"], "roof");
+    assert_eq!(
+        home.ok("a", &["rename", "roof", "roof"], ""),
+        "roof is called so already\n"
+    );
+    assert_eq!(home.fails("a", &["rename", "attic", "cellar"], "").0, 2);
+}
+
+#[test]
+fn one_that_is_alone_leaves_and_its_directory_is_ready_for_another_mesh() {
+    let home = founded();
+    let left = home.run("a", &["leave"], "");
+    assert_eq!(out(&left), "left mesh home\n", "{}", err(&left));
+    let former = home.state("a").join("former");
+    let [aside] = &std::fs::read_dir(&former)
+        .expect("put aside")
+        .flatten()
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("one former membership")
+    };
+    let said = home.ok(
+        "a",
+        &["--state-dir", text(&aside.path()), "members", "--json"],
+        "",
+    );
+    let members: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(members[0]["name"], "attic", "what it knew is still told");
+    assert_eq!(
+        home.ok("a", &["init", "--mesh", "other"], "")
+            .lines()
+            .count(),
+        1
+    );
+    assert_eq!(
+        home.ok("a", &["approve", "--json"], ""),
+        json!([]).to_string() + "\n"
+    );
+}
