@@ -2,10 +2,140 @@
 //! which way, and what stays when the public one dies.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outlast_tests::capture::enter;
-use outlast_tests::{Nat, Net, Place};
+use outlast_tests::{Nat, Net, Place, World, wait_for};
+
+use crate::world;
+
+/// Two sites of each kind, with one machine in each.
+const SITES: [(&str, Nat); 6] = [
+    ("full1", Nat::FullCone),
+    ("full2", Nat::FullCone),
+    ("port1", Nat::PortRestricted),
+    ("port2", Nat::PortRestricted),
+    ("sym1", Nat::Symmetric),
+    ("sym2", Nat::Symmetric),
+];
+
+/// Pairs have found their way within 15 s where nobody else uses the machine.
+const FOUND: Duration = Duration::from_secs(60);
+
+/// Longer than a dead machine takes to be missed by everybody.
+const GONE: Duration = Duration::from_secs(15);
+
+/// What a pair has whose NATs let no hole be punched.
+const HARD: &str = "none";
+
+#[test]
+fn every_pair_behind_any_two_nats_talks_by_the_way_expected_and_the_public_machine_may_die() {
+    let mut world = world("nat");
+    let net = world.net.as_mut().expect("in namespaces");
+    net.stand("p", Place::Public);
+    for (site, nat) in SITES {
+        net.build_site(site, Some(nat));
+        net.stand(site, Place::site(site));
+    }
+    let names: Vec<&str> = std::iter::once("p")
+        .chain(SITES.map(|(site, _)| site))
+        .collect();
+    let began = Instant::now();
+    world.found(&names);
+    for (at, other, expected) in pairs() {
+        wait_way(&world, at, names[other], expected);
+    }
+    eprintln!("all pairs after {:?}", began.elapsed());
+
+    world.node_mut(0).kill();
+    std::thread::sleep(GONE);
+    for (at, other, expected) in pairs().filter(|(at, other, _)| at.min(other) > &0) {
+        if expected == "direct" {
+            let (state, path) = way(&world, at, names[other]);
+            let way = (state.as_str(), path.as_str());
+            assert_eq!(
+                way,
+                ("alive", "direct"),
+                "{} to {}",
+                names[at],
+                names[other]
+            );
+        } else {
+            wait_way(&world, at, names[other], expected);
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_moves_between_networks_is_found_in_each() {
+    let mut world = world("mv");
+    let net = world.net.as_mut().expect("in namespaces");
+    net.stand("p", Place::Public);
+    for site in ["west", "east"] {
+        net.build_site(site, Some(Nat::PortRestricted));
+        net.stand(&site[..1], Place::site(site));
+    }
+    world.found(&["p", "w", "e"]);
+    wait_way(&world, 0, "w", "direct");
+    wait_way(&world, 2, "w", "direct");
+
+    for (place, path) in [
+        (Place::site("east"), "lan"),
+        (Place::Public, "direct"),
+        (Place::site("west"), "direct"),
+    ] {
+        let net = world.net.as_mut().expect("in namespaces");
+        net.move_over("w", place.clone());
+        let moved = Instant::now();
+        for (at, peer) in [(1, "p"), (1, "e"), (0, "w"), (2, "w")] {
+            let expected = if at == 0 || peer == "p" {
+                "direct"
+            } else {
+                path
+            };
+            wait_way(&world, at, peer, expected);
+        }
+        eprintln!("{place:?}: found after {:?}", moved.elapsed());
+    }
+}
+
+/// Nodes by number, 0 the public one, and the path from the first to the second.
+fn pairs() -> impl Iterator<Item = (usize, usize, &'static str)> {
+    let all = 0..=SITES.len();
+    let both = all
+        .clone()
+        .flat_map(move |at| all.clone().map(move |other| (at, other)));
+    both.filter(|(at, other)| at != other).map(|(at, other)| {
+        let nat = |number: usize| number.checked_sub(1).map(|site| SITES[site].1);
+        let is_easy = |nat| matches!(nat, None | Some(Nat::FullCone));
+        let (one, two) = (nat(at), nat(other));
+        let hard = [one, two].contains(&Some(Nat::Symmetric)) && !is_easy(one) && !is_easy(two);
+        (at, other, if hard { HARD } else { "direct" })
+    })
+}
+
+/// Waits until this node has such a path to a peer, and hears it unless it has none.
+fn wait_way(world: &World, at: usize, peer: &str, expected: &str) {
+    let state = if expected == "none" { "down" } else { "alive" };
+    let what = format!("{} reaching {peer}: {expected}", world.node(at).name);
+    wait_for(&what, FOUND, || {
+        let way = way(world, at, peer);
+        let fine = way == (state.to_owned(), expected.to_owned());
+        fine.then_some(()).ok_or_else(|| format!("{way:?}"))
+    });
+}
+
+/// State and path of a peer, as this node tells.
+fn way(world: &World, at: usize, peer: &str) -> (String, String) {
+    let status = world.node(at).json(&["status"]);
+    let peers = status["peers"].as_array().cloned().unwrap_or_default();
+    let found = peers.iter().find(|one| one["name"] == peer);
+    let text = |key: &str| {
+        let value = found.map(|one| one[key].as_str().unwrap_or_default());
+        value.unwrap_or_default().to_owned()
+    };
+    (text("state"), text("path"))
+}
 
 #[test]
 fn each_kind_of_nat_maps_and_filters_as_its_name_says() {
