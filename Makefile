@@ -32,9 +32,13 @@ test-sim: need-node ## A quarter of an hour of a thousand simulated machines, fo
 test-ui: need-node ## The page: formatting, frames, charts
 	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm test
 
+# A stock WireGuard peer takes two minutes to renew a key, and nobody has to wait for that.
 test-world: need-node need-clock need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
-	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1
+	$(CARGO) test --package outlast-tests --test interop --no-run
+	$(CARGO) test --package outlast-tests --test interop & interop=$$!; failed=; \
+	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1 || failed=1; \
+	wait $$interop && test -z "$$failed"
 
 sim: need-node ## One simulated case: make sim SEED=7 NODES=20 MINUTES=30 (KIND=heavy STORY=file TELL=1)
 	$(SIM) run kind="$(KIND)" seed="$(SEED)" nodes="$(NODES)" minutes="$(MINUTES)" story="$(STORY)" tell="$(TELL)"
@@ -94,9 +98,9 @@ need-clock:
 
 # The world tests take namespaces, a firewall, a browser, a systemd to boot, and node_exporter to be measured against.
 need-world:
-	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools chromium prometheus-node-exporter \
+	@tests/install ip:iproute2 nft:nftables wg:wireguard-tools wireguard-go chromium prometheus-node-exporter \
 		systemctl:systemd nsenter:util-linux setpriv:util-linux useradd:passwd dpkg-deb:dpkg objdump:binutils
 
 # What is measured is measured beside stock WireGuard, Prometheus and VictoriaMetrics, and captured to see what it consists of.
 need-bench:
-	@tests/install wireguard-go tcpdump promtool:prometheus victoria-metrics
+	@tests/install tcpdump promtool:prometheus victoria-metrics

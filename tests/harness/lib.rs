@@ -2,7 +2,7 @@
 //! killed and asked what they hold.
 //!
 //! `net` makes the namespaces and cuts links, `nat` puts some behind routers, `world` starts and stops nodes, `ledger` compares
-//! what two nodes answer, row by row; `control` and `usage` watch a node without disturbing it; `clock` sets one wrong;
+//! what two nodes answer, row by row; `stock` is a stock WireGuard machine, `control` and `usage` watch a node without disturbing it; `clock` sets one wrong;
 //! `own_store` opens the store of a node that is down; `killed` ends a child with its owner, `ending` waits for one that has to end; `machine` boots one with systemd, users and packages of its own.
 //! Invariant: dropping a `World` ends every process and removes every namespace it made.
 //! Absent: a simulated network. What is tested here is what a user runs.
@@ -18,6 +18,7 @@ pub mod nat;
 pub mod net;
 pub mod own_store;
 pub mod recording;
+pub mod stock;
 pub mod stranger;
 pub mod usage;
 pub mod world;
@@ -29,6 +30,7 @@ pub use machine::Machine;
 pub use nat::{Nat, Place};
 pub use net::Net;
 pub use own_store::own_store;
+pub use stock::Stock;
 pub use usage::{Traffic, Usage};
 pub use world::{Node, World};
 
