@@ -163,3 +163,177 @@ fn bounded(mut lines: Vec<String>, more: &str) -> Vec<String> {
 fn millis(at_ms: u64) -> i64 {
     i64::try_from(at_ms).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use outlast_mesh::trust::{Frozen, Gone, Member, Pending, Statements, found, issue_grant};
+    use outlast_mesh::{AdminKey, NodeKey, StatementId};
+
+    use super::*;
+
+    const NOW_MS: u64 = 1_800_000_000_000;
+
+    fn statements(admin: &AdminKey, founder: NodeId, words: Option<[u8; 32]>) -> Statements {
+        let (mesh, genesis) = found(admin, founder, "attic", "home", words, NOW_MS);
+        let mut statements = Statements::new(mesh);
+        statements.insert(genesis).unwrap();
+        statements
+    }
+
+    /// A mesh of one, with recovery words, as it was folded.
+    fn state() -> (NodeId, State) {
+        let me = NodeKey::generate().id();
+        let words = Some(AdminKey::generate().public());
+        let held = statements(&AdminKey::generate(), me, words);
+        (me, State::clone(&held.state()))
+    }
+
+    fn gone(name: &str, manner: Manner, at_ms: u64, reason: &str) -> Gone {
+        Gone {
+            member: Member {
+                id: NodeId([9; 32]),
+                name: name.to_owned(),
+                joined_ms: 0,
+                address: Ipv6Addr::LOCALHOST,
+                sponsor: None,
+                info: None,
+                replaces: None,
+                replaced_by: None,
+            },
+            manner,
+            by: (manner != Manner::Left).then_some([7; 32]),
+            by_label: if manner == Manner::Left { "" } else { "admin" }.to_owned(),
+            at_ms,
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn said(state: &State, me: NodeId) -> Vec<String> {
+        notices(state, me, millis(NOW_MS))
+    }
+
+    #[test]
+    fn one_key_and_no_words_are_told_until_there_is_a_second_way_in() {
+        let (me, admin) = (NodeKey::generate().id(), AdminKey::generate());
+        let mut held = statements(&admin, me, None);
+        let told = said(&held.state(), me);
+        assert!(
+            told[0].starts_with("the mesh has one admin key and no recovery words"),
+            "{told:?}"
+        );
+        let ann = AdminKey::generate().public();
+        let grant = issue_grant(&admin, &held, ann, None, "ann", NOW_MS).unwrap();
+        held.insert(grant).unwrap();
+        assert_eq!(said(&held.state(), me), [""; 0]);
+        assert_eq!(said(&state().1, me), [""; 0]);
+    }
+
+    #[test]
+    fn who_waits_and_who_went_within_a_day_is_told_by_name() {
+        let (me, mut state) = state();
+        let waits = NodeId([3; 32]);
+        state.pending.insert(
+            waits,
+            Pending {
+                join: StatementId([1; 32]),
+                name: "cellar".to_owned(),
+                invite: StatementId([2; 32]),
+                sponsor: me,
+                at_ms: NOW_MS,
+            },
+        );
+        let day = 86_400_000;
+        state.gone.insert(
+            NodeId([4; 32]),
+            gone("roof", Manner::Evicted, NOW_MS - day + 1, "stolen"),
+        );
+        state
+            .gone
+            .insert(NodeId([5; 32]), gone("shed", Manner::Left, NOW_MS - 1, ""));
+        state.gone.insert(
+            NodeId([6; 32]),
+            gone("old", Manner::Retired, NOW_MS - day, ""),
+        );
+        let id = waits.short();
+        let told = said(&state, me);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(
+            told[0],
+            format!("cellar ({id}) waits to be approved: outlast approve {id}")
+        );
+        assert!(told[1].starts_with("shed left at "), "{told:?}");
+        assert!(
+            told[2].starts_with("roof was evicted by admin at ") && told[2].ends_with(": stolen"),
+            "{told:?}"
+        );
+        for number in 0..20 {
+            state.gone.insert(
+                NodeId([100 + number; 32]),
+                gone("many", Manner::Left, NOW_MS, ""),
+            );
+        }
+        let told = said(&state, me);
+        assert_eq!(told.len(), 1 + MOST + 1);
+        assert_eq!(told[1 + MOST], "14 more went: `outlast members` lists them");
+    }
+
+    #[test]
+    fn a_node_that_is_out_is_told_why_and_what_to_do() {
+        let (me, mut state) = state();
+        state
+            .gone
+            .insert(me, gone("attic", Manner::Evicted, NOW_MS, "stolen"));
+        let told = said(&state, me);
+        assert!(
+            told[0].contains(
+                "`outlast leave` makes it ready for a new token; it was evicted by admin at "
+            ),
+            "{told:?}"
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+
+    #[test]
+    fn a_token_used_twice_and_a_copied_key_are_alarms_that_name_both() {
+        let (me, mut state) = state();
+        let refused = NodeId([3; 32]);
+        state.conflicts.push(Conflict {
+            invite: StatementId([2; 32]),
+            refused,
+            refused_name: "cellar".to_owned(),
+            sponsor: me,
+            at_ms: NOW_MS,
+            admitted: vec![me],
+        });
+        let frozen = Frozen {
+            seq: 3,
+            statements: [StatementId([1; 32]); 2],
+            hlc: NOW_MS << 16,
+        };
+        state.frozen.insert(me.0, frozen.clone());
+        let admin = *state.admins.keys().next_back().unwrap();
+        state.frozen.insert(admin, frozen);
+        let alarms = alarms(&state);
+        assert_eq!(alarms.len(), 3, "{alarms:?}");
+        let title = |at: usize| alarms[at]["title"].as_str().unwrap();
+        assert!(
+            title(0).contains(&format!(
+                "cellar ({}), let in by attic, is refused",
+                refused.short()
+            )),
+            "{alarms:?}"
+        );
+        assert!(title(0).ends_with("it had admitted attic"), "{alarms:?}");
+        assert!(
+            alarms
+                .iter()
+                .all(|alarm| alarm["since_ms"] == NOW_MS && alarm["severity"] == "critical")
+        );
+        let copied = alarms
+            .iter()
+            .filter(|alarm| alarm["id"].as_str().unwrap().starts_with("copied-key/"));
+        assert_eq!(copied.count(), 2);
+    }
+}

@@ -22,6 +22,16 @@ pub(super) fn runs(facts: &Facts) -> Finding {
             let name = |value: &Value| visible(value.as_str().unwrap_or("-")).into_owned();
             let (node, mesh) = (name(&status["node"]["name"]), name(&status["mesh"]["name"]));
             let up = duration(status["node"]["uptime_ms"].as_u64().unwrap_or(0));
+            if let Some(why) = status["mesh"]["out"].as_str() {
+                return Finding::fail(
+                    CHECK,
+                    format!(
+                        "{node} is no member of mesh {mesh} any more: {}",
+                        visible(why)
+                    ),
+                    "outlast leave, then join again with a new token",
+                );
+            }
             if status["node"]["isolated"].as_bool() == Some(true) {
                 return Finding::warn(
                     CHECK,
@@ -121,9 +131,11 @@ pub(super) fn notices(facts: &Facts) -> Vec<Finding> {
     let health = status["store"]["health"].as_str().unwrap_or_default();
     // The node tells of clocks too, and ours are the figures of this moment.
     let clock_is_told = peers_differ(facts);
+    let out = status["mesh"]["out"].as_str();
     let notices = status["notices"].as_array().into_iter().flatten();
     notices
         .filter_map(Value::as_str)
+        .filter(|notice| out.is_none_or(|out| !notice.contains(out)))
         .filter(|notice| *notice != health)
         .filter(|notice| !(clock_is_told && notice.contains("clock")))
         .map(|notice| Finding {

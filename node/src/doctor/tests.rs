@@ -137,6 +137,22 @@ fn a_healthy_node_and_a_machine_without_one_have_nothing_to_mend() {
 }
 
 #[test]
+fn a_node_that_was_evicted_is_told_once_with_what_to_do() {
+    let facts = running(|status| {
+        let out = "evicted by admin at 2026-11-23 22:10 UTC: stolen";
+        status["mesh"]["out"] = json!(out);
+        status["notices"] = json!([format!("this node is no member any more; it was {out}")]);
+    });
+    assert_eq!(
+        wrong(&facts),
+        [
+            "fail node: attic is no member of mesh home any more: evicted by admin at 2026-11-23 22:10 UTC: stolen -> \
+             outlast leave, then join again with a new token"
+        ]
+    );
+}
+
+#[test]
 fn a_peer_that_said_goodbye_is_neither_missed_nor_called_in_reach() {
     let facts = running(|status| {
         let left = json!({ "name": "shed", "state": "left", "last_heard_ms": NOW_MS - 60_000 });
