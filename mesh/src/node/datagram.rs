@@ -210,6 +210,8 @@ impl Node {
             return self.drop_one("inner destination not us");
         }
         let connected = self.peers.get(&id).is_some_and(|peer| peer.connected);
+        // Statements come before the connection, and may be long for a way through a relay.
+        let met = self.peers.get(&id).is_some_and(Peer::is_met);
         match packet.destination_port {
             MESSAGE_PORT => self.frames(id, from, packet.payload, now),
             STREAM_PORT if connected => {
@@ -225,13 +227,13 @@ impl Node {
                 });
             }
             FRAGMENT_PORT if joined => self.drop_one("fragment within a fragment"),
-            FRAGMENT_PORT if connected => self.half(id, from, packet.payload, now),
+            FRAGMENT_PORT if met => self.half(id, from, packet.payload, now),
             RELAY_PORT | RELAYED_PORT | WAY_PORT if joined => {
                 self.drop_one("fragment of what is never split");
             }
             RELAY_PORT if connected => self.hand_on(id, from, packet.payload, now),
             RELAYED_PORT if connected => self.handed_on(id, from, packet.payload, now),
-            WAY_PORT if connected => self.ask_or_answer(id, from, packet.payload, now),
+            WAY_PORT if met => self.ask_or_answer(id, from, packet.payload, now),
             STREAM_PORT | FRAGMENT_PORT | RELAY_PORT | RELAYED_PORT | WAY_PORT => {
                 self.drop_one("before the greeting");
             }

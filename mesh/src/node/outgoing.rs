@@ -14,7 +14,7 @@ use crate::path::way::Way;
 use crate::peer::Peer;
 use crate::time::Now;
 use crate::wire::message::kind;
-use crate::wire::{MESSAGE_PORT, NARROW_PACKET, WIRE_OLDEST, frame, packet};
+use crate::wire::{MESSAGE_PORT, NARROW_PACKET, NARROW_RELAYED, WIRE_OLDEST, frame, packet};
 
 impl Node {
     /// Queues a frame for a peer with a session; a full payload leaves first.
@@ -62,7 +62,12 @@ impl Node {
 
     /// Sends an inner packet, in halves where the path is too narrow for it.
     pub(super) fn seal_and_send(&mut self, id: NodeId, packet: Vec<u8>, now: Now) {
-        if packet.len() > NARROW_PACKET {
+        let is_relayed = |peer: &Peer| peer.route.relay().is_some();
+        let narrow = match self.peers.get(&id).is_some_and(is_relayed) {
+            true => NARROW_RELAYED,
+            false => NARROW_PACKET,
+        };
+        if packet.len() > narrow {
             self.send_long(id, packet, now);
         } else {
             self.seal_whole(id, packet, now);

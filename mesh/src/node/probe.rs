@@ -21,7 +21,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let may = peer.connected && peer.is_live() && !peer.bond.resting;
+        let may = peer.is_met() && peer.is_live() && !peer.bond.resting;
         let Some(way) = peer.route.way().filter(|_| may) else {
             return;
         };

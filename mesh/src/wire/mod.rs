@@ -49,6 +49,9 @@ pub(crate) const WAY_PORT: u16 = 5_187;
 /// makes the 1,280 every IPv6 path carries.
 pub(crate) const NARROW_PACKET: usize = 1_200;
 
+/// The same where a relay stands between: its tunnel and the header of the handing on come around.
+pub(crate) const NARROW_RELAYED: usize = NARROW_PACKET - packet::HEADERS - relay::HEADER - 32;
+
 /// The longest payload of one datagram of small messages, frame headers included. With 48 bytes
 /// of inner headers, 32 of the tunnel and 48 outside it stays below 1,280.
 pub(crate) const MAX_PAYLOAD: usize = 1_100;

@@ -17,15 +17,17 @@ mod lan;
 mod liar;
 mod meeting;
 mod members;
+mod nat;
 mod paths;
 mod ping;
+mod relay;
 mod replaced;
 mod statements;
 mod strangers;
 mod versions;
 mod wide;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::path::way::Way;
@@ -65,6 +67,10 @@ struct World {
     apart: Option<[usize; 2]>,
     /// Nodes no datagram leaves or reaches but from each other.
     island: BTreeSet<usize>,
+    /// From whom no datagram passes to whom.
+    walls: BTreeSet<(usize, usize)>,
+    /// The routers some nodes stand behind.
+    routers: BTreeMap<usize, nat::Router>,
     /// Where each node is; datagrams to anywhere else are lost.
     homes: Vec<SocketAddr>,
     /// Longer datagrams are lost without a word.
@@ -104,6 +110,8 @@ impl World {
             sent: Vec::new(),
             apart: None,
             island: BTreeSet::new(),
+            walls: BTreeSet::new(),
+            routers: BTreeMap::new(),
             homes: (0..usize::from(count)).map(address).collect(),
             widest: usize::MAX,
             calls: false,
@@ -213,18 +221,18 @@ impl World {
                         self.call(at, transmit);
                         continue;
                     }
-                    let home = |home: &SocketAddr| *home == transmit.to;
-                    let Some(to) = self.homes.iter().position(home) else {
+                    let Some((place, to)) = self.way_out(at, transmit.to) else {
                         self.strayed.push(transmit);
                         continue;
                     };
-                    let apart = self.apart == Some([at.min(to), at.max(to)]);
+                    let walled = self.walls.contains(&(at, to));
+                    let apart = walled || self.apart == Some([at.min(to), at.max(to)]);
                     let sea = self.island.contains(&at) != self.island.contains(&to);
                     let cut = self.cut || apart || sea || transmit.bytes.len() > self.widest;
                     let lost = cut || self.muted == Some((at, kind)) || self.frozen == Some(to);
                     if !lost {
                         self.overhear(to, &transmit.bytes);
-                        self.pass(at, to, &transmit.bytes);
+                        self.pass(place, to, &transmit.bytes);
                     }
                 }
                 self.collect(at);
@@ -239,14 +247,29 @@ impl World {
     fn call(&mut self, from: usize, transmit: Transmit) {
         for to in (0..self.nodes.len()).filter(|to| *to != from) {
             if self.one_port || self.homes[to].port() == transmit.to.port() {
-                self.pass(from, to, &transmit.bytes);
+                self.pass(self.homes[from], to, &transmit.bytes);
             }
         }
         self.called.push(transmit);
     }
 
-    fn pass(&mut self, from: usize, to: usize, bytes: &[u8]) {
-        let place = self.homes[from];
+    /// As whom a datagram to this address arrives, and at which node; none where nobody is.
+    fn way_out(&mut self, at: usize, to: SocketAddr) -> Option<(SocketAddr, usize)> {
+        let (home, now) = (self.homes[at], self.now.mono);
+        let router = self.routers.get_mut(&at);
+        let place = router.map_or(home, |router| router.send(to, now));
+        let at_home = self.homes.iter().position(|home| *home == to);
+        let inside = |at: &usize| self.routers.contains_key(at);
+        if let Some(node) = at_home.filter(|node| !inside(node)) {
+            return Some((place, node));
+        }
+        let lets_in = |router: &mut nat::Router| router.lets_in(to, place, now);
+        let mut routers = self.routers.iter_mut();
+        let (node, _) = routers.find_map(|(node, r)| lets_in(r).then_some((*node, ())))?;
+        Some((place, node))
+    }
+
+    fn pass(&mut self, place: SocketAddr, to: usize, bytes: &[u8]) {
         let Some(bad) = &mut self.bad else {
             return self.give(to, place, bytes);
         };

@@ -341,7 +341,7 @@ fn local(numbers: &[usize]) -> Vec<Endpoint> {
 
 impl World {
     /// Sends a stream packet and returns what it holds.
-    fn stream(&mut self, from: usize, to: usize, length: usize) -> Vec<u8> {
+    pub(super) fn stream(&mut self, from: usize, to: usize, length: usize) -> Vec<u8> {
         let bytes: Vec<u8> = (0..length).map(|at| (at * 7 + length) as u8).collect();
         let to = self.nodes[to].address();
         self.nodes[from].handle_stream_packet(to, &bytes, self.now);
@@ -349,7 +349,7 @@ impl World {
     }
 
     /// How many stream packets of these bytes arrived.
-    fn streamed(&self, at: usize, sent: &[u8]) -> usize {
+    pub(super) fn streamed(&self, at: usize, sent: &[u8]) -> usize {
         self.events(
             at,
             |event| matches!(event, NodeEvent::StreamPacket { bytes, .. } if bytes[..] == *sent),
@@ -364,7 +364,7 @@ impl World {
     }
 
     /// Sends an inner packet made by a member that doesn't keep the rules.
-    fn inject(&mut self, from: usize, to: usize, packet: &[u8]) {
+    pub(super) fn inject(&mut self, from: usize, to: usize, packet: &[u8]) {
         let id = self.nodes[to].me();
         let peer = self.nodes[from].peers.get_mut(&id).unwrap();
         let sealed = peer.session.as_mut().unwrap().seal(packet).unwrap();
