@@ -264,6 +264,12 @@ impl<'a> Fold<'a> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod parted;
+#[cfg(test)]
+mod ruled;
+#[cfg(test)]
 mod settled;
 #[cfg(test)]
 mod tests;

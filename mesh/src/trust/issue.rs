@@ -39,7 +39,7 @@ pub enum IssueError {
     #[error("no member and nobody who waits has the id {0:.8}")]
     Stranger(NodeId),
     /// It belongs to the mesh no more.
-    #[error("{name} was {why}; its id never comes back")]
+    #[error("{name} is gone, {why}; its id never comes back")]
     Gone {
         /// Its name.
         name: String,
@@ -370,3 +370,6 @@ impl From<&Revoked> for IssueError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

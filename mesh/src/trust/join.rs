@@ -62,7 +62,7 @@ pub enum JoinRefusal {
         at_ms: u64,
     },
     /// Its id belongs to the mesh no more.
-    #[error("this node was {0}; its id never comes back, so it has to join with a new one")]
+    #[error("this node is gone, {0}; its id never comes back, so it has to join with a new one")]
     Gone(String),
     /// There are rules here that the asked node does not know.
     #[error(

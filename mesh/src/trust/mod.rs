@@ -39,6 +39,8 @@ pub(crate) mod family;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod scene;
 
 pub use authority::NoAuthority;

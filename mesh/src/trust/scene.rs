@@ -32,6 +32,11 @@ pub(super) fn id(number: u8) -> NodeId {
     node(number).id()
 }
 
+/// The key of the recovery words.
+pub(super) fn words() -> AdminKey {
+    AdminKey::from_seed(&[200; 32])
+}
+
 pub(super) fn terms() -> InviteTerms {
     InviteTerms {
         name: None,
@@ -44,11 +49,29 @@ pub(super) fn terms() -> InviteTerms {
 impl Scene {
     /// A mesh founded by node 0, named `founder`.
     pub(super) fn founded() -> Self {
+        Self::founded_with(Some(words().public()))
+    }
+
+    /// The same without recovery words.
+    pub(super) fn without_words() -> Self {
+        Self::founded_with(None)
+    }
+
+    fn founded_with(recovery: Option<[u8; 32]>) -> Self {
         let admin = AdminKey::generate();
-        let (mesh, genesis) = found(&admin, id(0), "founder", "home", None, START);
+        let (mesh, genesis) = found(&admin, id(0), "founder", "home", recovery, START);
         let mut held = Statements::new(mesh);
         held.insert(genesis).unwrap();
         Self { admin, mesh, held }
+    }
+
+    /// Admin 0 founded the mesh, 1 is the recovery words, the others have to be granted it.
+    pub(super) fn nth_admin(&self, number: u8) -> AdminKey {
+        match number {
+            0 => self.admin.clone(),
+            1 => words(),
+            _ => AdminKey::from_seed(&[200 + number; 32]),
+        }
     }
 
     pub(super) fn token(&mut self, terms: InviteTerms, now_ms: u64) -> Token {

@@ -75,7 +75,7 @@ impl State {
     /// Whether another machine carries on what this member was.
     #[must_use]
     pub fn is_replaced(&self, id: &NodeId) -> bool {
-        let member = self.members.get(id);
+        let member = self.ever(id);
         member.is_some_and(|member| member.replaced_by.is_some())
     }
 }

@@ -69,11 +69,13 @@ impl<'a> Fold<'a> {
                 self.state.gone.insert(node, left(member, hlc, leave));
             }
         }
-        let (members, invites) = (&self.state.members, &self.state.invites);
+        let (members, gone) = (&self.state.members, &self.state.gone);
+        let invites = &self.state.invites;
         self.state.pending.retain(|node, pending| {
             let invite = &invites[&pending.invite];
             let is_full = invite.used.len() >= usize::from(invite.invite.uses);
-            !members.contains_key(node) && !is_full && invite.revoked.is_none()
+            let came = members.contains_key(node) || gone.contains_key(node);
+            !came && !is_full && invite.revoked.is_none()
         });
     }
 

@@ -4,7 +4,9 @@ use super::admission::MAX_SURPLUS;
 use super::names::unique_name;
 use super::*;
 use crate::trust::{
-    Conflict, InviteTerms, Join, Statement, Use, Witness, author_join, kind,
+    Conflict, InviteTerms, Statement, Use, Witness, author_join,
+    history::forged_join,
+    kind,
     payload::LogHeader,
     scene::{HOUR, START, Scene, id, node, terms},
     witness,
@@ -394,21 +396,4 @@ fn without_its_genesis_a_set_means_nothing_and_with_it_everything() {
     assert_eq!((other.state().members.len(), other.summary().len()), (0, 0));
     other.insert(all[0].clone()).unwrap();
     assert_eq!(other.state(), scene.held.state());
-}
-
-fn forged_join(scene: &Scene, token: &crate::trust::Token, number: u8, name: &str) -> Statement {
-    let key = node(number);
-    let bytes = Join::invite_bytes(&scene.mesh, &token.invite_id(), &key.public(), name);
-    let join = Join {
-        invite: token.invite_id(),
-        name: name.into(),
-        created_ms: START,
-        invite_signature: token.seed().signer().sign(&bytes),
-    };
-    let header = LogHeader {
-        seq: 0,
-        prev: [0; 32],
-        hlc: START << 16,
-    };
-    scene.placed(&key, kind::JOIN, header, &join)
 }

@@ -46,7 +46,7 @@ impl Statements {
     }
 
     /// The statements that lead to the head of `author`'s log, from its start.
-    fn chain(&self, author: &[u8; 32]) -> Vec<(u32, StatementId)> {
+    pub(in crate::trust) fn chain(&self, author: &[u8; 32]) -> Vec<(u32, StatementId)> {
         let Some(authored) = self.authors.get(author) else {
             return Vec::new();
         };

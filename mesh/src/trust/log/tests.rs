@@ -4,9 +4,9 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::trust::{
-    InviteTerms, Token, Witness, author_join,
+    author_join,
+    history::{happening, history},
     scene::{START, Scene, exchange, id, node, terms},
-    witness,
 };
 
 #[test]
@@ -254,145 +254,6 @@ fn of_two_infos_at_one_place_the_same_stays_whichever_came_first() {
     assert_eq!(forth.state(), back.state());
 }
 
-/// What may happen in a mesh whose three sites are cut off from each other again and again.
-#[derive(Debug, Clone)]
-enum Happening {
-    Invite {
-        site: Index,
-        uses: u16,
-        pinned: bool,
-    },
-    Join {
-        site: Index,
-        token: Index,
-        joiner: u8,
-        sponsor: u8,
-        name: u8,
-    },
-    Info {
-        site: Index,
-        node: u8,
-        seq: u32,
-    },
-    Policy {
-        site: Index,
-        node: u8,
-    },
-    Meet {
-        one: Index,
-        other: Index,
-    },
-}
-
-fn happening() -> impl Strategy<Value = Happening> {
-    let site = any::<Index>;
-    prop_oneof![
-        2 => (site(), 1_u16..3, prop::bool::weighted(0.2))
-            .prop_map(|(site, uses, pinned)| Happening::Invite { site, uses, pinned }),
-        5 => (site(), any::<Index>(), 1_u8..7, 0_u8..7, 0_u8..3).prop_map(|(site, token, joiner, sponsor, name)| {
-            Happening::Join { site, token, joiner, sponsor, name }
-        }),
-        1 => (site(), 0_u8..7, 0_u32..4).prop_map(|(site, node, seq)| Happening::Info { site, node, seq }),
-        1 => (site(), 0_u8..7).prop_map(|(site, node)| Happening::Policy { site, node }),
-        3 => (site(), site()).prop_map(|(one, other)| Happening::Meet { one, other }),
-    ]
-}
-
-/// Everything that was ever said while `happenings` happened.
-fn history(scene: &mut Scene, happenings: &[Happening]) -> Vec<Statement> {
-    let mut sites = vec![scene.held.clone(); 3];
-    let mut said: Vec<Statement> = scene.held.iter().cloned().collect();
-    let mut tokens: Vec<Token> = Vec::new();
-    for (at, happening) in happenings.iter().enumerate() {
-        let now_ms = START + at as u64;
-        let (index, new) = happen(scene, &mut sites, &mut tokens, happening, now_ms);
-        for statement in new {
-            sites[index].insert(statement.clone()).unwrap();
-            said.push(statement);
-        }
-    }
-    said
-}
-
-fn happen(
-    scene: &mut Scene,
-    sites: &mut [Statements],
-    tokens: &mut Vec<Token>,
-    happening: &Happening,
-    now_ms: u64,
-) -> (usize, Vec<Statement>) {
-    match happening {
-        Happening::Invite { site, uses, pinned } => {
-            let site = site.index(3);
-            let name = pinned.then(|| "n1".to_owned());
-            scene.held = sites[site].clone();
-            // An admin whose key was used in two places at once is told so, and says nothing more.
-            if scene
-                .held
-                .state()
-                .frozen
-                .contains_key(&scene.admin.public())
-            {
-                return (site, Vec::new());
-            }
-            let token = scene.token(
-                InviteTerms {
-                    name,
-                    uses: *uses,
-                    ..terms()
-                },
-                now_ms,
-            );
-            let invite = token.chain()[1].clone();
-            tokens.push(token);
-            (site, vec![invite])
-        }
-        Happening::Join {
-            site,
-            token,
-            joiner,
-            sponsor,
-            name,
-        } if !tokens.is_empty() => {
-            let site = site.index(3);
-            let token = token.get(tokens);
-            let Ok(join) = author_join(&node(*joiner), token, &format!("n{name}")) else {
-                return (site, Vec::new());
-            };
-            let vouched = witness(&node(*sponsor), &sites[site], &join, now_ms);
-            // A sponsor that does not look still cannot break the fold.
-            let careless = || {
-                let payload = Witness {
-                    join: scene.id_of(&join),
-                };
-                let header = sites[site].next_header(&node(*sponsor).public(), now_ms);
-                scene.placed(&node(*sponsor), kind::WITNESS, header, &payload)
-            };
-            let vouched = vouched.ok().flatten().unwrap_or_else(careless);
-            (site, vec![vouched, join])
-        }
-        Happening::Info { site, node, seq } => (site.index(3), vec![scene.info(*node, 1, *seq)]),
-        Happening::Policy { site, node: number } => {
-            let site = site.index(3);
-            let header = sites[site].next_header(&node(*number).public(), now_ms);
-            (
-                site,
-                vec![scene.placed(&node(*number), kind::POLICY, header, &now_ms)],
-            )
-        }
-        Happening::Meet { one, other } if one.index(3) != other.index(3) => {
-            let (one, other) = (
-                one.index(3).min(other.index(3)),
-                one.index(3).max(other.index(3)),
-            );
-            let (low, high) = sites.split_at_mut(other);
-            exchange(&mut low[one], &mut high[0]);
-            (one, Vec::new())
-        }
-        Happening::Join { .. } | Happening::Meet { .. } => (0, Vec::new()),
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -458,12 +319,18 @@ proptest! {
         let state = scene.holder(&said).state();
         let names: BTreeSet<_> = state.members.values().map(|member| &member.name).collect();
         prop_assert_eq!(names.len(), state.members.len());
-        prop_assert!(state.members.contains_key(&id(0)));
+        prop_assert!(state.ever(&id(0)).is_some());
         for invite in state.invites.values() {
             prop_assert!(invite.used.len() <= usize::from(invite.invite.uses));
         }
-        let used: usize = state.invites.values().map(|invite| invite.used.len()).sum();
-        prop_assert_eq!(used + 1, state.members.len());
+        for gone in state.gone.keys() {
+            prop_assert!(!state.members.contains_key(gone) && !state.pending.contains_key(gone));
+        }
+        for (key, admin) in &state.admins {
+            let above = |by: &[u8; 32]| *by == *key || state.admins[by].rank < admin.rank;
+            prop_assert!(admin.granted_by.iter().all(above));
+            prop_assert!(admin.revoked.iter().all(|revoked| above(&revoked.by)), "{:?}", admin);
+        }
     }
 
     #[test]
