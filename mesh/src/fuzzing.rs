@@ -16,7 +16,7 @@ use crate::trust::family::{self, Family};
 use crate::trust::fuzzing::{fold, payload, statement, token};
 use crate::tunnel::keys::{TunnelKey, TunnelPublic};
 use crate::wire::message::{self, Admitted, Hello, Ping, Pong, Summary, Wish, kind};
-use crate::wire::{MAX_MESSAGE, MAX_PAYLOAD, frame, packet, word};
+use crate::wire::{MAX_MESSAGE, MAX_PAYLOAD, RELAY_PORT, frame, packet, relay, word};
 
 /// A name, and what runs over the bytes: true if they were taken.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("packet", inner_packet),
     ("frames", frames),
     ("messages", messages),
+    ("relayed", relayed),
     ("member", member),
     ("statement", statement),
     ("payload", payload),
@@ -151,6 +152,7 @@ fn messages(bytes: &[u8]) -> bool {
             assert_eq!(again, read);
             !read.is_empty()
         }
+        kind::UNRELAYED => body.len() >= 16,
         kind::REFUSED => {
             let read = message::read_sentence(body);
             assert!(read.len() <= 3 * body.len());
@@ -158,6 +160,39 @@ fn messages(bytes: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// What a member brings on the ports of relaying and of trying ways, behind a byte that says on which: it never
+/// leaves longer than it came, nobody is connected by it, and nothing of it reaches the application.
+fn relayed(bytes: &[u8]) -> bool {
+    let Some((&which, payload)) = bytes.split_first() else {
+        return false;
+    };
+    let (mut node, now, peer) = (a_node(), Now::real(), family::node(2).id());
+    while node.poll_transmit(now).is_some() {}
+    let way = Way::Direct(stranger());
+    match which % 3 {
+        0 => node.hand_on(peer, way, payload, now),
+        1 => node.handed_on(peer, way, payload, now),
+        _ => node.ask_or_answer(peer, way, payload, now),
+    }
+    while let Some(reply) = node.poll_transmit(now) {
+        assert!(reply.bytes.len() <= payload.len(), "more out than in");
+    }
+    assert_eq!(node.connected().count(), 0);
+    assert_eq!(heard(&mut node), 0);
+    if which % 3 == 2 {
+        return frame::frames(payload)
+            .next()
+            .is_some_and(|frame| frame.is_ok());
+    }
+    let Some(read) = relay::parse(payload) else {
+        return false;
+    };
+    let packet = relay::build(read.other, read.other, RELAY_PORT, read);
+    let again = packet::parse(&packet).expect("what was built can be read");
+    assert_eq!(again.payload, payload);
+    true
 }
 
 /// Payloads from a member in its own tunnel, each behind its length (two bytes, big-endian). Whatever it says, the node

@@ -38,6 +38,8 @@ fn released_encodings_are_written_as_ever() {
             "probed",
             "wish",
             "words",
+            "waiting",
+            "unrelayed",
         ];
         let name = names.get(usize::from(kind)).unwrap_or(&"application");
         pin(&format!("frame-{name}"), &payload_of(&[(kind, body)]));
@@ -61,6 +63,15 @@ fn released_encodings_are_written_as_ever() {
     pin(
         "inner-packet",
         &packet::build(ends[0], ends[1], 5_182, b"payload"),
+    );
+    let datagram = a_datagram();
+    let relayed = relay::Relayed {
+        other: ends[1],
+        datagram: &datagram,
+    };
+    pin(
+        "relayed-packet",
+        &relay::build(ends[0], ends[1], 5_185, relayed),
     );
 }
 
@@ -86,18 +97,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .filter(|(kind, _)| *kind < 64 && *kind != kind::GOODBYE)
             .map(|(kind, body)| [&[kind][..], &body].concat())
             .collect(),
-        "member" => {
-            let bodies = bodies(&family);
-            let trust = family.statements().trust_root();
-            let agreeing = [&bodies[0].1[..], &trust].concat();
-            let hello = (kind::HELLO, agreeing);
-            let greeted = behind_length(&payload_of(std::slice::from_ref(&hello)));
-            let all = std::iter::once(&hello)
-                .chain(&bodies)
-                .map(|one| behind_length(&payload_of(std::slice::from_ref(one))));
-            let all: Vec<u8> = all.flatten().collect();
-            vec![greeted, all]
-        }
+        "relayed" => relayed_seeds(&family),
+        "member" => member_seeds(&family),
         "statement" => family.all().iter().map(encoded).collect(),
         "payload" => family
             .all()
@@ -137,6 +138,39 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "tunnel-key" => vec![format!("{}\n", *family::tunnel(1).to_base64()).into_bytes()],
         other => panic!("no seeds for {other}"),
     }
+}
+
+/// The shortest datagram of a tunnel.
+fn a_datagram() -> Vec<u8> {
+    [&[4, 0, 0, 0][..], &[0xee; 28]].concat()
+}
+
+/// A greeting that agrees, and everything else behind it.
+fn member_seeds(family: &Family) -> Vec<Vec<u8>> {
+    let bodies = bodies(family);
+    let trust = family.statements().trust_root();
+    let agreeing = [&bodies[0].1[..], &trust].concat();
+    let hello = (kind::HELLO, agreeing);
+    let greeted = behind_length(&payload_of(std::slice::from_ref(&hello)));
+    let all = std::iter::once(&hello)
+        .chain(&bodies)
+        .map(|one| behind_length(&payload_of(std::slice::from_ref(one))));
+    vec![greeted, all.flatten().collect()]
+}
+
+/// One of what comes on each port.
+fn relayed_seeds(family: &Family) -> Vec<Vec<u8>> {
+    let other = crate::id::overlay_address(&family.mesh, &family::node(1).id());
+    let secret = family::tunnel(2).secret();
+    let mut session = Session::new(&secret, family::tunnel(1).public(), 7);
+    let initiation = session.initiate().expect("it has a key");
+    let payload = |datagram: &[u8]| [&other.octets()[..], datagram].concat();
+    let ping = (kind::PING, message::encode(&Ping { number: 9 }));
+    vec![
+        [&[0][..], &payload(&a_datagram())].concat(),
+        [&[1][..], &payload(&initiation)].concat(),
+        [&[2][..], &payload_of(&[ping])].concat(),
+    ]
 }
 
 /// A body of every kind the mesh says, and one of the application's.
@@ -184,6 +218,7 @@ fn bodies(family: &Family) -> Vec<(u8, Vec<u8>)> {
         (kind::WISH, message::encode(&wish)),
         (kind::WORDS, word::encode(&silent)),
         (kind::GOODBYE, Vec::new()),
+        (kind::UNRELAYED, vec![0xfd; 16]),
     ]
 }
 

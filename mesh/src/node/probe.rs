@@ -51,7 +51,7 @@ impl Node {
     }
 
     /// A peer tries a way, or answers a try of ours.
-    pub(super) fn ask_or_answer(&mut self, id: NodeId, from: Way, payload: &[u8], now: Now) {
+    pub(crate) fn ask_or_answer(&mut self, id: NodeId, from: Way, payload: &[u8], now: Now) {
         if !self.grants(id, |quota| quota.talk.take(1.0, now.mono)) {
             return self.drop_one("talks too much");
         }

@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// A member asks to hand a datagram on.
-    pub(super) fn hand_on(&mut self, from: NodeId, way: Way, payload: &[u8], now: Now) {
+    pub(crate) fn hand_on(&mut self, from: NodeId, way: Way, payload: &[u8], now: Now) {
         let Some(Relayed { other, datagram }) = relay::parse(payload) else {
             self.drop_one("relay: malformed");
             return self.blame(from, Offence::Malformed, now);
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// A member hands on a datagram of another. Neither can be blamed for the other's bytes.
-    pub(super) fn handed_on(&mut self, by: NodeId, way: Way, payload: &[u8], now: Now) {
+    pub(crate) fn handed_on(&mut self, by: NodeId, way: Way, payload: &[u8], now: Now) {
         let Some(Relayed { other, datagram }) = relay::parse(payload) else {
             self.drop_one("relayed: malformed");
             return self.blame(by, Offence::Malformed, now);
