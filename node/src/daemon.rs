@@ -7,6 +7,7 @@
 
 mod answer;
 mod bound;
+mod chronicle;
 mod history;
 mod netcheck;
 mod ping;
@@ -259,6 +260,7 @@ impl Daemon {
             store.clone(),
             stop.clone(),
         ));
+        tokio::spawn(chronicle::follow(mesh.clone(), stop.clone()));
         let running = Running {
             mesh,
             store,

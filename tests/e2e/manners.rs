@@ -98,6 +98,22 @@ fn ping_measures_through_the_tunnel_and_tells_who_is_out_of_reach() {
 }
 
 #[test]
+fn netcheck_tells_where_a_node_is_reached_and_which_way_goes_to_each_peer() {
+    let world = two();
+    let found = world.node(0).json(&["netcheck"]);
+    assert_eq!(found["peers"][0]["name"], "b", "{found}");
+    assert!(
+        found["peers"][0]["mtu_at_least"].as_u64() >= Some(1_280),
+        "{found}"
+    );
+    assert_eq!(found["peers"][0]["why_not_direct"], Value::Null, "{found}");
+    let port = found["udp_port"].as_u64().expect("a port");
+    let text = world.node(0).run(&["netcheck"]);
+    assert!(text.starts_with(&format!("UDP port {port}\n")), "{text}");
+    assert!(text.contains("\nPEER ") && text.contains("\nb "), "{text}");
+}
+
+#[test]
 fn ctrl_c_ends_ping_with_its_summary() {
     let world = two();
     let mut ping = world.node(0).spawn(&["ping", "b"]);

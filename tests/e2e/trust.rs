@@ -30,7 +30,7 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
     assert_eq!(evicted, "c is evicted: stolen\nconfirmed by b\n");
     let again = world.node(0).try_run(&["evict", "c"], "");
     let again = again.expect_err("it is gone");
-    assert!(again.contains("c was evicted by admin at "), "{again}");
+    assert!(again.contains("c is gone, evicted by admin at "), "{again}");
     let unknown = world.node(1).try_run(&["evict", "c1"], "");
     assert!(unknown.is_err_and(|said| said.starts_with("exit Some(2)")));
 
@@ -57,10 +57,13 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
     assert!(held >= 3, "its history stays at b: {held} rows");
     assert!(load_of(world.node(2), "c", from_ms) >= 3, "and at itself");
 
+    let token = world.node(0).run(&["invite"]);
+    let early = world.node(2).try_run(&["join"], &token);
+    let told = "this node belongs to mesh home no more, it was evicted by admin at ";
+    assert!(early.is_err_and(|said| said.contains(told)));
     let left = world.node(2).run(&["leave"]);
     assert_eq!(left, "left mesh home\n");
     assert_eq!(world.node_mut(2).ended(), Some(0));
-    let token = world.node(0).run(&["invite"]);
     world.node_mut(2).up();
     let joined = world
         .node(2)

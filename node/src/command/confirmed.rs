@@ -16,6 +16,9 @@ use crate::text::{Printer, visible};
 /// How long to wait for peers that are heard: statements reach them within two seconds.
 const WITHIN: Duration = Duration::from_secs(5);
 
+/// Names of a line at most; in a mesh of hundreds a node hears few of the others itself.
+const MOST: usize = 16;
+
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -25,6 +28,8 @@ pub(super) struct Confirmed {
     pub(super) by: Vec<String>,
     /// Each with how it is heard.
     pub(super) waiting: Vec<(String, String)>,
+    /// Whether one of those may confirm within a moment.
+    expects_more: bool,
 }
 
 impl Confirmed {
@@ -33,7 +38,7 @@ impl Confirmed {
         let deadline = Instant::now() + WITHIN;
         loop {
             let confirmed = Self::read(&client.call(&Request::Agreement)?);
-            if !confirmed.waits_for_somebody() || Instant::now() >= deadline {
+            if !confirmed.expects_more || Instant::now() >= deadline {
                 return Ok(confirmed);
             }
             std::thread::sleep(LOOK);
@@ -47,17 +52,13 @@ impl Confirmed {
             if peer["agrees"].as_bool() == Some(true) {
                 confirmed.by.push(text("name"));
             } else {
+                confirmed.expects_more |= peer["in_reach"] == true;
                 confirmed.waiting.push((text("name"), text("state")));
             }
         }
         confirmed.by.sort_unstable();
         confirmed.waiting.sort_unstable();
         confirmed
-    }
-
-    fn waits_for_somebody(&self) -> bool {
-        let heard = |state: &str| matches!(state, "alive" | "stale" | "suspect");
-        self.waiting.iter().any(|(_, state)| heard(state))
     }
 
     /// As lines for a person.
@@ -71,17 +72,16 @@ impl Confirmed {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.by.is_empty() {
-            let by: Vec<_> = self.by.iter().map(|name| visible(name)).collect();
-            lines.push(format!("confirmed by {}", by.join(", ")));
+            let by = self.by.iter().map(|name| visible(name).into_owned());
+            lines.push(format!("confirmed by {}", listed(by)));
         }
         if !self.waiting.is_empty() {
             let shown = |(name, state): &(String, String)| {
                 format!("{} ({})", visible(name), visible(state))
             };
-            let waiting: Vec<_> = self.waiting.iter().map(shown).collect();
             lines.push(format!(
                 "not confirmed yet by {}: told at the first contact, before anything else",
-                waiting.join(", ")
+                listed(self.waiting.iter().map(shown))
             ));
         }
         lines
@@ -96,23 +96,32 @@ impl Confirmed {
     }
 }
 
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(MOST);
+    let mut shown: Vec<String> = names.take(MOST).collect();
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    shown.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn peer(name: &str, state: &str, agrees: bool) -> Value {
-        json!({ "name": name, "state": state, "agrees": agrees })
+    fn peer(name: &str, state: &str, agrees: bool, in_reach: bool) -> Value {
+        json!({ "name": name, "state": state, "agrees": agrees, "in_reach": in_reach })
     }
 
     #[test]
-    fn who_is_heard_is_waited_for_and_who_is_not_is_named() {
-        let peers = json!([
-            peer("d", "down", false),
-            peer("c", "alive", true),
-            peer("b", "suspect", true),
-        ]);
-        let confirmed = Confirmed::read(&peers);
-        assert!(!confirmed.waits_for_somebody());
+    fn who_is_in_reach_is_waited_for_and_who_is_not_is_named() {
+        let mut peers = vec![
+            peer("d", "down", false, false),
+            peer("c", "alive", true, true),
+            peer("b", "suspect", true, true),
+        ];
+        let confirmed = Confirmed::read(&json!(peers));
+        assert!(!confirmed.expects_more);
         assert_eq!(
             confirmed.lines(),
             [
@@ -126,21 +135,27 @@ mod tests {
             answer,
             json!({ "confirmed": ["b", "c"], "waiting": [{ "name": "d", "state": "down" }] })
         );
-        for (state, waits) in [
-            ("alive", true),
-            ("stale", true),
-            ("suspect", true),
-            ("left", false),
-        ] {
-            let confirmed = Confirmed::read(&json!([peer("b", state, false)]));
-            assert_eq!(confirmed.waits_for_somebody(), waits, "{state}");
-        }
+        peers.push(peer("e", "stale", false, true));
+        assert!(Confirmed::read(&json!(peers)).expects_more);
+    }
+
+    #[test]
+    fn of_hundreds_some_are_named_and_the_others_counted() {
+        let peers = (100..300).map(|number| peer(&number.to_string(), "alive", true, true));
+        let confirmed = Confirmed::read(&peers.collect());
+        let [line] = &confirmed.lines()[..] else {
+            panic!("one line")
+        };
+        assert!(
+            line.starts_with("confirmed by 100, 101, ") && line.ends_with(", 115, 184 more"),
+            "{line}"
+        );
     }
 
     #[test]
     fn one_that_is_alone_has_nobody_to_wait_for() {
         let confirmed = Confirmed::read(&json!([]));
         assert_eq!(confirmed, Confirmed::default());
-        assert!(!confirmed.waits_for_somebody() && confirmed.lines().is_empty());
+        assert!(!confirmed.expects_more && confirmed.lines().is_empty());
     }
 }

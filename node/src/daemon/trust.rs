@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use outlast_mesh::trust::{Manner, State, issue_leave};
-use outlast_mesh::{NodeId, PeerSnapshot};
+use outlast_mesh::{NodeId, Path, PeerSnapshot};
 use serde_json::{Value, json};
 
 use super::Daemon;
@@ -33,6 +33,7 @@ impl Daemon {
                 "name": peer.name,
                 "state": peer.state.as_str(),
                 "agrees": peer.agrees,
+                "in_reach": peer.path != Path::None,
             })
         };
         Ok(snapshot.peers.iter().map(line).collect())
