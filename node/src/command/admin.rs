@@ -66,8 +66,7 @@ pub(super) fn run(
             let confirmed = told.confirmed()?;
             out.line(format!("{} decides no more", visible(&label)))?;
             confirmed.show(out)?;
-            told.remark();
-            Ok(())
+            told.remark(out)
         }
         AdminCommand::List { json } => list(global, *json, out),
     }
@@ -141,6 +140,7 @@ fn add(
     let mesh = desk.statements.mesh();
     let told = desk.publish()?;
     out.line(format!("{label} decides from now on, with rank {rank}"))?;
+    told.remark(out)?;
     if let Whose::Made(_, file) = whose {
         let name = format!("{mesh}.key");
         aside(format!(
@@ -148,7 +148,6 @@ fn add(
             file.display()
         ));
     }
-    told.remark();
     Ok(())
 }
 

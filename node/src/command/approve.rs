@@ -45,8 +45,7 @@ fn approve(
         )));
     };
     out.line(format!("{} ({}) is a member", visible(name), id.short()))?;
-    told.remark();
-    Ok(())
+    told.remark(out)
 }
 
 /// Which of those that wait is meant.

@@ -100,7 +100,7 @@ impl Asked<'_> {
             ))?;
         }
         confirmed.show(out)?;
-        told.remark();
+        told.remark(out)?;
         if self.manner == Manner::Evicted {
             aside(
                 "it keeps what it knows up to now, and whoever has its disk can read that; settings and history of the others reach it no more",

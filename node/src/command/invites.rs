@@ -99,8 +99,7 @@ pub(super) fn revoke(
     let short: String = id.to_string().chars().take(SHORT).collect();
     out.line(format!("the token of invite {short} admits nobody more"))?;
     confirmed.show(out)?;
-    told.remark();
-    Ok(())
+    told.remark(out)
 }
 
 /// The one invite whose id begins so.

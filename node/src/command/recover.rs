@@ -88,12 +88,12 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
     for label in &revoked {
         out.line(format!("{} decides no more", visible(label)))?;
     }
+    told.remark(out)?;
     if revoked.is_empty() {
         aside(
             "the old keys still decide: `outlast admin list` shows them, `outlast recover --revoke LABEL` takes rights back",
         );
     }
-    told.remark();
     Ok(())
 }
 
@@ -158,11 +158,11 @@ fn setup(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Result<
     desk.sign(grant.map_err(anyhow::Error::from)?)?;
     let told = desk.publish()?;
     out.line(format!("the mesh has recovery words now, called {label}"))?;
+    told.remark(out)?;
     aside(
         "they make a new admin key, and invite and evict by it; unlike words made by `outlast init` they take no rights \
          from the key that made them",
     );
-    told.remark();
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use outlast_mesh::trust::issue_rename;
 use super::sign::{Desk, Signer, now_ms};
 use crate::cli::{Global, RenameArgs};
 use crate::failure::Failure;
-use crate::text::{Printer, aside, visible};
+use crate::text::{Printer, visible};
 
 pub(super) fn run(
     global: &Global,
@@ -20,15 +20,7 @@ pub(super) fn run(
     }
     let rename = issue_rename(&desk.admin.key, &desk.statements, id, wanted, now_ms());
     desk.sign(rename.map_err(anyhow::Error::from)?)?;
-    let names = desk.statements.state().names();
-    let shown = visible(&names[&id]).into_owned();
     let told = desk.publish()?;
-    out.line(format!("{old} is called {shown} from now on"))?;
-    if shown != wanted {
-        aside(format!(
-            "{wanted} is somebody else's name already, so letters of the id are added"
-        ));
-    }
-    told.remark();
-    Ok(())
+    out.line(format!("{old} is called {wanted} from now on"))?;
+    told.remark(out)
 }

@@ -59,8 +59,7 @@ pub(super) fn run(global: &Global, arguments: &SetArgs, out: &mut Printer) -> Re
     for line in lines {
         out.line(line)?;
     }
-    told.remark();
-    Ok(())
+    told.remark(out)
 }
 
 /// What was typed: whose settings, and which.

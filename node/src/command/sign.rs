@@ -24,7 +24,7 @@ use crate::membership::admin::Admin;
 use crate::membership::{self, Membership};
 use crate::nodes;
 use crate::state::{self, Lock, StateDir};
-use crate::text::aside;
+use crate::text::{Printer, aside};
 use crate::when;
 
 /// An admin at work.
@@ -94,11 +94,13 @@ impl Told {
         }
     }
 
-    /// Says who hears of it only later.
-    pub(super) fn remark(&self) {
+    /// Says, after what was printed, who hears of it only later.
+    pub(super) fn remark(&self, out: &mut Printer) -> Result<(), Failure> {
+        out.flush()?;
         if matches!(self, Self::Disk) {
             aside("no node runs here: the others hear of it once `outlast up` does");
         }
+        Ok(())
     }
 }
 
