@@ -204,6 +204,12 @@ impl Desk {
 
     /// Makes everything signed known; nothing of it was before.
     pub(super) fn publish(self) -> Result<Told, Failure> {
+        let folded = self.statements.state();
+        if self.me.is_some_and(|me| folded.gone.contains_key(&me)) {
+            aside(
+                "this node is no member any more, so nobody hears it: say the same on one that is",
+            );
+        }
         match self.place {
             Place::Node(mut client) => {
                 let statements = self.signed.iter().map(membership::to_text).collect();

@@ -33,7 +33,7 @@ const SOURCES: [&str; 6] = [
 ];
 
 /// Files with secrets in the state directory.
-const KEYS: [&str; 3] = ["node.key", "wg.key", "web.key"];
+const KEYS: [&str; 4] = ["node.key", "wg.key", "wg.key.previous", "web.key"];
 
 /// Everything the checks look at.
 #[derive(Debug, Clone)]
