@@ -67,6 +67,8 @@ pub(crate) struct Peer {
     /// Frames that leave with the next datagram.
     pub(crate) payload: Vec<u8>,
     pub(crate) traffic: Traffic,
+    /// When something sealed last left for it.
+    pub(crate) said: Option<Instant>,
     /// Where our last initiation went.
     pub(crate) initiated_to: Vec<Way>,
     /// Whether an initiation of its was left unanswered because it crossed ours.
@@ -140,6 +142,7 @@ impl Peer {
             comparing: None,
             payload: Vec::new(),
             traffic: Traffic::default(),
+            said: None,
             initiated_to: Vec::new(),
             crossed: false,
             renewal: None,

@@ -86,6 +86,7 @@ impl Node {
         match (sealed, peer.route.way()) {
             (Some(bytes), Some(way)) => {
                 peer.traffic.tx_bytes += bytes.len() as u64;
+                peer.said = Some(now.mono);
                 self.dispatch(id, way, bytes, now);
             }
             _ => {

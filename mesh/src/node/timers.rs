@@ -8,7 +8,6 @@ use crate::path::dial;
 use crate::peer::Peer;
 use crate::snapshot::PeerState;
 use crate::spread::liveness::Pace;
-use crate::spread::sync;
 use crate::time::Now;
 use crate::tunnel::session::{Session, Tick};
 use crate::wire::message::{self, Ping, kind};
@@ -91,10 +90,12 @@ impl Node {
                 self.emit(NodeEvent::Disconnected(id));
             }
         }
-        let (pace, every) = self.peers.get(&id).map_or_else(
-            || (Pace::close(true), sync::COMPARE_EVERY),
-            |peer| (self.pace(peer), self.compare_every()),
-        );
+        let close = || Pace::close(true);
+        let pace = self
+            .peers
+            .get(&id)
+            .map_or_else(close, |peer| self.pace(peer));
+        let ours = self.roots();
         let is_up = |peer: &&mut Peer| peer.is_live() && !peer.bond.resting;
         let Some(peer) = self.peers.get_mut(&id).filter(is_up) else {
             return;
@@ -103,18 +104,29 @@ impl Node {
             self.greet(id, now);
             return self.flush_payload(id, now);
         }
-        if let Some(number) = peer.liveness.ask(pace, now) {
+        let compares = peer.is_met() && peer.sync.take_compare_due(&ours, now.mono);
+        if let Some(number) = peer.liveness.ask(pace, compares, now) {
             self.say(id, kind::PING, &message::encode(&Ping { number }), now);
         }
-        self.connect_if_agreed(id, now);
-        let ours = self.roots();
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_met()) else {
-            return;
-        };
-        if peer.sync.take_compare_due(&ours, every, now.mono) {
+        if compares {
             self.tell_root(id, now);
         }
-        self.summarise_if_due(id, now);
+        self.connect_if_agreed(id, now);
+        if self.peers.get(&id).is_some_and(Peer::is_met) {
+            self.summarise_if_due(id, now);
+            self.give_sign_of_life(id, pace, now);
+        }
+    }
+
+    /// Sends a peer nothing, in its session, if it has heard nothing else for a while.
+    fn give_sign_of_life(&mut self, id: NodeId, pace: Pace, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let is_silent = peer.payload.is_empty() && pace.is_give_due(peer.said, now.mono);
+        if is_silent && peer.route.way().is_some() {
+            self.seal_whole(id, Vec::new(), now);
+        }
     }
 
     fn dial_if_due(&mut self, id: NodeId, now: Now) {

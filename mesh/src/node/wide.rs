@@ -23,7 +23,6 @@ use crate::peer::Peer;
 use crate::spread::FULL;
 use crate::spread::liveness::Pace;
 use crate::spread::lives::{Belief, Lives};
-use crate::spread::sync;
 use crate::spread::telling::Telling;
 use crate::spread::view::View;
 use crate::spread::watch::Watch;
@@ -259,14 +258,6 @@ impl Node {
     /// A connected peer silent for so long is dialled besides being asked.
     pub(super) fn dial_after(&self) -> Duration {
         Duration::from_secs(if self.wide.on { 7 } else { 5 })
-    }
-
-    /// How often sets of statements are compared with each connected peer.
-    pub(super) fn compare_every(&self) -> Duration {
-        match self.wide.on {
-            false => sync::COMPARE_EVERY,
-            true => sync::COMPARE_RARELY,
-        }
     }
 
     /// What is due each second in a large mesh.

@@ -18,38 +18,52 @@ const ALIVE: Duration = Duration::from_secs(3);
 /// How long after its last data a peer is merely stale.
 const STALE: Duration = Duration::from_secs(10);
 
-/// When a peer is asked for a sign of life.
+/// When a peer is given a sign of life, and when it is asked for one.
 ///
-/// Both sides of an idle session hear each other in the same moment, and would ask in the same one. So one goes
-/// first, and its question and the answer are signs of life for both; the other asks only if the first did not.
+/// Who has nothing to say to a peer sends it an empty packet, a quarter of what a question and its answer
+/// come to. A question goes out only when one of these was lost. Both sides lose them in the same moment and would ask in
+/// the same one, so one goes first: its question and the answer are signs of life for both.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// A silence that asks.
+    /// An own silence that is ended with a sign of life.
+    give: Duration,
+    /// A silence of the peer's that asks.
     after: Duration,
     /// Round trips are measured at least this often.
     measure: Duration,
 }
 
 impl Pace {
-    /// Where the other's silence shows after `ALIVE`: leaves a second, or half of one, for the answer.
+    /// Where the other's silence shows after `ALIVE`: leaves half a second, or a quarter, for the answer.
     pub(crate) fn close(first: bool) -> Self {
         Self {
-            after: Duration::from_millis(if first { 2_000 } else { 2_500 }),
-            measure: Duration::from_secs(15),
+            give: Duration::from_millis(2_200),
+            after: Duration::from_millis(if first { 2_500 } else { 2_750 }),
+            measure: Duration::from_secs(60),
         }
     }
 
     /// Where several others watch the peer as well.
     pub(crate) fn rare(first: bool) -> Self {
         Self {
-            after: Duration::from_secs(if first { 4 } else { 5 }),
+            give: Duration::from_secs(4),
+            after: Duration::from_secs(if first { 5 } else { 6 }),
             measure: Duration::from_secs(60),
         }
+    }
+
+    /// Whether a peer that was last told something then is to be given a sign of life.
+    pub(crate) fn is_give_due(&self, said: Option<Instant>, now: Instant) -> bool {
+        said.is_none_or(|said| now >= said + self.give)
     }
 }
 
 /// The shortest pause between two pings.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Clocks that differ by more are asked for this often: somebody may be setting one right.
+const WRONG: Duration = Duration::from_secs(2);
+const WATCH_CLOCK: Duration = Duration::from_secs(15);
 
 /// Unanswered pings remembered; an answer to an older one counts for nothing.
 const PINGS: usize = 4;
@@ -127,11 +141,14 @@ impl Liveness {
     }
 
     /// The number of a ping to send, when one is due: after a silence, again each second while it
-    /// is short, then ever more slowly; and for the round trip while all is well.
-    pub(crate) fn ask(&mut self, pace: Pace, now: Now) -> Option<u32> {
+    /// is short, then ever more slowly; and for the round trip while all is well, best `beside` something that
+    /// leaves anyway.
+    pub(crate) fn ask(&mut self, pace: Pace, beside: bool, now: Now) -> Option<u32> {
         let silence = self.silence(now.mono)?;
         let pause = match (self.asked, silence < pace.after) {
             (None, _) => Duration::ZERO,
+            (Some(_), true) if beside => ASK_AGAIN,
+            (Some(_), true) if self.is_clock_wrong() => WATCH_CLOCK,
             (Some(_), true) => pace.measure,
             (Some(_), false) => dial::pause(silence).max(ASK_AGAIN),
         };
@@ -146,6 +163,11 @@ impl Liveness {
             self.pings.pop_front();
         }
         Some(number)
+    }
+
+    fn is_clock_wrong(&self) -> bool {
+        let wrong = |offset: i64| offset.unsigned_abs() > WRONG.as_micros() as u64;
+        self.offset_us.is_some_and(wrong)
     }
 
     /// Takes an answer: the round trip, and by four timestamps the other clock. False when nobody
@@ -228,7 +250,7 @@ mod tests {
         let mut asked = 0;
         for _ in 0..4 * 300 {
             now = now.after(Duration::from_millis(250));
-            if let Some(number) = peer.ask(Pace::close(true), now) {
+            if let Some(number) = peer.ask(Pace::close(true), false, now) {
                 asked += 1;
                 let later = now.after(Duration::from_millis(80));
                 peer.heard(later);
@@ -253,7 +275,7 @@ mod tests {
         let mut asked = 0;
         for _ in 0..3_600 * 4 {
             now = now.after(Duration::from_millis(250));
-            asked += u32::from(peer.ask(Pace::close(true), now).is_some());
+            asked += u32::from(peer.ask(Pace::close(true), false, now).is_some());
         }
         assert!((80..160).contains(&asked), "{asked} pings in an hour");
     }

@@ -19,10 +19,7 @@ pub(crate) const RANGES_AT_ONCE: usize = 32;
 const STATEMENTS_AT_ONCE: usize = 48;
 
 /// Roots are compared this often with each connected peer.
-pub(crate) const COMPARE_EVERY: Duration = Duration::from_secs(10);
-
-/// In a large mesh, where others compare too, this often.
-pub(crate) const COMPARE_RARELY: Duration = Duration::from_secs(30);
+pub(crate) const COMPARE_EVERY: Duration = Duration::from_secs(30);
 
 /// A root the peer did not agree with is told again after this time, then after twice as long each
 /// time: what was pushed may have been lost.
@@ -109,10 +106,10 @@ impl Sync {
     }
 
     /// Whether the root should be told again; counts it as told.
-    pub(crate) fn take_compare_due(&mut self, ours: &Roots, every: Duration, now: Instant) -> bool {
+    pub(crate) fn take_compare_due(&mut self, ours: &Roots, now: Instant) -> bool {
         let pause = match self.agrees(ours) {
-            true => every,
-            false => every.min(TELL_AGAIN * (1 << self.told.saturating_sub(1).min(6))),
+            true => COMPARE_EVERY,
+            false => COMPARE_EVERY.min(TELL_AGAIN * (1 << self.told.saturating_sub(1).min(6))),
         };
         if self.compared.is_some_and(|compared| now < compared + pause) {
             return false;
@@ -272,7 +269,7 @@ mod tests {
             all: [1; 32],
             trust: [7; 32],
         };
-        assert!(sync.take_compare_due(&ours, COMPARE_EVERY, start));
+        assert!(sync.take_compare_due(&ours, start));
         assert!(sync.learn([1; 32], None, &ours));
         assert!(!sync.take_summary_due(start));
 
@@ -298,17 +295,15 @@ mod tests {
         sync.learn([2; 32], Some([8; 32]), &ours);
         sync.changed(start);
         let told = |sync: &mut Sync| -> Vec<u64> {
-            let due = |at: &u64| {
-                sync.take_compare_due(&ours, COMPARE_EVERY, start + Duration::from_secs(*at))
-            };
-            (0..40).filter(due).collect()
+            let due = |at: &u64| sync.take_compare_due(&ours, start + Duration::from_secs(*at));
+            (0..100).filter(due).collect()
         };
-        assert_eq!(told(&mut sync), [1, 3, 7, 15, 25, 35]);
+        assert_eq!(told(&mut sync), [1, 3, 7, 15, 31, 61, 91]);
 
         // Notes may differ: what membership rests on is the same.
         sync.learn([2; 32], Some([7; 32]), &ours);
         sync.changed(start);
         assert!(sync.agrees(&ours));
-        assert_eq!(told(&mut sync), [10, 20, 30]);
+        assert_eq!(told(&mut sync), [30, 60, 90]);
     }
 }
