@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::spread::lives::{self, Say};
-use crate::trust::AuthorHead;
+use crate::trust::{AuthorHead, Statement};
 use crate::tunnel::session::Session;
 
 const MESH: &str = "mesh";
@@ -52,6 +52,9 @@ fn released_encodings_are_written_as_ever() {
     pin("statement-policy", &encoded(&policy));
     pin("statement-replace", &encoded(&replace));
     pin("statement-node-info", &encoded(&family.infos[0]));
+    for (name, statement) in family.standing() {
+        pin(&format!("statement-{name}"), &encoded(&statement));
+    }
     let held = family.statements();
     pin("mesh-id", &family.mesh.0);
     pin("root", &held.root());
@@ -99,17 +102,13 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .collect(),
         "relayed" => relayed_seeds(&family),
         "member" => member_seeds(&family),
-        "statement" => family.all().iter().map(encoded).collect(),
-        "payload" => family
-            .all()
+        "statement" => said(&family).iter().map(encoded).collect(),
+        "payload" => said(&family)
             .iter()
             .filter(|statement| statement.kind != 1 || statement.author == family::admin().public())
             .map(|statement| [&[statement.kind][..], &statement.body].concat())
             .collect(),
-        "fold" => vec![
-            b"\x03\x02\x00\x01\x20\x03\x01\x00\x02\x06\x21\x00".to_vec(),
-            b"\x00\x01\x03\x01\x05\x07\x00\x04\x03\x01\x05\x07\x02\x00\x01\x02\x09\x00".to_vec(),
-        ],
+        "fold" => folded(),
         "token" => {
             let text = family.token.encode();
             let letters = &text.as_bytes()["ol1".len()..];
@@ -170,6 +169,23 @@ fn relayed_seeds(family: &Family) -> Vec<Vec<u8>> {
         [&[0][..], &payload(&a_datagram())].concat(),
         [&[1][..], &payload(&initiation)].concat(),
         [&[2][..], &payload_of(&[ping])].concat(),
+    ]
+}
+
+/// Statements of every kind.
+fn said(family: &Family) -> Vec<Statement> {
+    let standing = family.standing().into_iter();
+    let standing = standing.map(|(_name, statement)| statement);
+    family.all().into_iter().chain(standing).collect()
+}
+
+/// Arbitrary statements: joins and their Witnesses; what an admin takes back, and what another one made by it says.
+fn folded() -> Vec<Vec<u8>> {
+    vec![
+        b"\x03\x02\x00\x01\x20\x03\x01\x00\x02\x06\x21\x00".to_vec(),
+        b"\x00\x01\x03\x01\x05\x07\x00\x04\x03\x01\x05\x07\x02\x00\x01\x02\x09\x00".to_vec(),
+        b"\x00\x08\x03\x01\x05\x0b\x04\x0a\x11\x03\x06\x02\x00\x0a\x04\x06\x07\x49\x02\x0c\x11\x03\x08\x01".to_vec(),
+        b"\x00\x01\x03\x01\x05\x21\x02\x02\x00\x06\x05\x21\x01\x00\x11\x07\x06\x00\x00\x09\x04\x07\x08\x00".to_vec(),
     ]
 }
 

@@ -4,6 +4,8 @@
 
 use super::invite::InviteSeed;
 use super::payload::{EndpointKind, Genesis, Invite, LogHeader, Witness, kind, log_body};
+#[cfg(test)]
+use super::{AdminGrant, Approve, Cut, Leave, Manner, Rename, Revoke, Target};
 use super::{Bootstrap, Endpoint, NodeInfo, Statement, Statements, Token, author_join};
 use crate::id::MeshId;
 use crate::tunnel::keys::{AdminKey, NodeKey, TunnelKey};
@@ -83,6 +85,69 @@ impl Family {
     pub(crate) fn all(&self) -> Vec<Statement> {
         let chain = [&self.genesis, &self.invite, &self.join, &self.witness];
         chain.into_iter().chain(&self.infos).cloned().collect()
+    }
+
+    /// What is said about who belongs, one of each kind and target, by name.
+    #[cfg(test)]
+    pub(crate) fn standing(&self) -> Vec<(&'static str, Statement)> {
+        let second = AdminKey::from_seed(&[8; 32]);
+        let join = self.join.id(&self.mesh);
+        let invite = self.invite.id(&self.mesh);
+        let cut = Cut {
+            seq: 300,
+            id: [7; 32],
+        };
+        let revoke = |target, cut, manner| Revoke {
+            target,
+            cut,
+            manner,
+            reason: "stolen".to_owned(),
+        };
+        let grant = AdminGrant {
+            admin: second.public(),
+            rank: 2,
+            label: "laptop".to_owned(),
+        };
+        let rename = Rename {
+            node: node(2).id(),
+            name: "attic".to_owned(),
+        };
+        let leave = Leave {
+            reason: "sold".to_owned(),
+        };
+        let of_node = revoke(Target::Node(node(2).id()), cut, Manner::Evicted);
+        let of_invite = revoke(Target::Invite(invite), Cut::NOTHING, Manner::Evicted);
+        let of_admin = revoke(Target::Admin(second.public()), cut, Manner::Retired);
+        vec![
+            ("admin-grant", self.said(kind::ADMIN_GRANT, &grant)),
+            ("approve", self.said(kind::APPROVE, &Approve { join })),
+            ("revoke-node", self.said(kind::REVOKE, &of_node)),
+            ("revoke-invite", self.said(kind::REVOKE, &of_invite)),
+            ("revoke-admin", self.said(kind::REVOKE, &of_admin)),
+            ("rename", self.said(kind::RENAME, &rename)),
+            ("leave", self.said(kind::LEAVE, &leave)),
+        ]
+    }
+
+    /// What the admin says next; a farewell is node 2's.
+    #[cfg(test)]
+    fn said(&self, kind: u8, payload: &impl serde::Serialize) -> Statement {
+        let is_farewell = kind == kind::LEAVE;
+        let (seq, prev) = if is_farewell {
+            (1, [0; 32])
+        } else {
+            (3, self.invite.id(&self.mesh).0)
+        };
+        let header = LogHeader {
+            seq,
+            prev,
+            hlc: (START + 20) << 16,
+        };
+        let body = log_body(header, payload);
+        if is_farewell {
+            return Statement::sign(kind, &self.mesh, &node(2), body);
+        }
+        Statement::sign(kind, &self.mesh, &admin(), body)
     }
 
     pub(crate) fn statements(&self) -> Statements {

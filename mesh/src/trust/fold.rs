@@ -197,9 +197,12 @@ impl<'a> Fold<'a> {
             if known.contains(author) {
                 of_author.log = self.whole_log(author);
                 of_author.notes = authored.notes.values().cloned().collect();
-            } else if of_author.joins.is_empty() {
+            }
+            // Of a known author too nothing may count: what is held of it hangs together with nothing.
+            if of_author.all().next().is_none() {
                 continue;
-            } else {
+            }
+            if !known.contains(author) {
                 self.order.push(*author);
             }
             counted.insert(*author, of_author);

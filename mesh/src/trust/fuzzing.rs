@@ -11,7 +11,7 @@ use super::payload::{
 use super::record::{MAX_BODY, Statement};
 use super::token::{MAX_ADDRS, MAX_BOOTSTRAPS, Token, sealed};
 use crate::id::StatementId;
-use crate::tunnel::keys::TunnelPublic;
+use crate::tunnel::keys::{AdminKey, TunnelPublic};
 
 /// One statement as it stands in messages, tokens and the journal.
 pub(crate) fn statement(bytes: &[u8]) -> bool {
@@ -98,6 +98,12 @@ pub(crate) fn fold(bytes: &[u8]) -> bool {
     let names: std::collections::BTreeSet<_> =
         state.members.values().map(|member| &member.name).collect();
     assert_eq!(names.len(), state.members.len(), "names are unique");
+    for id in state.gone.keys().chain(state.pending.keys()) {
+        assert!(
+            !state.members.contains_key(id),
+            "who is gone or waits is no member"
+        );
+    }
     for invite in state.invites.values() {
         assert!(invite.used.len() <= usize::from(invite.invite.uses));
     }
@@ -120,7 +126,7 @@ fn say(family: &Family, said: &[Statement], step: &[u8]) -> Statement {
     let before = &said[usize::from(on) % said.len()];
     let header = LogHeader {
         seq: match place % 16 {
-            0 if what % 8 != 2 => 1,
+            0 if what % 16 != 2 => 1,
             15 => MAX_LOG + u32::from(place),
             seq => u32::from(seq),
         },
@@ -131,7 +137,7 @@ fn say(family: &Family, said: &[Statement], step: &[u8]) -> Statement {
         },
         hlc: (START + u64::from(clock) * 1_000) << 16,
     };
-    let (kind, body) = match what % 8 {
+    let (kind, body) = match what % 16 {
         0 => {
             let join = before.id(&family.mesh);
             (kind::WITNESS, log_body(header, &Witness { join }))
@@ -152,11 +158,71 @@ fn say(family: &Family, said: &[Statement], step: &[u8]) -> Statement {
             let replace = super::Replace { invite, node };
             (kind::REPLACE, log_body(header, &replace))
         }
+        8..=12 => standing(family, before, what % 16, header, more),
         _ => (more % CRITICAL, log_body(header, &[more, place])),
     };
-    match who % 4 {
+    match who % 8 {
         0 => Statement::sign(kind, &family.mesh, &admin(), body),
-        number => Statement::sign(kind, &family.mesh, &node(number), body),
+        by @ 4..=5 => Statement::sign(kind, &family.mesh, &second(by), body),
+        number => Statement::sign(kind, &family.mesh, &node(number % 4), body),
+    }
+}
+
+/// Somebody whom the admin may make one.
+fn second(number: u8) -> AdminKey {
+    AdminKey::from_seed(&[100 + number; 32])
+}
+
+/// Something about who belongs.
+fn standing(
+    family: &Family,
+    before: &Statement,
+    what: u8,
+    header: LogHeader,
+    more: u8,
+) -> (u8, Vec<u8>) {
+    let on = before.id(&family.mesh);
+    match what {
+        8 => {
+            let grant = super::AdminGrant {
+                admin: second(4 + more % 2).public(),
+                rank: more / 8 % 4,
+                label: format!("a{more}"),
+            };
+            (kind::ADMIN_GRANT, log_body(header, &grant))
+        }
+        9 => (
+            kind::APPROVE,
+            log_body(header, &super::Approve { join: on }),
+        ),
+        10 => {
+            let revoke = super::Revoke {
+                target: match more % 4 {
+                    0 => super::Target::Invite(on),
+                    1 => super::Target::Admin(second(4 + more / 64 % 2).public()),
+                    2 => super::Target::Admin(admin().public()),
+                    _ => super::Target::Node(node(more / 64).id()),
+                },
+                cut: super::Cut {
+                    seq: u32::from(more / 8 % 4),
+                    id: if more & 4 == 0 { on.0 } else { [0; 32] },
+                },
+                manner: super::Manner::Evicted,
+                reason: String::new(),
+            };
+            (kind::REVOKE, log_body(header, &revoke))
+        }
+        11 => {
+            let (node, name) = (node(more % 4).id(), format!("n{}", more / 4 % 4));
+            (
+                kind::RENAME,
+                log_body(header, &super::Rename { node, name }),
+            )
+        }
+        _ => {
+            let reason = String::new();
+            (kind::LEAVE, log_body(header, &super::Leave { reason }))
+        }
     }
 }
 

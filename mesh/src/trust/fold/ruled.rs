@@ -395,3 +395,19 @@ fn an_invite_pinned_to_a_name_and_needing_approval_keeps_both() {
     scene.held.insert(vouched).unwrap();
     assert_eq!(scene.held.state().pending[&id(1)].name, "web3");
 }
+
+#[test]
+fn an_admin_of_whom_only_a_later_statement_is_held_counts_like_one_unheard_of() {
+    let mut scene = Scene::founded();
+    let second = grant(&mut scene, 2, 2);
+    let before = scene.held.clone();
+    let header = crate::trust::LogHeader {
+        seq: 3,
+        prev: [1; 32],
+        hlc: START << 16,
+    };
+    let said = scene.placed(&second, kind::POLICY, header, &"later");
+    scene.held.insert(said).unwrap();
+    assert_eq!(scene.held.root(), before.root());
+    assert_eq!(scene.held.summary(), before.summary());
+}
