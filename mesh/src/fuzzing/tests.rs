@@ -250,7 +250,7 @@ fn behind_length(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
-fn encoded(statement: &crate::trust::Statement) -> Vec<u8> {
+fn encoded(statement: &Statement) -> Vec<u8> {
     let mut bytes = Vec::new();
     statement.encode(&mut bytes);
     bytes
