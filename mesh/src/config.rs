@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::tunnel::keys::{NodeKey, TunnelKey};
+use crate::tunnel::keys::{NodeKey, PreviousKey, TunnelKey};
 
 /// The UDP port a node listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 51_800;
@@ -18,6 +18,8 @@ pub struct Identity {
     pub node: NodeKey,
     /// What its tunnels are encrypted to.
     pub tunnel: TunnelKey,
+    /// The tunnel key before, which who slept through the change still uses.
+    pub previous: Option<PreviousKey>,
 }
 
 /// How a node takes part in its mesh.

@@ -105,6 +105,25 @@ pub enum PingError {
     Closed,
 }
 
+/// Why a tunnel key was not replaced.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// The last change has not reached everybody.
+    #[error(
+        "{peers} connected peers still use the tunnel key before this one; try again when they have changed over"
+    )]
+    UnderWay {
+        /// How many.
+        peers: usize,
+    },
+    /// It is the key in use.
+    #[error("this is the tunnel key in use")]
+    Same,
+    /// The mesh has been shut down.
+    #[error("the mesh is shut down")]
+    Closed,
+}
+
 /// Why a statement was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {

@@ -54,7 +54,9 @@ pub mod io;
 
 pub use allowance::Allowance;
 pub use config::{Identity, MeshConfig};
-pub use error::{JoinError, PingError, PublishError, SendError, StartError, StreamError};
+pub use error::{
+    JoinError, PingError, PublishError, RotateError, SendError, StartError, StreamError,
+};
 pub use id::{MeshId, NodeId, StatementId, overlay_address};
 pub use io::journal::Journal;
 pub use io::{Event, Mesh, join};
@@ -63,5 +65,5 @@ pub use snapshot::{
     Counters, GoneSnapshot, Mapping, MemberSnapshot, Nat, Path, PeerSnapshot, PeerState, Reflexive,
     Snapshot,
 };
-pub use tunnel::keys::{AdminKey, KeyError, NodeKey, TunnelKey, TunnelPublic, verify};
+pub use tunnel::keys::{AdminKey, KeyError, NodeKey, PreviousKey, TunnelKey, TunnelPublic, verify};
 pub use wire::MAX_MESSAGE;

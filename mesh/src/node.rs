@@ -21,6 +21,7 @@ mod pieces;
 mod ping;
 mod probe;
 mod relay;
+pub(crate) mod rotation;
 mod statements;
 mod timers;
 mod view;
@@ -54,6 +55,7 @@ use crate::reckoning::{Offence, Reckoning};
 use crate::snapshot::Counters;
 use crate::time::Now;
 use crate::trust::{Endpoint, Refusal, State, Statement, Statements};
+use crate::tunnel::keys::PreviousKey;
 use crate::tunnel::limiter::Limiter;
 use crate::tunnel::session::Gate;
 use crate::tunnel::table::Table;
@@ -135,6 +137,8 @@ pub(crate) enum NodeEvent {
 pub(crate) struct Node {
     identity: Identity,
     secret: StaticSecret,
+    /// The tunnel key before, still accepted.
+    previous: Option<PreviousKey>,
     me: NodeId,
     mesh: MeshId,
     address: Ipv6Addr,
@@ -203,6 +207,7 @@ impl Node {
         let mut node = Self {
             gate: Gate::new(&secret),
             secret,
+            previous: None,
             me,
             mesh,
             address: overlay_address(&mesh, &me),
@@ -248,20 +253,27 @@ impl Node {
             identity: config.identity,
             random,
         };
-        node.face_own_state(now);
-        if node.silent_from.is_none() {
-            node.publish_own_info(now);
+        node.begin(config.remembered, now);
+        node
+    }
+
+    fn begin(&mut self, remembered: Vec<(NodeId, SocketAddr)>, now: Now) {
+        if let Some(previous) = self.identity.previous.take() {
+            self.accept_previous(previous, now);
         }
-        node.meet_members(now);
+        self.face_own_state(now);
+        if self.silent_from.is_none() {
+            self.publish_own_info(now);
+        }
+        self.meet_members(now);
         // Who starts alone has nobody to hear its own log from, also when members join it later.
-        node.settled = node.peers.is_empty();
-        for (id, address) in config.remembered {
-            if let Some(peer) = node.peers.get_mut(&id) {
+        self.settled = self.peers.is_empty();
+        for (id, address) in remembered {
+            if let Some(peer) = self.peers.get_mut(&id) {
                 peer.candidates.worked(address);
-                node.table.settle(address, id);
+                self.table.settle(address, id);
             }
         }
-        node
     }
 
     /// This node.

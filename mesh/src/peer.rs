@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use crate::id::NodeId;
+use crate::node::rotation::Tunnels;
 use crate::node::wide::Bond;
 use crate::path::candidates::Candidates;
 use crate::path::dial::Dial;
@@ -40,6 +41,8 @@ pub(crate) struct Peer {
     /// Its tunnel key. `None` until it published one.
     pub(crate) key: Option<TunnelPublic>,
     pub(crate) session: Option<Session>,
+    /// Tunnels beside it, while a key is replaced.
+    pub(crate) tunnels: Tunnels,
     /// The way in use to it.
     pub(crate) route: Route,
     /// Whether the way there carries long datagrams; begins anew with each way.
@@ -125,6 +128,7 @@ impl Peer {
             address,
             key: None,
             session: None,
+            tunnels: Tunnels::default(),
             route: Route::default(),
             width: Width::default(),
             halves: Halves::default(),

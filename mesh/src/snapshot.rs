@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub evicted: Option<String>,
     /// The router in front of this node, and who relays.
     pub nat: Nat,
+    /// How far a change of this node's tunnel key has come. `None`: none within 30 days.
+    pub rotation: Option<Rotation>,
     /// Traffic and what was dropped since the start.
     pub counters: Counters,
     /// What members did that was refused, by culprit.
@@ -69,6 +71,15 @@ pub struct MemberSnapshot {
     pub replaces: Option<NodeId>,
     /// Who carries on its history; it is retired.
     pub replaced_by: Option<NodeId>,
+}
+
+/// A change of this node's tunnel key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// When the key before was replaced, milliseconds since the Unix epoch.
+    pub replaced_ms: u64,
+    /// Connected peers whose tunnel still uses the key before.
+    pub unmoved: Vec<NodeId>,
 }
 
 /// Somebody who was a member. Its history stays.

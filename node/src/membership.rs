@@ -143,8 +143,13 @@ impl Keys {
             made.push(path);
             key
         };
+        let previous = TunnelKey::load_previous(&state.join("wg.key"))?;
         Ok(Self {
-            identity: Identity { node, tunnel },
+            identity: Identity {
+                node,
+                tunnel,
+                previous,
+            },
             made,
         })
     }

@@ -87,7 +87,15 @@ impl Rig {
         let key = world.dir().join("stock.key");
         tunnel.store(&key).expect("keep a key");
         let private = std::fs::read_to_string(&key).expect("a key as wg writes it");
-        admit(&namespace, token, Identity { node, tunnel });
+        admit(
+            &namespace,
+            token,
+            Identity {
+                node,
+                tunnel,
+                previous: None,
+            },
+        );
 
         let status = world.node(0).json(&["status"]);
         let node = status["node"]["address"].as_str().expect("an address");

@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
 use crate::config::{Identity, MeshConfig};
-use crate::error::{PingError, PublishError, SendError, StartError, StreamError};
+use crate::error::{PingError, PublishError, RotateError, SendError, StartError, StreamError};
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::snapshot::Snapshot;
 use crate::time::Now;
 use crate::trust::{Statement, Statements};
+use crate::tunnel::keys::TunnelKey;
 use crate::wire::FIRST_APPLICATION_KIND;
 use journal::Journal;
 
@@ -137,6 +138,10 @@ enum Command {
     Wake {
         to: NodeId,
     },
+    Rotate {
+        key: TunnelKey,
+        done: oneshot::Sender<Result<(), RotateError>>,
+    },
     Statements {
         copy: oneshot::Sender<Statements>,
     },
@@ -217,6 +222,17 @@ impl Mesh {
             return Err(PublishError::Closed);
         }
         published.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Takes a new tunnel key into use, stored by the caller before: peers change over without
+    /// losing a packet, which `Snapshot::rotation` shows.
+    pub async fn rotate(&self, key: TunnelKey) -> Result<(), RotateError> {
+        let (done, rotated) = oneshot::channel();
+        let command = Command::Rotate { key, done };
+        if self.commands.send(command).await.is_err() {
+            return Err(RotateError::Closed);
+        }
+        rotated.await.unwrap_or(Err(RotateError::Closed))
     }
 
     /// Measures one round trip to a connected peer through its tunnel, waiting at most `patience`.

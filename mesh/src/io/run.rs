@@ -51,8 +51,8 @@ pub(super) fn start(
     statements: Statements,
 ) -> Result<(Mesh, mpsc::Receiver<Event>), StartError> {
     let (mesh, me) = (statements.mesh(), identity.node.id());
-    let state = statements.state();
-    if !state.members.contains_key(&me) && !state.gone.contains_key(&me) {
+    // Who was a member starts too, and says why it is none any more.
+    if statements.state().ever(&me).is_none() {
         return Err(StartError::NotAMember { node: me, mesh });
     }
     let started = now();
@@ -308,6 +308,10 @@ impl Shell {
                         let _gone = done.send(Err(refused(&refusal)));
                     }
                 }
+            }
+            Command::Rotate { key, done } => {
+                let rotated = self.node.handle_rotate(key, now());
+                let _gone = done.send(rotated);
             }
             Command::Wake { to } => {
                 let _known = self.node.handle_wake(to, now());

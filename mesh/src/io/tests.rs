@@ -353,6 +353,7 @@ impl Running {
         let identity = Identity {
             node: NodeKey::from_seed(&keys.0),
             tunnel: keys.1.clone(),
+            previous: None,
         };
         let (mesh, events) = Mesh::start(config(dir.path()), identity, journal, statements)
             .await
@@ -455,6 +456,7 @@ fn identity() -> Identity {
     Identity {
         node: NodeKey::generate(),
         tunnel: TunnelKey::generate(),
+        previous: None,
     }
 }
 

@@ -96,14 +96,23 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let Some(session) = peer.session.as_mut() else {
-            return;
-        };
         let source = match from {
             Way::Direct(address) => address.ip(),
             Way::Relay(_) => peer.address.into(),
         };
-        let opened = session.open(source, datagram);
+        let opened = match peer.tunnels.open(&mut peer.session, source, datagram) {
+            Some((index, opened)) if opened != Opened::Refused => Some((index, opened)),
+            refused => self.open_in_another(id, source, datagram, now).or(refused),
+        };
+        let Some((index, opened)) = opened else {
+            return;
+        };
+        if is_proof(&opened) {
+            self.proved(id, index, now);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if matches!(
             opened,
             Opened::Established(_) | Opened::Inner { .. } | Opened::Keepalive { .. }
@@ -330,11 +339,16 @@ impl Node {
 
     /// Drops the peer's session and frees its index.
     pub(super) fn drop_session(&mut self, id: NodeId) {
-        let session = self.peers.get_mut(&id).and_then(|peer| {
-            peer.renewal = None;
-            peer.session.take()
-        });
-        if let Some(session) = session {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.renewal = None;
+        for session in peer
+            .session
+            .take()
+            .into_iter()
+            .chain(peer.tunnels.take_all())
+        {
             self.table.free(session.index());
         }
     }
@@ -347,6 +361,7 @@ impl Node {
             return;
         }
         self.ensure_session(id, now);
+        self.take_turns(id, now);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -376,7 +391,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let Some(initiation) = peer.session.as_mut().and_then(Session::initiate) else {
+        let dialled = peer.tunnels.dialled(&mut peer.session);
+        let Some(initiation) = dialled.and_then(Session::initiate) else {
             return;
         };
         tracing::trace!(peer = %id.short(), candidates = targets.len(), "initiate");
@@ -411,6 +427,15 @@ impl Node {
         if self.notices.len() < MOST_NOTICES || self.notices.contains_key(&about) {
             self.notices.insert(about, text);
         }
+    }
+}
+
+/// Whether a tunnel is up by this.
+fn is_proof(opened: &Opened) -> bool {
+    match opened {
+        Opened::Established(_) => true,
+        Opened::Inner { fresh, .. } | Opened::Keepalive { fresh } => *fresh,
+        _ => false,
     }
 }
 

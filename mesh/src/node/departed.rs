@@ -90,9 +90,11 @@ impl Node {
     pub(super) fn know_departed(&mut self) {
         let mut gone: Vec<&Gone> = self.state.gone.values().collect();
         gone.sort_by_key(|gone| (std::cmp::Reverse(gone.at_ms), gone.member.id));
-        let keys = gone.into_iter().filter_map(|gone| {
-            let info = gone.member.info.as_ref()?;
-            Some((info.tunnel, gone.member.id))
+        let keys = gone.into_iter().flat_map(|gone| {
+            let info = gone.member.info.as_ref();
+            let keys = info.map(|info| [Some(info.tunnel), info.tunnel_previous]);
+            let keys = keys.into_iter().flatten().flatten();
+            keys.map(|key| (key, gone.member.id))
         });
         self.departed = keys.take(MOST_KEYS).collect();
     }

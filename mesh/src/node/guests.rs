@@ -42,9 +42,16 @@ impl Node {
         }
         let number = self.desk.number();
         let index = self.table.allocate(Owner::Guest(number), &mut self.random);
-        let mut session = Session::new(&self.secret, key, index);
-        // The key alone is no secret: who doesn't hold its other half takes nobody's place.
-        let Opened::Answer(answer) = session.open(from.ip(), datagram) else {
+        // The key alone is no secret: who doesn't hold its other half takes nobody's place. A token
+        // may name the tunnel key we had before.
+        let opened = self.secrets().into_iter().find_map(|secret| {
+            let mut session = Session::new(&secret, key, index);
+            match session.open(from.ip(), datagram) {
+                Opened::Answer(answer) => Some((session, answer)),
+                _ => None,
+            }
+        });
+        let Some((session, answer)) = opened else {
             self.table.free(index);
             return self.drop_one("not authentic");
         };

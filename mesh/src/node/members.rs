@@ -197,7 +197,7 @@ impl Node {
             incarnation: self.own.incarnation,
             seq: self.own.seq,
             tunnel: self.identity.tunnel.public(),
-            tunnel_previous: None,
+            tunnel_previous: self.previous.as_ref().map(|previous| previous.key.public()),
             endpoints: self.own.published(),
             version,
             wire_min: WIRE_OLDEST,
@@ -284,17 +284,23 @@ impl Node {
                 peer.dial.hurry(AFTER_NEWS, now.mono, &mut self.random);
             }
         }
-        if peer.key == Some(info.tunnel) {
+        let is_known = peer.key == Some(info.tunnel);
+        if is_known && peer.tunnels.previous == info.tunnel_previous {
             return;
         }
-        if !self.table.claim_key(info.tunnel, id) {
+        if !self.claim_keys(id, info) {
             return self.notice_key(id);
         }
-        if let Some(old) = peer.key.replace(info.tunnel) {
-            self.table.release_key(old);
-        }
+        let Some(peer) = self.peers.get_mut(&id).filter(|_| !is_known) else {
+            return;
+        };
+        peer.key = Some(info.tunnel);
         peer.dial.reset(now.mono, &mut self.random);
-        self.drop_session(id);
+        // What is in use goes on until there is a tunnel to the new key.
+        match peer.is_live() {
+            true => self.move_if_replaced(id, now),
+            false => self.drop_session(id),
+        }
         self.notices.remove(&about_key(id));
     }
 
@@ -312,14 +318,18 @@ impl Node {
         let Some(info) = state.members.get(&owner).and_then(|m| m.info.as_ref()) else {
             return false;
         };
-        let key = self.peers.get(&wrong).and_then(|peer| peer.key);
-        if key != Some(info.tunnel) {
+        let keys = self
+            .peers
+            .get(&wrong)
+            .map(|peer| [peer.key, peer.tunnels.previous]);
+        if !keys.is_some_and(|keys| keys.contains(&Some(info.tunnel))) {
             return false;
         }
         self.blame(wrong, Offence::ForeignKey, now);
         self.drop_session(wrong);
         if let Some(peer) = self.peers.get_mut(&wrong) {
-            peer.key = None;
+            peer.tunnels.previous = None;
+            peer.key = peer.key.filter(|key| *key != info.tunnel);
             if peer.connected {
                 peer.disconnect();
                 self.emit(NodeEvent::Disconnected(wrong));
@@ -345,8 +355,8 @@ impl Node {
         self.notices.remove(&about_key(id));
         self.notices.remove(&about_version(id));
         self.table.release_address(peer.address);
-        if let Some(key) = peer.key {
-            self.table.release_key(key);
+        for key in [peer.key, peer.tunnels.previous].into_iter().flatten() {
+            self.release_key_of(id, key);
         }
         if peer.connected {
             self.emit(NodeEvent::Disconnected(id));

@@ -171,7 +171,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id).filter(|_| !relays.is_empty()) else {
             return;
         };
-        let Some(initiation) = peer.session.as_mut().and_then(Session::initiate) else {
+        let dialled = peer.tunnels.dialled(&mut peer.session);
+        let Some(initiation) = dialled.and_then(Session::initiate) else {
             return;
         };
         peer.renewal = None;

@@ -24,6 +24,7 @@ impl Node {
             self.follow_network(now);
             self.keep_wide(late, now);
             self.fall_silent_if_due(now);
+            self.forget_previous_if_due(now);
         }
         let ticks = late || now.mono >= self.next_tick;
         if ticks {
@@ -35,6 +36,7 @@ impl Node {
         for id in ids {
             if ticks {
                 self.tick_session(id, now);
+                self.tick_beside(id, now);
                 self.tick_talk(id, now);
                 self.probe_ways(id, now);
             }
@@ -142,7 +144,8 @@ impl Node {
             .is_none_or(|silence| silence > self.dial_after());
         // Whoever was replaced is most likely gone for good. Should it come back, it dials, and hands over what it has.
         let may = peer.key.is_some() && peer.bond.may_dial() && !self.state.is_replaced(&id);
-        let wanted = may && (!peer.is_live() || silent || peer.dial.is_wanted());
+        let restless = silent || peer.dial.is_wanted() || peer.tunnels.is_moving();
+        let wanted = may && (!peer.is_live() || restless);
         if wanted && now.mono >= peer.dial.at() {
             self.initiate(id, None, now);
             self.follow_with_relays(id, now);

@@ -47,6 +47,7 @@ impl Node {
                 .collect(),
             gone: self.gone_snapshots(),
             evicted: self.evicted(),
+            rotation: self.rotation(),
             peers: self
                 .peers
                 .values()

@@ -38,6 +38,15 @@ pub struct AdminKey(SigningKey);
 #[derive(Clone)]
 pub struct TunnelKey(StaticSecret);
 
+/// A tunnel key that was replaced, and is accepted for a while.
+#[derive(Debug, Clone)]
+pub struct PreviousKey {
+    /// The key.
+    pub key: TunnelKey,
+    /// When it was replaced, milliseconds since the Unix epoch.
+    pub replaced_ms: u64,
+}
+
 /// The public half of a WireGuard key pair. Displayed as `wg` writes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TunnelPublic(pub [u8; 32]);
@@ -234,6 +243,30 @@ impl TunnelKey {
         write_secret(path, self.0.as_bytes())
     }
 
+    /// Replaces the key at `path` by a new one and keeps the old one beside it, in
+    /// `<path>.previous`, both durably. A power cut leaves the old key or the new one at `path`.
+    pub fn rotate(path: &Path) -> Result<Self, KeyError> {
+        let (old, new) = (Self::load(path)?, Self::generate());
+        replace_secret(&previous_of(path), old.0.as_bytes())?;
+        replace_secret(path, new.0.as_bytes())?;
+        Ok(new)
+    }
+
+    /// The key that was at `path` before it was last replaced, and when that was, as the file's
+    /// time says. `None` if it never was.
+    pub fn load_previous(path: &Path) -> Result<Option<PreviousKey>, KeyError> {
+        let path = previous_of(path);
+        let modified = match fs::metadata(&path).and_then(|meta| meta.modified()) {
+            Ok(modified) => modified,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(KeyError::Io { path, source }),
+        };
+        let since = modified.duration_since(std::time::UNIX_EPOCH);
+        let replaced_ms = since.map_or(0, |since| since.as_millis() as u64);
+        let key = Self::load(&path)?;
+        Ok(Some(PreviousKey { key, replaced_ms }))
+    }
+
     /// The public half.
     #[must_use]
     pub fn public(&self) -> TunnelPublic {
@@ -343,6 +376,32 @@ fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), KeyError> {
         return Err(io(source));
     }
     Ok(())
+}
+
+/// Where the key before is kept.
+fn previous_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    PathBuf::from(name)
+}
+
+/// Writes a key in place of another, or of none; before and after a power cut one of them is there.
+fn replace_secret(path: &Path, secret: &[u8; 32]) -> Result<(), KeyError> {
+    let io = |source| KeyError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let beside = PathBuf::from(name);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    write_secret(&beside, secret)?;
+    fs::rename(&beside, path)
+        .and_then(|()| sync_directory_of(path))
+        .map_err(io)
 }
 
 /// Makes the name of a new file as durable as its content.

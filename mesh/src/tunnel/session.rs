@@ -52,6 +52,8 @@ pub(crate) struct Gate {
     cookies: RateLimiter,
     secret: StaticSecret,
     public: PublicKey,
+    /// The same for the key before, which others may still encrypt to.
+    previous: Option<Box<Self>>,
 }
 
 /// What the gate says about a datagram.
@@ -92,7 +94,13 @@ impl Gate {
             cookies: RateLimiter::new(&public, ALWAYS_ASK),
             secret: secret.clone(),
             public,
+            previous: None,
         }
+    }
+
+    /// Passes what is encrypted to `secret` as well.
+    pub(crate) fn accept_too(&mut self, secret: &StaticSecret) {
+        self.previous = Some(Box::new(Self::new(secret)));
     }
 
     /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1` that
@@ -104,6 +112,15 @@ impl Gate {
         source: IpAddr,
         datagram: &[u8],
         admit: impl FnOnce(Proof) -> bool,
+    ) -> Verdict {
+        self.inspect_by(source, datagram, Box::new(admit))
+    }
+
+    fn inspect_by<'a>(
+        &self,
+        source: IpAddr,
+        datagram: &[u8],
+        admit: Box<dyn FnOnce(Proof) -> bool + 'a>,
     ) -> Verdict {
         if datagram.len() > MAX_DATAGRAM {
             return Verdict::Drop("oversize");
@@ -120,7 +137,12 @@ impl Gate {
                     Err(_) => return Verdict::Drop("not wireguard"),
                 }
             }
-            Err(TunnResult::Err(WireGuardError::InvalidMac)) => return Verdict::Drop("mac1"),
+            Err(TunnResult::Err(WireGuardError::InvalidMac)) => {
+                return match &self.previous {
+                    Some(previous) => previous.inspect_by(source, datagram, admit),
+                    None => Verdict::Drop("mac1"),
+                };
+            }
             Err(_) => return Verdict::Drop("not wireguard"),
         };
         match packet {
@@ -161,9 +183,19 @@ impl std::fmt::Debug for Gate {
     }
 }
 
+/// The two keys a tunnel is between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// Our public key.
+    pub(crate) ours: TunnelPublic,
+    /// The other side's.
+    pub(crate) theirs: TunnelPublic,
+}
+
 /// One peer's tunnel.
 pub(crate) struct Session {
     tunn: Tunn,
+    pair: Pair,
     index: u32,
     /// Receiver index of the newest session the other side has proved, `None` before the first
     /// and after its place in the ring was taken by an unproved one.
@@ -222,7 +254,8 @@ impl Session {
     /// 1970 or later.
     pub(crate) fn new(secret: &StaticSecret, peer: TunnelPublic, index: u32) -> Self {
         // The gate has already counted each handshake; a second real limiter would count twice.
-        let unlimited = Arc::new(RateLimiter::new(&PublicKey::from(secret), u64::MAX));
+        let ours = PublicKey::from(secret);
+        let unlimited = Arc::new(RateLimiter::new(&ours, u64::MAX));
         let mut tunn = Tunn::new(
             secret.clone(),
             PublicKey::from(peer.0),
@@ -232,8 +265,13 @@ impl Session {
             Some(unlimited),
         );
         tunn.update_timers(&mut [0; SHORTEST_BUFFER]);
+        let pair = Pair {
+            ours: TunnelPublic(ours.to_bytes()),
+            theirs: peer,
+        };
         Self {
             tunn,
+            pair,
             index,
             proved: None,
             latest: None,
@@ -244,6 +282,22 @@ impl Session {
     /// The index datagrams for this tunnel carry.
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// The keys it is between.
+    pub(crate) fn pair(&self) -> Pair {
+        self.pair
+    }
+
+    /// Whether a datagram begins a handshake.
+    pub(crate) fn is_initiation(datagram: &[u8]) -> bool {
+        datagram.first() == Some(&1)
+    }
+
+    /// Whether a datagram names this tunnel, or none, as an initiation does.
+    pub(crate) fn may_open(&self, datagram: &[u8]) -> bool {
+        let kind = datagram.first().copied().unwrap_or(0);
+        Self::is_initiation(datagram) || receiver_index(kind, datagram) >> 8 == self.index
     }
 
     /// Whether something sealed would be understood: a proved session exists and is not too old.

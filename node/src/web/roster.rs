@@ -286,6 +286,7 @@ mod tests {
             isolated: false,
             gone: vec![],
             evicted: None,
+            rotation: None,
             members: std::iter::once(me).chain(members).collect(),
             peers: others
                 .iter()

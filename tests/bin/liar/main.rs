@@ -34,6 +34,7 @@ async fn main() {
     let identity = || Identity {
         node: node.clone(),
         tunnel: tunnel.clone(),
+        previous: None,
     };
     let (mesh, events) = admitted(Path::new(&dir), &name, &token, identity).await;
     let liar = Arc::new(Liar::new(mesh, identity(), token.mesh()));

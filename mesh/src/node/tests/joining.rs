@@ -109,6 +109,22 @@ fn a_sponsor_that_falls_silent_after_admitting_is_asked_again() {
     assert!(knocker.outcome.unwrap().is_ok());
 }
 
+#[test]
+fn a_token_from_before_the_sponsor_s_key_was_replaced_still_opens() {
+    let mut world = World::new(2);
+    world.run(1_000);
+    let token = a_token(&mut world, false);
+    world.nodes[0]
+        .handle_rotate(TunnelKey::generate(), world.now)
+        .unwrap();
+    world.run(1_000);
+    let mut knocker = Knocker::new(&world, &token, 71, "river", 40);
+
+    knocker.run(&mut world, 3_000);
+
+    assert!(knocker.outcome.unwrap().is_ok());
+}
+
 /// Somebody who joins by node 0.
 struct Knocker {
     joiner: Joiner,
@@ -127,6 +143,7 @@ impl Knocker {
         let identity = Identity {
             node,
             tunnel: TunnelKey::generate(),
+            previous: None,
         };
         let joiner = Joiner::new(token, &identity, name, [number; 32], world.now).unwrap();
         Self {

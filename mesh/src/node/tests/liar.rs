@@ -320,6 +320,8 @@ fn a_member_that_publishes_anothers_tunnel_key_keeps_nobody_out_of_a_node_that_s
         world.keys[liar].1 = world.keys[victim].1.clone();
         let stolen = info(&world, liar, 1, home(liar));
         world.first.insert(stolen).unwrap();
+        // Its own node would hear what was said in its name, and say otherwise.
+        world.nodes[liar].handle_isolate(true);
 
         world.restart(0);
         world.run(5_000);

@@ -22,6 +22,7 @@ mod paths;
 mod ping;
 mod relay;
 mod replaced;
+mod rotation;
 mod statements;
 mod strangers;
 mod versions;
@@ -65,6 +66,8 @@ struct World {
     sent: Vec<(Duration, usize, u8)>,
     /// Two nodes no datagram passes between, the lower first.
     apart: Option<[usize; 2]>,
+    /// The tunnel keys that nodes had before.
+    former: BTreeMap<usize, TunnelKey>,
     /// Nodes no datagram leaves or reaches but from each other.
     island: BTreeSet<usize>,
     /// From whom no datagram passes to whom.
@@ -109,6 +112,7 @@ impl World {
             wrong_by: BTreeMap::new(),
             sent: Vec::new(),
             apart: None,
+            former: BTreeMap::new(),
             island: BTreeSet::new(),
             walls: BTreeSet::new(),
             routers: BTreeMap::new(),
@@ -130,7 +134,14 @@ impl World {
         let mut bytes = [at as u8; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let config = NodeConfig {
-            identity: Identity { node, tunnel },
+            identity: Identity {
+                node,
+                tunnel,
+                previous: self.former.get(&at).map(|key| PreviousKey {
+                    key: key.clone(),
+                    replaced_ms: self.now.wall_ms(),
+                }),
+            },
             statements: self.first.clone(),
             endpoints: vec![Endpoint {
                 kind: EndpointKind::Local,

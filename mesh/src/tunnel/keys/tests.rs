@@ -164,3 +164,33 @@ proptest! {
         prop_assert_eq!(TunnelPublic::from_base64(&public.to_string()).unwrap(), public);
     }
 }
+
+#[test]
+fn a_replaced_key_is_kept_beside_the_new_one_and_both_are_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wg.key");
+    let first = TunnelKey::generate();
+    first.store(&path).unwrap();
+    assert!(TunnelKey::load_previous(&path).unwrap().is_none());
+
+    let second = TunnelKey::rotate(&path).unwrap();
+    let third = TunnelKey::rotate(&path).unwrap();
+
+    assert_eq!(TunnelKey::load(&path).unwrap().public(), third.public());
+    let previous = TunnelKey::load_previous(&path).unwrap().unwrap();
+    assert_eq!(previous.key.public(), second.public());
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    assert!(previous.replaced_ms <= now && now - previous.replaced_ms < 60_000);
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().mode() & 0o777, 0o600);
+        entry.file_name().into_string().unwrap()
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["wg.key", "wg.key.previous"],
+        "nothing half written stays"
+    );
+}

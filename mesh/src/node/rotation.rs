@@ -1,0 +1,390 @@
+//! A tunnel key is replaced, ours or a peer's, and no packet is lost.
+//!
+//! Whoever replaces its key says so in its NodeInfo and goes on to accept the one before, for
+//! `KEPT`. A peer that reads it makes a second tunnel beside the one in use, which carries
+//! everything until the new one is proved; then they change places, and the old one still
+//! opens what was under way. One that slept through it knocks with the old key and learns the
+//! new one in the session that follows. A silent peer is dialled with both of our keys in turn,
+//! until it has used the new one.
+//! Bounds: `MOST_BESIDE` tunnels beside the one in use, the oldest goes first; each `BESIDE` unless
+//! it is live; a new tunnel that nobody answers is given up after `TRY`, and tried again with the
+//! next handshake.
+//! Absent: key files, and when to replace a key.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use x25519_dalek::StaticSecret;
+
+use super::Node;
+use crate::error::RotateError;
+use crate::id::NodeId;
+use crate::snapshot::Rotation;
+use crate::time::Now;
+use crate::trust::NodeInfo;
+use crate::tunnel::keys::{PreviousKey, TunnelKey, TunnelPublic};
+use crate::tunnel::session::{Gate, Opened, Pair, Session};
+use crate::tunnel::table::Owner;
+
+/// How long the key before is accepted: a machine that was away for a month comes back.
+pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+const MOST_BESIDE: usize = 4;
+const BESIDE: Duration = Duration::from_secs(30);
+const TRY: Duration = Duration::from_secs(20);
+
+/// A tunnel beside the one in use: on its way in, or on its way out.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    session: Session,
+    since: Instant,
+    /// Our initiations go through it.
+    dialled: bool,
+}
+
+/// The tunnels with one peer but the one in use, and what is known of its keys and ours.
+#[derive(Debug, Default)]
+pub(crate) struct Tunnels {
+    beside: Vec<Beside>,
+    /// The key it had before its present one.
+    pub(super) previous: Option<TunnelPublic>,
+    /// Whether it has used our present key.
+    knows_ours: bool,
+    /// Counts the attempts in which our keys take turns.
+    turn: u32,
+}
+
+impl Tunnels {
+    /// Opens a datagram in whichever tunnel it is for: its index, and what it is.
+    pub(super) fn open(
+        &mut self,
+        current: &mut Option<Session>,
+        source: IpAddr,
+        datagram: &[u8],
+    ) -> Option<(u32, Opened)> {
+        let all = current
+            .iter_mut()
+            .chain(self.beside.iter_mut().map(|beside| &mut beside.session));
+        let mut opened = None;
+        for session in all {
+            if !session.may_open(datagram) {
+                continue;
+            }
+            opened = Some((session.index(), session.open(source, datagram)));
+            if !matches!(opened, Some((_, Opened::Refused))) {
+                break;
+            }
+        }
+        opened
+    }
+
+    /// The tunnel that initiations go through.
+    pub(super) fn dialled<'a>(
+        &'a mut self,
+        current: &'a mut Option<Session>,
+    ) -> Option<&'a mut Session> {
+        let beside = self.beside.iter_mut().find(|beside| beside.dialled);
+        beside
+            .map(|beside| &mut beside.session)
+            .or(current.as_mut())
+    }
+
+    /// Whether a new tunnel is being made beside the one in use.
+    pub(super) fn is_moving(&self) -> bool {
+        self.beside.iter().any(|beside| beside.dialled)
+    }
+
+    fn has(&self, pair: Pair) -> bool {
+        self.beside
+            .iter()
+            .any(|beside| beside.session.pair() == pair)
+    }
+
+    /// Every tunnel, given up.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Session> {
+        std::mem::take(&mut self.beside)
+            .into_iter()
+            .map(|beside| beside.session)
+    }
+}
+
+impl Node {
+    /// Takes a new tunnel key into use: it is published, and peers change over by themselves. The
+    /// owner has stored both keys before. Refused while a live peer still uses the one before the
+    /// present one.
+    pub(crate) fn handle_rotate(&mut self, key: TunnelKey, now: Now) -> Result<(), RotateError> {
+        let unmoved = self.unmoved();
+        if self.previous.is_some() && !unmoved.is_empty() {
+            return Err(RotateError::UnderWay {
+                peers: unmoved.len(),
+            });
+        }
+        if key.public() == self.identity.tunnel.public() {
+            return Err(RotateError::Same);
+        }
+        tracing::info!(key = %key.public(), "tunnel key replaced");
+        let old = std::mem::replace(&mut self.identity.tunnel, key);
+        self.secret = self.identity.tunnel.secret();
+        self.gate = Gate::new(&self.secret);
+        self.accept_previous(
+            PreviousKey {
+                key: old,
+                replaced_ms: now.wall_ms(),
+            },
+            now,
+        );
+        for peer in self.peers.values_mut() {
+            peer.tunnels.knows_ours = false;
+            peer.tunnels.turn = 0;
+        }
+        self.publish_own_info(now);
+        Ok(())
+    }
+
+    /// Goes on to accept the key before the present one.
+    pub(super) fn accept_previous(&mut self, previous: PreviousKey, now: Now) {
+        let kept_ms = KEPT.as_millis() as u64;
+        // A power cut may have come between the two files.
+        let same = previous.key.public() == self.identity.tunnel.public();
+        if same || now.wall_ms() > previous.replaced_ms.saturating_add(kept_ms) {
+            return;
+        }
+        self.gate.accept_too(&previous.key.secret());
+        self.previous = Some(previous);
+    }
+
+    /// Forgets the key before, once everybody had time enough.
+    pub(super) fn forget_previous_if_due(&mut self, now: Now) {
+        let kept_ms = KEPT.as_millis() as u64;
+        let over =
+            |previous: &PreviousKey| now.wall_ms() > previous.replaced_ms.saturating_add(kept_ms);
+        if self.previous.as_ref().is_some_and(over) {
+            tracing::info!("the tunnel key before is accepted no more");
+            self.previous = None;
+            self.gate = Gate::new(&self.secret);
+            self.publish_own_info(now);
+        }
+    }
+
+    /// Connected peers whose session still uses the key before.
+    pub(super) fn unmoved(&self) -> Vec<NodeId> {
+        let present = self.identity.tunnel.public();
+        let stays = |id: &NodeId| {
+            let session = self.peers.get(id).and_then(|peer| peer.session.as_ref());
+            session.is_some_and(|session| session.pair().ours != present)
+        };
+        self.connected().filter(stays).collect()
+    }
+
+    /// How far the change of this node's key has come.
+    pub(super) fn rotation(&self) -> Option<Rotation> {
+        self.previous.as_ref().map(|previous| Rotation {
+            replaced_ms: previous.replaced_ms,
+            unmoved: self.unmoved(),
+        })
+    }
+
+    /// The secrets others may encrypt to, the present one first.
+    pub(super) fn secrets(&self) -> Vec<StaticSecret> {
+        let previous = self.previous.as_ref().map(|previous| previous.key.secret());
+        std::iter::once(self.secret.clone())
+            .chain(previous)
+            .collect()
+    }
+
+    fn secret_of(&self, public: TunnelPublic) -> StaticSecret {
+        let previous = self.previous.as_ref();
+        previous
+            .filter(|previous| previous.key.public() == public)
+            .map_or_else(|| self.secret.clone(), |previous| previous.key.secret())
+    }
+
+    /// An initiation that no tunnel takes may be for keys of which there is none yet.
+    pub(super) fn open_in_another(
+        &mut self,
+        id: NodeId,
+        source: IpAddr,
+        datagram: &[u8],
+        now: Now,
+    ) -> Option<(u32, Opened)> {
+        let peer = self.peers.get(&id)?;
+        let keys = [peer.key, peer.tunnels.previous];
+        let in_use = peer.session.as_ref().map(Session::pair);
+        if !Session::is_initiation(datagram) || now.wall_us < 0 {
+            return None;
+        }
+        for theirs in keys.into_iter().flatten() {
+            for secret in self.secrets() {
+                let index = self.table.allocate(Owner::Peer(id), &mut self.random);
+                let mut session = Session::new(&secret, theirs, index);
+                let pair = session.pair();
+                let known = Some(pair) == in_use || self.peers.get(&id)?.tunnels.has(pair);
+                let opened = match known {
+                    true => Opened::Refused,
+                    false => session.open(source, datagram),
+                };
+                if opened == Opened::Refused {
+                    self.table.free(index);
+                    continue;
+                }
+                self.put_beside(id, session, false, now);
+                return Some((index, opened));
+            }
+        }
+        None
+    }
+
+    fn put_beside(&mut self, id: NodeId, session: Session, dialled: bool, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return self.table.free(session.index());
+        };
+        let beside = &mut peer.tunnels.beside;
+        if dialled {
+            beside.iter_mut().for_each(|beside| beside.dialled = false);
+        }
+        beside.push(Beside {
+            session,
+            since: now.mono,
+            dialled,
+        });
+        if beside.len() > MOST_BESIDE {
+            let worst = beside.iter().position(|beside| !beside.dialled);
+            let gone = beside.remove(worst.unwrap_or(0));
+            self.table.free(gone.session.index());
+        }
+    }
+
+    /// A tunnel beside the one in use is proved. It takes that one's place unless that one is live
+    /// and of newer keys.
+    pub(super) fn proved(&mut self, id: NodeId, index: u32, now: Now) {
+        let present = self.identity.tunnel.public();
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let newest = peer.key;
+        let age =
+            |pair: Pair| u8::from(pair.ours == present) + u8::from(Some(pair.theirs) == newest);
+        let beside = &mut peer.tunnels.beside;
+        if let Some(at) = beside.iter().position(|b| b.session.index() == index) {
+            let live = peer.session.as_ref().filter(|session| session.is_live());
+            if live.is_none_or(|live| age(beside[at].session.pair()) >= age(live.pair())) {
+                let proved = beside.remove(at);
+                let was = peer.session.replace(proved.session);
+                tracing::debug!(peer = %id.short(), "another tunnel is in use");
+                peer.renewal = None;
+                if let Some(was) = was {
+                    self.put_beside(id, was, false, now);
+                }
+            }
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(session) = peer.session.as_ref() else {
+            return;
+        };
+        peer.tunnels.knows_ours |= session.is_live() && session.pair().ours == present;
+        self.move_if_replaced(id, now);
+    }
+
+    /// Makes a tunnel to the peer's present key beside the one in use, if that one is of another.
+    pub(super) fn move_if_replaced(&mut self, id: NodeId, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let (Some(session), Some(theirs)) = (peer.session.as_ref(), peer.key) else {
+            return;
+        };
+        let pair = Pair {
+            theirs,
+            ..session.pair()
+        };
+        if session.pair() == pair || peer.tunnels.has(pair) || now.wall_us < 0 {
+            return;
+        }
+        peer.dial.reset(now.mono, &mut self.random);
+        let secret = self.secret_of(pair.ours);
+        let index = self.table.allocate(Owner::Peer(id), &mut self.random);
+        self.put_beside(id, Session::new(&secret, theirs, index), true, now);
+    }
+
+    /// Where a silent peer may know our present key or only the one before, the two take turns.
+    pub(super) fn take_turns(&mut self, id: NodeId, now: Now) {
+        let (Some(previous), Some(peer)) = (&self.previous, self.peers.get_mut(&id)) else {
+            return;
+        };
+        let tunnels = &mut peer.tunnels;
+        let (Some(session), Some(theirs)) = (&peer.session, peer.key) else {
+            return;
+        };
+        if session.is_live() || tunnels.knows_ours {
+            return;
+        }
+        tunnels.turn += 1;
+        let keys = [previous.key.public(), self.identity.tunnel.public()];
+        let ours = keys[tunnels.turn as usize % 2];
+        let pair = Pair { ours, theirs };
+        for beside in &mut tunnels.beside {
+            beside.dialled = beside.session.pair() == pair;
+        }
+        if session.pair() == pair || tunnels.is_moving() {
+            return;
+        }
+        let secret = self.secret_of(ours);
+        let index = self.table.allocate(Owner::Peer(id), &mut self.random);
+        self.put_beside(id, Session::new(&secret, theirs, index), true, now);
+    }
+
+    /// Keeps the tunnels beside the one in use going, and lets go of those that have had their time.
+    pub(super) fn tick_beside(&mut self, id: NodeId, now: Now) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let in_use = peer.session.as_ref().is_some_and(Session::is_live);
+        for beside in &mut peer.tunnels.beside {
+            // The own redial decides what is sent.
+            let _unsent = beside.session.tick();
+        }
+        let table = &mut self.table;
+        peer.tunnels.beside.retain(|beside| {
+            let age = now.mono.saturating_duration_since(beside.since);
+            let over = match beside.dialled {
+                true => in_use && age >= TRY,
+                false => !beside.session.is_live() && age >= BESIDE,
+            };
+            if over {
+                table.free(beside.session.index());
+            }
+            !over
+        });
+    }
+
+    /// Lets a peer's keys lead to it, the present one and the one before. False if another member
+    /// has the present one.
+    pub(super) fn claim_keys(&mut self, id: NodeId, info: &NodeInfo) -> bool {
+        if !self.table.claim_key(info.tunnel, id) {
+            return false;
+        }
+        let previous = info
+            .tunnel_previous
+            .filter(|key| *key != info.tunnel && self.table.claim_key(*key, id));
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return true;
+        };
+        let before = [peer.key, peer.tunnels.previous];
+        peer.tunnels.previous = previous;
+        for old in before.into_iter().flatten() {
+            if old != info.tunnel && Some(old) != previous {
+                self.release_key_of(id, old);
+            }
+        }
+        true
+    }
+
+    /// Forgets that a key leads to a peer.
+    pub(super) fn release_key_of(&mut self, id: NodeId, key: TunnelPublic) {
+        if self.table.by_key(key) == Some(id) {
+            self.table.release_key(key);
+        }
+    }
+}
