@@ -180,6 +180,12 @@ impl Peer {
             .any(|worked| worked == address)
     }
 
+    /// Whether the way in use leads to an address that it publishes.
+    pub(crate) fn lives_where_it_says(&self) -> bool {
+        let address = self.route.address();
+        address.is_some_and(|address| self.candidates.is_published(address))
+    }
+
     /// Keeps an inner packet until the session is renewed. True if another was dropped for it.
     pub(crate) fn wait(&mut self, packet: Vec<u8>) -> bool {
         self.waiting.push_back(packet);

@@ -211,13 +211,7 @@ impl Daemon {
         let settled = membership.statements.state();
         let retention = settled.settings.retention_bytes(&identity.node.id());
         let store = self.open_store(identity.node.clone(), retention).await?;
-        let config = MeshConfig {
-            listen: self.config.listen,
-            advertise: self.config.endpoints.clone(),
-            calls: self.config.lan_calls,
-            state_dir: self.state.path().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let config = self.mesh_config();
         let (mesh, events) =
             Mesh::start(config, identity, membership.journal, membership.statements).await?;
         let stop = CancellationToken::new();
@@ -275,6 +269,16 @@ impl Daemon {
         self.running
             .set(running)
             .map_err(|_second| anyhow::anyhow!("the node is running already"))
+    }
+
+    fn mesh_config(&self) -> MeshConfig {
+        MeshConfig {
+            listen: self.config.listen,
+            advertise: self.config.endpoints.clone(),
+            calls: self.config.lan_calls,
+            state_dir: self.state.path().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 
     async fn open_store(&self, node: NodeKey, retention_bytes: Option<u64>) -> Result<Store> {

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use outlast_tests::capture::enter;
-use outlast_tests::{Nat, Net, Place, World, wait_for};
+use outlast_tests::{Nat, Net, Place, Rows, World, now_ms, wait_for};
+use serde_json::Value;
 
 use crate::world;
 
@@ -22,11 +23,14 @@ const SITES: [(&str, Nat); 6] = [
 /// Pairs have found their way within 15 s where nobody else uses the machine.
 const FOUND: Duration = Duration::from_secs(60);
 
+/// How long a relay may be used once a direct way is open.
+const RELAY_LEFT: Duration = Duration::from_secs(30);
+
 /// Longer than a dead machine takes to be missed by everybody.
 const GONE: Duration = Duration::from_secs(15);
 
 /// What a pair has whose NATs let no hole be punched.
-const HARD: &str = "none";
+const HARD: &str = "relay";
 
 #[test]
 fn every_pair_behind_any_two_nats_talks_by_the_way_expected_and_the_public_machine_may_die() {
@@ -67,7 +71,7 @@ fn every_pair_behind_any_two_nats_talks_by_the_way_expected_and_the_public_machi
 }
 
 #[test]
-fn a_machine_that_moves_between_networks_is_found_in_each() {
+fn a_relay_is_left_once_a_direct_way_opens_and_a_machine_that_moves_is_found_in_each_network() {
     let mut world = world("mv");
     let net = world.net.as_mut().expect("in namespaces");
     net.stand("p", Place::Public);
@@ -75,18 +79,35 @@ fn a_machine_that_moves_between_networks_is_found_in_each() {
         net.build_site(site, Some(Nat::PortRestricted));
         net.stand(&site[..1], Place::site(site));
     }
+    net.forbid("west", "east");
     world.found(&["p", "w", "e"]);
-    wait_way(&world, 0, "w", "direct");
+    wait_way(&world, 1, "e", "relay");
+    wait_way(&world, 2, "w", "relay");
+    let status = world.node(1).json(&["status"]);
+    assert_eq!(peer(&status, "e")["via"], "p", "{status}");
+
+    world.net.as_ref().expect("in namespaces").allow("west");
+    let opened = Instant::now();
+    wait_way(&world, 1, "e", "direct");
     wait_way(&world, 2, "w", "direct");
+    eprintln!("the relay was left after {:?}", opened.elapsed());
+    assert!(opened.elapsed() < RELAY_LEFT, "{:?}", opened.elapsed());
 
     for (place, path) in [
         (Place::site("east"), "lan"),
         (Place::Public, "direct"),
         (Place::site("west"), "direct"),
     ] {
+        let at_p = Rows::of(world.node(0), "w");
+        let at_e = Rows::of(world.node(2), "w");
         let net = world.net.as_mut().expect("in namespaces");
         net.move_over("w", place.clone());
-        let moved = Instant::now();
+        let moved = now_ms();
+        for (rows, name) in [(at_p, "p"), (at_e, "e")] {
+            let first = rows.first(FOUND, |row| row.at_ms >= moved);
+            let took = first.expect("rows come again").arrived_ms - moved;
+            eprintln!("{place:?}: a row at {name} after {took} ms");
+        }
         for (at, peer) in [(1, "p"), (1, "e"), (0, "w"), (2, "w")] {
             let expected = if at == 0 || peer == "p" {
                 "direct"
@@ -95,7 +116,6 @@ fn a_machine_that_moves_between_networks_is_found_in_each() {
             };
             wait_way(&world, at, peer, expected);
         }
-        eprintln!("{place:?}: found after {:?}", moved.elapsed());
     }
 }
 
@@ -126,15 +146,17 @@ fn wait_way(world: &World, at: usize, peer: &str, expected: &str) {
 }
 
 /// State and path of a peer, as this node tells.
-fn way(world: &World, at: usize, peer: &str) -> (String, String) {
+fn way(world: &World, at: usize, name: &str) -> (String, String) {
     let status = world.node(at).json(&["status"]);
-    let peers = status["peers"].as_array().cloned().unwrap_or_default();
-    let found = peers.iter().find(|one| one["name"] == peer);
-    let text = |key: &str| {
-        let value = found.map(|one| one[key].as_str().unwrap_or_default());
-        value.unwrap_or_default().to_owned()
-    };
+    let peer = peer(&status, name);
+    let text = |key: &str| peer[key].as_str().unwrap_or_default().to_owned();
     (text("state"), text("path"))
+}
+
+fn peer(status: &Value, name: &str) -> Value {
+    let peers = status["peers"].as_array().expect("peers");
+    let peer = peers.iter().find(|peer| peer["name"] == name);
+    peer.cloned().unwrap_or_default()
 }
 
 #[test]

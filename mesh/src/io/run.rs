@@ -71,16 +71,8 @@ pub(super) fn start(
     let (want, wanted) = watch::channel(BTreeSet::new());
     let connections = Connections::start(streams, events.clone(), stop.clone());
     let endpoints_file = endpoints::file(&config.state_dir);
-    let remembered = endpoints::read(&endpoints_file);
     let names = Names::start(config.advertise.clone(), stop.clone());
-    let node = node(
-        &config,
-        identity,
-        statements,
-        (&udp, &names),
-        remembered,
-        started,
-    );
+    let node = node(&config, identity, statements, (&udp, &names), started);
     let connected: Connected = Arc::new(RwLock::new(Within::of(&node)));
     tracing::info!(%me, %mesh, listen = %udp.local(), "mesh started");
     let (snapshots, snapshot) = watch::channel(Arc::new(node.snapshot(started)));
@@ -129,7 +121,6 @@ fn node(
     identity: Identity,
     statements: Statements,
     (udp, names): (&Udp, &Names),
-    remembered: Vec<(NodeId, SocketAddr)>,
     started: Now,
 ) -> Node {
     let config = NodeConfig {
@@ -139,7 +130,7 @@ fn node(
         udp_port: udp.local().port(),
         version: config.version.clone(),
         calls: config.calls && udp.hears_calls(),
-        remembered,
+        remembered: endpoints::read(&endpoints::file(&config.state_dir)),
         seed: seed(),
     };
     Node::new(config, started)

@@ -183,6 +183,7 @@ impl Node {
             // What was tried in vain before says nothing about its next absence.
             peer.candidates.reset();
             peer.calls.reset();
+            peer.dial.met();
             peer.liveness.returned();
             peer.liveness.begin_session();
             peer.traffic.handshake_ms = Some(now.wall_ms());

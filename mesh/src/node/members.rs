@@ -278,10 +278,13 @@ impl Node {
             return;
         };
         // Whoever has moved tells those that still hear it; the others learn it from them.
+        let lived = peer.lives_where_it_says();
         if peer.candidates.publish(&info.endpoints) {
             peer.probes.hurry();
             if !peer.is_heard(now.mono) {
                 peer.dial.hurry(AFTER_NEWS, now.mono, &mut self.random);
+            } else if lived && !peer.lives_where_it_says() {
+                peer.dial.doubt(AFTER_NEWS, now.mono, &mut self.random);
             }
         }
         let is_known = peer.key == Some(info.tunnel);

@@ -66,6 +66,12 @@ impl Candidates {
         is_new
     }
 
+    /// Whether the peer says that it can be reached there.
+    pub(crate) fn is_published(&self, address: SocketAddr) -> bool {
+        let mut known = self.all.iter();
+        known.any(|known| known.address == address && known.origin != Origin::Worked)
+    }
+
     /// Notes that authenticated data came from there. True if that was not known.
     pub(crate) fn worked(&mut self, address: SocketAddr) -> bool {
         let latest = self.worked_addresses().last();

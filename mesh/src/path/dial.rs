@@ -35,6 +35,8 @@ pub(crate) struct Dial {
     last: Option<Instant>,
     quiet_since: Instant,
     wanted: bool,
+    /// Nothing was heard since the network changed: a session that seems live may lead nowhere.
+    unproved: bool,
 }
 
 impl Dial {
@@ -45,6 +47,7 @@ impl Dial {
             last: None,
             quiet_since: now,
             wanted: false,
+            unproved: false,
         }
     }
 
@@ -77,7 +80,7 @@ impl Dial {
     /// An attempt was made.
     pub(crate) fn attempted(&mut self, now: Instant, random: &mut ChaCha8Rng) {
         self.last = Some(now);
-        self.wanted = false;
+        self.wanted = self.unproved;
         let pause = pause(now.saturating_duration_since(self.quiet_since));
         self.at = now + pause.mul_f64(random.random_range(0.7..=1.0));
     }
@@ -89,6 +92,10 @@ impl Dial {
 
     /// The peer was heard: its silence begins anew.
     pub(crate) fn heard(&mut self, now: Instant) {
+        let attempted = self.last.is_some_and(|last| last >= self.quiet_since);
+        if std::mem::take(&mut self.unproved) && attempted {
+            self.wanted = false;
+        }
         self.quiet_since = now;
     }
 
@@ -109,10 +116,28 @@ impl Dial {
         }
     }
 
-    /// Forgets the silence so far, as after a sleep or a new address: attempts are frequent again.
+    /// The peer tells that it is elsewhere, though it may still be heard: it comes by itself within
+    /// `wait`, unless something in between lets nobody in who wasn't called.
+    pub(crate) fn doubt(&mut self, wait: Duration, now: Instant, random: &mut ChaCha8Rng) {
+        let rested = |last| now >= last + SHORTEST_ON_INSISTENCE;
+        if self.last.is_none_or(rested) {
+            self.wanted = true;
+            self.hurry(wait, now, random);
+        }
+    }
+
+    /// A session was made: whatever was doubted is settled.
+    pub(crate) fn met(&mut self) {
+        self.wanted = false;
+        self.unproved = false;
+    }
+
+    /// Forgets the silence so far, as after a sleep or a new address: attempts are frequent again,
+    /// one at least, and more until the peer is heard.
     pub(crate) fn reset(&mut self, now: Instant, random: &mut ChaCha8Rng) {
         self.quiet_since = now;
         self.wanted = true;
+        self.unproved = true;
         self.hurry(Duration::ZERO, now, random);
     }
 }
@@ -177,6 +202,32 @@ mod tests {
 
         assert!(dial.at() >= start + SHORTEST_ON_REQUEST);
         assert!(dial.at() <= start + SPREAD);
+    }
+
+    #[test]
+    fn after_a_change_of_network_attempts_go_on_until_the_peer_is_heard() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut dial = Dial::new(start, &mut random);
+        dial.heard(start);
+
+        // What is heard before the first attempt may have been on its way already.
+        dial.reset(after(10), &mut random);
+        dial.heard(after(10));
+        assert!(dial.is_wanted());
+        dial.attempted(after(10), &mut random);
+        assert!(!dial.is_wanted());
+
+        dial.reset(after(20), &mut random);
+        for second in 20..25 {
+            assert!(dial.is_wanted(), "given up at {second}");
+            dial.attempted(after(second), &mut random);
+            assert!(dial.at() <= after(second + 1));
+        }
+        dial.heard(after(25));
+        assert!(!dial.is_wanted());
     }
 
     #[test]
