@@ -15,7 +15,7 @@ use crate::trust::Statements;
 use crate::trust::family::{self, Family};
 use crate::trust::fuzzing::{fold, payload, statement, token};
 use crate::tunnel::keys::{TunnelKey, TunnelPublic};
-use crate::wire::message::{self, Admitted, Hello, Ping, Pong, Summary, Wish, kind};
+use crate::wire::message::{self, Admitted, Copied, Hello, Ping, Pong, Summary, Wish, kind};
 use crate::wire::{MAX_MESSAGE, MAX_PAYLOAD, RELAY_PORT, frame, packet, relay, word};
 
 /// A name, and what runs over the bytes: true if they were taken.
@@ -130,6 +130,7 @@ fn messages(bytes: &[u8]) -> bool {
         kind::PONG => same::<Pong>(body),
         kind::SUMMARY | kind::WANT => same_with_trust::<Summary>(body),
         kind::ADMITTED => same::<Admitted>(body),
+        kind::COPIED => same::<Copied>(body),
         kind::WISH => {
             if let Some((wish, parts)) = Wish::decode(body) {
                 let again = wish.encode(parts);
@@ -153,7 +154,7 @@ fn messages(bytes: &[u8]) -> bool {
             !read.is_empty()
         }
         kind::UNRELAYED => body.len() >= 16,
-        kind::REFUSED => {
+        kind::REFUSED | kind::WAITING => {
             let read = message::read_sentence(body);
             assert!(read.len() <= 3 * body.len());
             true

@@ -11,6 +11,7 @@
 
 mod agreement;
 mod clocks;
+pub(crate) mod copies;
 mod datagram;
 mod departed;
 mod guests;
@@ -160,6 +161,8 @@ pub(crate) struct Node {
     peers: BTreeMap<NodeId, Peer>,
     desk: Desk,
     departed: departed::Departed,
+    /// Who said that this node runs in two places, where the other is, and when.
+    copied: Option<(NodeId, Option<SocketAddr>, Instant)>,
     /// Since when, or from when on, this node is silent because it is no member any more.
     silent_from: Option<Instant>,
     /// Whether its sessions were ended for that.
@@ -225,6 +228,7 @@ impl Node {
             peers: BTreeMap::new(),
             desk: Desk::default(),
             departed: departed::Departed::new(),
+            copied: None,
             silent_from: None,
             hushed: false,
             asked: ping::Asked::default(),

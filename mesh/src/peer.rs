@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use crate::id::NodeId;
+use crate::node::copies::Runs;
 use crate::node::rotation::Tunnels;
 use crate::node::wide::Bond;
 use crate::path::candidates::Candidates;
@@ -61,6 +62,8 @@ pub(crate) struct Peer {
     pub(crate) share: Share,
     pub(crate) liveness: Liveness,
     pub(crate) greeting: Greeting,
+    /// Its starts.
+    pub(crate) runs: Runs,
     pub(crate) sync: Sync,
     pub(crate) quota: Quota,
     /// Whether the application speaks with it: it greeted, agreed, and was not lost since.
@@ -140,6 +143,7 @@ impl Peer {
             share: Share::default(),
             liveness: Liveness::default(),
             greeting: Greeting::default(),
+            runs: Runs::default(),
             sync: Sync::default(),
             quota: Quota::default(),
             connected: false,

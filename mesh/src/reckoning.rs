@@ -121,6 +121,8 @@ pub(crate) enum Offence {
     Greetings,
     /// Restarts and reconnections without end.
     Restarts,
+    /// It runs in two places with the same keys.
+    TwoPlaces,
     /// An inner packet that claims another sender.
     Spoofed,
     /// Bytes that are no frame, or a frame whose body isn't what its kind says.
@@ -150,6 +152,7 @@ impl Offence {
             Self::StreamPackets => "stream packets too many at a time",
             Self::Greetings => "greetings and pings too often",
             Self::Restarts => "restarts too often",
+            Self::TwoPlaces => "greetings from a second place",
             Self::Spoofed => "packets in another's name",
             Self::Malformed => "malformed packets",
             Self::Connections => "stream connections too many",

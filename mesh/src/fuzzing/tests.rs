@@ -40,6 +40,7 @@ fn released_encodings_are_written_as_ever() {
             "words",
             "waiting",
             "unrelayed",
+            "copied",
         ];
         let name = names.get(usize::from(kind)).unwrap_or(&"application");
         pin(&format!("frame-{name}"), &payload_of(&[(kind, body)]));
@@ -235,6 +236,13 @@ fn bodies(family: &Family) -> Vec<(u8, Vec<u8>)> {
         (kind::WORDS, word::encode(&silent)),
         (kind::GOODBYE, Vec::new()),
         (kind::UNRELAYED, vec![0xfd; 16]),
+        (kind::WAITING, message::sentence("river waits for an admin")),
+        (
+            kind::COPIED,
+            message::encode(&Copied {
+                elsewhere: Some(stranger()),
+            }),
+        ),
     ]
 }
 

@@ -73,6 +73,7 @@ impl Node {
             kind::PROBED => self.probed(id, body),
             kind::UNRELAYED => self.unrelayed(id, body, now),
             kind::WISH => Wish::decode(body).map(|(wish, parts)| self.wish(id, wish, parts, now)),
+            kind::COPIED => message::decode(body).map(|copied| self.told_of_copy(id, copied, now)),
             kind::WORDS => word::decode(body).map(|words| self.words(id, words, now)),
             _ => {
                 self.drop_one("frame kind unknown");
@@ -112,6 +113,10 @@ impl Node {
         let Some(restarted) = peer.greeting.take_run(hello.run, now.mono) else {
             self.drop_one("restarts too often");
             return self.blame(id, Offence::Restarts, now);
+        };
+        self.watch_for_copies(id, hello.run, now);
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
         };
         let first = !peer.is_met() || restarted;
         let lost = restarted && peer.connected;

@@ -18,6 +18,7 @@ impl Node {
     pub(crate) fn snapshot(&self, now: Now) -> Snapshot {
         let mut notices = self.clock_notices(now);
         notices.extend(self.cut_off_notice(now));
+        notices.extend(self.copy_notices(now));
         notices.extend(self.notices.values().cloned());
         let me = self.state.members.get(&self.me);
         if let Some(successor) = me.and_then(|member| member.replaced_by) {

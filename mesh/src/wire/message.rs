@@ -36,6 +36,8 @@ pub(crate) mod kind {
     pub(crate) const WAITING: u8 = 15;
     /// The overlay address of a member the sender was asked to hand on to, and can't.
     pub(crate) const UNRELAYED: u8 = 16;
+    /// To a node that runs in two places (`Copied`).
+    pub(crate) const COPIED: u8 = 17;
 }
 
 /// The longest sentence a refusal carries, in bytes.
@@ -96,6 +98,13 @@ pub(crate) struct Summary {
 pub(crate) struct Admitted {
     /// Digest of every statement the sponsor holds, the joiner's own among them.
     pub(crate) root: [u8; 32],
+}
+
+/// The reader runs elsewhere too, with the same keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Copied {
+    /// Where the other was heard; `None` where only a relay knows.
+    pub(crate) elsewhere: Option<SocketAddr>,
 }
 
 /// What the sender makes of this session, in a mesh where nobody has one with everybody.

@@ -9,6 +9,7 @@ mod bad;
 mod befall;
 mod bend;
 mod clocks;
+mod copies;
 mod duties;
 mod eviction;
 mod growth;
