@@ -206,6 +206,12 @@ Examples:
   outlast recover --setup                words for a mesh that was founded without
 Run it on any member. The words are never an argument, never stored and never printed.")]
     Recover(RecoverArgs),
+    /// Replace this node's tunnel key, without losing a packet
+    #[command(after_help = "\
+Examples:
+  outlast rotate-key                     if wg.key may have been seen; who this node is stays the same
+The old key is accepted until every live peer has the new one, and by those asleep for 30 days.")]
+    RotateKey,
     /// Set something for the whole mesh or for one node; every node knows it
     #[command(after_help = "\
 Examples:

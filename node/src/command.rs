@@ -29,6 +29,7 @@ mod qr;
 mod query;
 mod recover;
 mod rename;
+mod rotate_key;
 mod service;
 mod set;
 mod sign;
@@ -70,6 +71,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Leave(arguments) => leave::run(&global, &arguments, out),
         Command::Admin(arguments) => admin::run(&global, &arguments, out),
         Command::Recover(arguments) => recover::run(&global, &arguments, out),
+        Command::RotateKey => rotate_key::run(&global, out),
         Command::Set(arguments) => set::run(&global, &arguments, out),
         Command::Get(arguments) => get::run(&global, &arguments, out),
         Command::Ping(arguments) => ping::run(&global, &arguments, out),

@@ -55,6 +55,8 @@ pub(crate) enum Request {
     },
     /// Ends, and puts aside what it was.
     Depart,
+    /// Takes a new tunnel key.
+    RotateKey,
     /// Every statement held, base64, in parts of one each.
     Statements,
     /// Stores statements and tells the peers.
@@ -131,6 +133,7 @@ impl Request {
             | Self::Cut { .. }
             | Self::Goodbye { .. }
             | Self::Depart
+            | Self::RotateKey
             | Self::Publish { .. }
             | Self::Identity
             | Self::Init { .. }

@@ -162,6 +162,11 @@ impl Keys {
     }
 }
 
+/// Makes a new tunnel key and keeps the old one beside it.
+pub(crate) fn rotate(state: &StateDir) -> Result<TunnelKey> {
+    Ok(TunnelKey::rotate(&state.join("wg.key"))?)
+}
+
 /// Who let this node in, and where it is.
 #[derive(Debug)]
 pub(crate) struct Joined {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::Child;
 use std::time::Duration;
 
-use outlast_tests::{Control, Ledger, Node, World, now_ms, wait_for};
+use outlast_tests::{Control, Ledger, Node, Rows, World, now_ms, wait_for};
 use serde_json::{Value, json};
 
 use crate::OUTLAST;
@@ -247,6 +247,40 @@ fn the_recovery_words_make_a_new_admin_where_founder_and_key_are_lost() {
     assert_eq!(joined, "joined mesh home as c; members: b, c\n");
 }
 
+#[test]
+fn a_tunnel_key_is_rotated_while_rows_flow_and_none_is_missing() {
+    let mut world = World::on_loopback(OUTLAST);
+    world.found(&["a", "b"]);
+    world.node(0).wait_alive(&["b"], SOON);
+    world.node(1).wait_alive(&["a"], SOON);
+    let (at_a, at_b) = (Rows::of(world.node(0), "b"), Rows::of(world.node(1), "a"));
+    let first = [&at_a, &at_b].map(|rows| {
+        let first = rows.first(SOON, |_| true);
+        first.expect("a row").seq
+    });
+    let before = tunnel_key(world.node(0));
+    let rotated = world.node(0).run(&["rotate-key"]);
+    let after = tunnel_key(world.node(0));
+    assert_ne!(before, after);
+    assert_eq!(rotated, format!("the tunnel key is {after} from now on\n"));
+    std::thread::sleep(Duration::from_secs(8));
+    for (rows, first) in [&at_a, &at_b].into_iter().zip(first) {
+        let seqs: Vec<u64> = rows.so_far().iter().map(|row| row.seq).collect();
+        let expected: Vec<u64> = (first + 1..).take(seqs.len()).collect();
+        assert_eq!(seqs, expected, "each live row, in order");
+        assert!(seqs.len() >= 6, "{} rows", seqs.len());
+    }
+    for node in world.nodes() {
+        let status = Control::of(node).status();
+        let peer = &status["peers"][0];
+        assert_eq!(peer["state"], "alive", "{peer}");
+    }
+    assert_eq!(world.node_mut(0).stop(), Some(0));
+    world.node_mut(0).up();
+    world.node(1).wait_alive(&["a"], SOON);
+    assert_eq!(tunnel_key(world.node(0)), after, "it is the one on disk");
+}
+
 /// What the node says about why it is no member any more, once it does.
 fn wait_out(node: &Node) -> String {
     wait_for("the node to hear that it is out", SOON, || {
@@ -263,6 +297,11 @@ fn load_of(node: &Node, origin: &str, from_ms: i64) -> usize {
 
 fn named<'a>(listed: &'a Value, name: &str) -> Option<&'a Value> {
     listed.as_array()?.iter().find(|one| one["name"] == name)
+}
+
+fn tunnel_key(node: &Node) -> String {
+    let private = std::fs::read_to_string(node.state.join("wg.key")).expect("its key");
+    node.run_with_input(&["pubkey"], &private).trim().to_owned()
 }
 
 /// How a command ended, and what it said.

@@ -63,6 +63,7 @@ impl Daemon {
             Request::Cut { author, at_ms } => self.cut(&author, at_ms).await,
             Request::Goodbye { reason } => self.say_goodbye(&reason).await,
             Request::Depart => self.depart(),
+            Request::RotateKey => self.rotate_key().await,
             Request::Statements => self.statements(answers).await,
             Request::Publish { statements } => self.publish(&statements).await,
             Request::Identity => self.identity().await,

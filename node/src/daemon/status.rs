@@ -160,6 +160,7 @@ fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_ms": u64::try_from(daemon.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "isolated": false,
+        "rotation": null,
         "state_dir": daemon.state.path().to_string_lossy(),
     });
     if let Some((running, snapshot)) = running {
@@ -169,6 +170,10 @@ fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {
         node["udp_port"] = json!(snapshot.udp_port);
         node["dashboard"] = json!([format!("http://{}/", running.dashboard)]);
         node["isolated"] = json!(snapshot.isolated);
+        node["rotation"] = snapshot.rotation.as_ref().map_or(Value::Null, |one| {
+            let unmoved = one.unmoved.iter().map(|id| name_of(snapshot, *id));
+            json!({ "replaced_ms": one.replaced_ms, "unmoved": unmoved.collect::<Vec<_>>() })
+        });
     }
     node
 }

@@ -11,8 +11,10 @@ use outlast_mesh::{NodeId, Path, PeerSnapshot};
 use serde_json::{Value, json};
 
 use super::Daemon;
+use super::status::name_of;
 use crate::failure::Failure;
 use crate::membership::{self, Keys, former};
+use crate::text::visible;
 use crate::trusted;
 use crate::when;
 
@@ -66,6 +68,27 @@ impl Daemon {
             tracing::warn!("this node leaves the mesh, as its owner asked");
         }
         Ok(json!({ "before": before }))
+    }
+
+    /// Takes a new tunnel key into use, which is on disk by then.
+    pub(super) async fn rotate_key(&self) -> Result<Value, Failure> {
+        let mesh = &self.member()?.mesh;
+        let _one_at_a_time = self.entrance.lock().await;
+        // Asked before the files change: a third key would have no place in them.
+        let snapshot = mesh.snapshot();
+        let unmoved = snapshot.rotation.iter().flat_map(|one| &one.unmoved);
+        let unmoved: Vec<String> = unmoved.map(|id| name_of(&snapshot, *id)).collect();
+        if !unmoved.is_empty() {
+            return Err(Failure::new(format!(
+                "the last change is under way, {} use the key before still; try again in a minute",
+                visible(&unmoved.join(", "))
+            )));
+        }
+        let key = membership::rotate(&self.state)?;
+        let public = key.public();
+        mesh.rotate(key).await.map_err(anyhow::Error::from)?;
+        tracing::warn!(tunnel = %public, "the tunnel key was replaced, as this node's owner asked");
+        Ok(json!({ "tunnel": public.to_string() }))
     }
 
     /// Ends the node; what it was goes aside once everything is closed. Answers with where to.

@@ -177,6 +177,7 @@ const WITHOUT_MESH: &[&str] = &[
     "admin revoke ann",
     "recover",
     "recover --setup",
+    "rotate-key",
     "netcheck",
     "set site=home",
     "get",

@@ -275,3 +275,29 @@ fn one_that_is_alone_leaves_and_its_directory_is_ready_for_another_mesh() {
         json!([]).to_string() + "\n"
     );
 }
+
+#[test]
+fn a_tunnel_key_is_replaced_and_the_one_before_stays_beside_it_for_its_owner_only() {
+    let home = founded();
+    let read = |name: &str| std::fs::read_to_string(home.state("a").join(name)).expect("a key");
+    let before = read("wg.key");
+    let rotated = home.run("a", &["rotate-key"], "");
+    let public = home.ok("a", &["pubkey"], &read("wg.key"));
+    assert_eq!(
+        out(&rotated),
+        format!("the tunnel key is {} from now on\n", public.trim())
+    );
+    assert!(
+        err(&rotated).starts_with("the others hear of it once `outlast up` does"),
+        "{}",
+        err(&rotated)
+    );
+    assert_eq!(read("wg.key.previous"), before);
+    for name in ["wg.key", "wg.key.previous"] {
+        let mode = std::fs::metadata(home.state("a").join(name))
+            .expect("a key")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
