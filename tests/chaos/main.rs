@@ -3,6 +3,7 @@
 
 mod clock;
 mod cut;
+mod evicted;
 mod kill;
 mod lan;
 mod meet;
