@@ -12,7 +12,7 @@ T ?=
 S ?= 60
 SIM = CARGO_INCREMENTAL=0 $(CARGO) test --config tests/sim/fast.toml --package outlast-tests --test sim --
 
-.PHONY: help demo bless test test-rust test-ui test-sim test-world sim sim-long sim-results bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world need-bench
+.PHONY: help demo bless test test-rust test-ui test-sim test-world test-chaos test-asked test-interop sim sim-long sim-results bench bench-long deb lint lint-rust lint-ui fmt fuzz need-node need-clock need-world need-bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,13 +32,20 @@ test-sim: need-node ## A quarter of an hour of a thousand simulated machines, fo
 test-ui: need-node ## The page: formatting, frames, charts
 	cd ui && npm ci --ignore-scripts --no-audit --no-fund && npm test
 
-# A stock WireGuard peer takes two minutes to renew a key, and nobody has to wait for that.
-test-world: need-node need-clock need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium
+# What is done to nodes runs beside what is asked of them and beside a stock peer: all three wait most of the time.
+test-world: need-node need-clock need-world ## Real nodes: loopback, network namespaces, kill -9, Chromium, a stock WireGuard peer
 	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
-	$(CARGO) test --package outlast-tests --test interop --no-run
-	$(CARGO) test --package outlast-tests --test interop & interop=$$!; failed=; \
-	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser -- --test-threads=1 || failed=1; \
-	wait $$interop && test -z "$$failed"
+	$(CARGO) test --package outlast-tests --test e2e --test chaos --test browser --test interop --no-run
+	$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=line test-chaos test-asked test-interop
+
+test-chaos:
+	$(CARGO) test --package outlast-tests --test chaos -- --test-threads=1
+
+test-asked:
+	$(CARGO) test --package outlast-tests --test browser --test e2e --no-fail-fast -- --test-threads=1
+
+test-interop:
+	$(CARGO) test --package outlast-tests --test interop
 
 sim: need-node ## One simulated case: make sim SEED=7 NODES=20 MINUTES=30 (KIND=heavy STORY=file TELL=1)
 	$(SIM) run kind="$(KIND)" seed="$(SEED)" nodes="$(NODES)" minutes="$(MINUTES)" story="$(STORY)" tell="$(TELL)"
