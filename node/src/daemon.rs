@@ -246,15 +246,7 @@ impl Daemon {
             dashboard = %dashboard,
             "running"
         );
-        tokio::spawn(bound::follow(
-            self.config.clone(),
-            self.state.clone(),
-            retention,
-            mesh.watch(),
-            store.clone(),
-            stop.clone(),
-        ));
-        tokio::spawn(chronicle::follow(mesh.clone(), stop.clone()));
+        self.follow(&mesh, &store, retention, &stop);
         let running = Running {
             mesh,
             store,
@@ -279,6 +271,25 @@ impl Daemon {
             state_dir: self.state.path().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// Does and logs what the statements bring from now on.
+    fn follow(
+        &self,
+        mesh: &Mesh,
+        store: &Store,
+        retention_bytes: Option<u64>,
+        stop: &CancellationToken,
+    ) {
+        tokio::spawn(bound::follow(
+            self.config.clone(),
+            self.state.clone(),
+            retention_bytes,
+            mesh.watch(),
+            store.clone(),
+            stop.clone(),
+        ));
+        tokio::spawn(chronicle::follow(mesh.clone(), stop.clone()));
     }
 
     async fn open_store(&self, node: NodeKey, retention_bytes: Option<u64>) -> Result<Store> {
