@@ -46,6 +46,33 @@ pub struct Snapshot {
     pub notices: Vec<String>,
 }
 
+impl Snapshot {
+    /// Everybody who is or was a member, by id. Of those who are gone the rows
+    /// are kept as before, and they keep none. Whoever left for good is retired here; a member in state `Left` comes back.
+    #[must_use]
+    pub fn everybody(&self) -> Vec<MemberSnapshot> {
+        let gone = self.gone.iter().map(|gone| MemberSnapshot {
+            id: gone.id,
+            name: gone.name.clone(),
+            address: gone.address,
+            joined_ms: gone.joined_ms,
+            state: match gone.state {
+                PeerState::Left => PeerState::Retired,
+                state => state,
+            },
+            site: None,
+            metered: false,
+            may_be_off: false,
+            retention_bytes: None,
+            replaces: None,
+            replaced_by: None,
+        });
+        let mut everybody: Vec<_> = self.members.iter().cloned().chain(gone).collect();
+        everybody.sort_by_key(|member| member.id);
+        everybody
+    }
+}
+
 /// One member of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSnapshot {

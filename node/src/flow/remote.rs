@@ -136,7 +136,8 @@ impl Remote {
 
     fn name_members(&mut self) {
         let snapshot = self.mesh.snapshot();
-        self.core.handle_members(&snapshot.members, Instant::now());
+        self.core
+            .handle_members(&snapshot.everybody(), Instant::now());
     }
 
     fn handle_stream(
@@ -279,7 +280,8 @@ impl Remote {
         }
         let snapshot = self.mesh.snapshot();
         // Who is silent, and for how long, decides who keeps what.
-        self.core.handle_members(&snapshot.members, Instant::now());
+        self.core
+            .handle_members(&snapshot.everybody(), Instant::now());
         for peer in &snapshot.peers {
             self.core.handle_round_trip(peer.id, peer.rtt_ms);
         }

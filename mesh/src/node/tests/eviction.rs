@@ -20,6 +20,12 @@ fn an_evicted_member_reads_who_and_why_and_every_tunnel_to_it_ends() {
             (gone.state, gone.name.as_str(), gone.reason.as_str()),
             (PeerState::Evicted, "n2", "stolen")
         );
+        let everybody = world.nodes[at].snapshot(world.now).everybody();
+        let kept = everybody.iter().find(|member| member.id == evictee);
+        assert_eq!(
+            (everybody.len(), kept.unwrap().state),
+            (3, PeerState::Evicted)
+        );
         assert_eq!(
             world.events(at, |event| *event == NodeEvent::Removed(evictee)),
             1
