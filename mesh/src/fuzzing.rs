@@ -229,13 +229,14 @@ fn member_of(mut node: Node, bytes: &[u8]) -> bool {
 
 /// `statements.log` after a crash, or from anywhere.
 fn journal_file(bytes: &[u8]) -> bool {
-    let (statements, end) = journal::recover(bytes);
+    let (kept, end) = journal::recover(bytes);
     assert!(end <= bytes.len());
-    let again = journal::records(statements.iter());
-    assert_eq!(journal::recover(&again), (statements.clone(), again.len()));
-    let torn = journal::recover(&again[..again.len().saturating_sub(1)]).0;
-    assert_eq!(torn.len(), statements.len().saturating_sub(1));
-    !statements.is_empty()
+    let again = journal::dated_records(kept.iter().map(|(statement, at_ms)| (statement, *at_ms)));
+    assert_eq!(journal::recover(&again), (kept.clone(), again.len()));
+    let plain = journal::records(kept.iter().map(|(statement, _at_ms)| statement));
+    let torn = journal::recover(&plain[..plain.len().saturating_sub(1)]).0;
+    assert_eq!(torn.len(), kept.len().saturating_sub(1));
+    !kept.is_empty()
 }
 
 /// The file of remembered endpoints; its checksum is set right first.

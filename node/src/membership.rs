@@ -55,7 +55,12 @@ impl Membership {
             ErrorKind::InvalidData => anyhow!(error).context(context()),
             _ => anyhow!(error).context(format!("read {}", path.display())),
         })?;
-        let statements = gather(stored).with_context(context)?;
+        let statements = gather(stored.clone()).with_context(context)?;
+        for (statement, at_ms) in stored.iter().zip(journal.received()) {
+            at_ms
+                .iter()
+                .for_each(|at_ms| statements.received(statement, *at_ms));
+        }
         Ok(Some(Self {
             journal,
             statements,
@@ -379,7 +384,30 @@ fn node_name(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use outlast_mesh::AdminKey;
+    use outlast_mesh::trust::{Setting, found, issue_policy};
+
     use super::*;
+
+    #[test]
+    fn what_is_read_again_is_cut_by_when_it_came() {
+        const CLAIMED: u64 = 1_000;
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().to_owned());
+        let admin = AdminKey::generate();
+        let founder = NodeKey::generate().id();
+        let (mesh, genesis) = found(&admin, founder, "n1", "home", None, CLAIMED);
+        let mut held = Statements::new(mesh);
+        held.insert(genesis.clone()).unwrap();
+        let site = Some("attic");
+        let said = issue_policy(&admin, &held, None, Setting::Site, site, CLAIMED).unwrap();
+        let before = u64::try_from(when::now_ms()).unwrap();
+        establish(&state, &[genesis, said]).unwrap();
+
+        let held = Membership::load(&state).unwrap().unwrap().statements;
+        let cut_at = |at_ms| held.cut_at(&admin.public(), at_ms).seq;
+        assert_eq!((cut_at(before), cut_at(before + 60_000)), (0, 2));
+    }
 
     #[test]
     fn a_host_name_becomes_a_node_name() {

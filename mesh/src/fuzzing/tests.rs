@@ -62,6 +62,13 @@ fn released_encodings_are_written_as_ever() {
     pin("heads", &message::encode(&held.summary()));
     pin("token", family.token.encode().as_bytes());
     pin("journal", &journal::records(family.all().iter()));
+    let dated = family
+        .all()
+        .into_iter()
+        .zip([None, Some(family::START)].into_iter().cycle());
+    let dated: Vec<_> = dated.collect();
+    let dated = journal::dated_records(dated.iter().map(|(one, at_ms)| (one, *at_ms)));
+    pin("journal-dated", &dated);
     let ends =
         [1, 2].map(|number| crate::id::overlay_address(&family.mesh, &family::node(number).id()));
     pin(
@@ -126,7 +133,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             let mut hurt = whole.clone();
             hurt[300] ^= 4;
             hurt.truncate(whole.len() - 3);
-            vec![whole, hurt]
+            let times = family.all().into_iter().zip(family::START..);
+            let times: Vec<_> = times.collect();
+            let dated = times.iter().map(|(one, at_ms)| (one, Some(*at_ms)));
+            vec![whole, hurt, journal::dated_records(dated)]
         }
         "endpoints" => {
             let known: Vec<(crate::NodeId, SocketAddr)> = vec![

@@ -1,8 +1,9 @@
 //! The statements on disk: an append-only file, `statements.log` in the state directory.
 //!
 //! Each record is a marker, the length, the CRC32C of both length and body, and the body: one
-//! statement. In: statements that must not be forgotten; when `append` returns, a power cut loses
-//! none of them. Out: at open, every statement that is still whole.
+//! statement, or the time when the statements before it came here. In: statements that must not be
+//! forgotten; when `append` returns, a power cut loses none of them. Out: at open, every statement
+//! that is still whole, and when it came.
 //! Invariant: damage costs the records it touches, never those around them.
 //! Absent: checking signatures. `Statements::insert` does, for what comes from disk as for what
 //! comes from peers.
@@ -12,6 +13,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -21,6 +23,9 @@ use crate::{
 
 /// Where a record may begin, so that reading finds its way again after damage.
 const MARKER: [u8; 2] = *b"ol";
+/// The same for a time: milliseconds since the Unix epoch, big-endian, at which the statements came
+/// that stand between the time before and this one. Who does not know it skips it.
+const TIME_MARKER: [u8; 2] = *b"ot";
 /// Bytes before a body: marker, length (big-endian), CRC32C (big-endian).
 const HEADER: usize = 2 + 2 + 4;
 /// Bytes the file may hold beyond twice what it was at its last rewriting, before it is written
@@ -35,7 +40,11 @@ pub struct Journal {
     len: u64,
     /// Length at open or after the last rewriting.
     base: u64,
+    received: Vec<Option<u64>>,
 }
+
+/// A statement as it was found, and when it came, where that is known.
+pub(crate) type Kept = (Statement, Option<u64>);
 
 impl Journal {
     /// Opens or makes the file at `path`; the statements it holds, in the order they were appended.
@@ -52,7 +61,8 @@ impl Journal {
             sync_directory_of(path)?;
         }
         let bytes = fs::read(path)?;
-        let (statements, end) = recover(&bytes);
+        let (kept, end) = recover(&bytes);
+        let (statements, received) = kept.into_iter().unzip();
         if end == 0 && !bytes.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -70,9 +80,17 @@ impl Journal {
                 file,
                 len,
                 base: len,
+                received,
             },
             statements,
         ))
+    }
+
+    /// When each of the statements that `open` gave came here, by this machine's clock then; `None` where that was not
+    /// written down.
+    #[must_use]
+    pub fn received(&self) -> &[Option<u64>] {
+        &self.received
     }
 
     /// Appends durably: when it returns, a power cut loses nothing of it.
@@ -80,7 +98,8 @@ impl Journal {
         if statements.is_empty() {
             return Ok(());
         }
-        let bytes = records(statements.iter());
+        let mut bytes = records(statements.iter());
+        time_record(Some(wall_ms()), &mut bytes);
         if let Err(error) = self
             .file
             .write_all(&bytes)
@@ -101,7 +120,7 @@ impl Journal {
         if self.len <= 2 * self.base + SLACK {
             return Ok(false);
         }
-        let bytes = records(statements.all());
+        let bytes = dated_records(statements.all_received());
         let beside = self.path.with_extension("log.new");
         let mut file = OpenOptions::new()
             .write(true)
@@ -123,52 +142,103 @@ impl Journal {
 pub(crate) fn records<'a>(statements: impl Iterator<Item = &'a Statement>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for statement in statements {
-        let len = (statement.encoded_len() as u16).to_be_bytes();
-        let start = bytes.len();
-        bytes.extend_from_slice(&MARKER);
-        bytes.extend_from_slice(&len);
-        bytes.extend_from_slice(&[0; 4]);
-        statement.encode(&mut bytes);
-        let crc = checksum(len, &bytes[start + HEADER..]);
-        bytes[start + 4..start + HEADER].copy_from_slice(&crc);
+        push_statement(statement, &mut bytes);
     }
     bytes
 }
 
-/// Every whole statement in `bytes`, and where the last whole record ends.
-pub(crate) fn recover(bytes: &[u8]) -> (Vec<Statement>, usize) {
-    let (mut statements, mut at, mut end) = (Vec::new(), 0, 0);
-    while at < bytes.len() {
-        if let Some((statement, len)) = record(&bytes[at..]) {
-            at += len;
-            end = at;
-            statements.extend(statement);
-        } else {
-            at += 1;
+/// Statements with the times they came at: one time behind all that came at once.
+pub(crate) fn dated_records<'a>(
+    statements: impl Iterator<Item = (&'a Statement, Option<u64>)>,
+) -> Vec<u8> {
+    let (mut bytes, mut time) = (Vec::new(), None);
+    for (statement, at_ms) in statements {
+        if time.is_some_and(|time| time != at_ms) {
+            time_record(time.flatten(), &mut bytes);
         }
+        push_statement(statement, &mut bytes);
+        time = Some(at_ms);
     }
-    (statements, end)
+    if time.flatten().is_some() {
+        time_record(time.flatten(), &mut bytes);
+    }
+    bytes
 }
 
-/// The record at the start of `bytes` and its length, if its checksum fits. A statement inside may
-/// still be one that this version cannot read; it is left alone.
-fn record(bytes: &[u8]) -> Option<(Option<Statement>, usize)> {
+fn push_statement(statement: &Statement, bytes: &mut Vec<u8>) {
+    let mut body = Vec::with_capacity(statement.encoded_len());
+    statement.encode(&mut body);
+    push_record(MARKER, &body, bytes);
+}
+
+/// A time; 0 for one that is not known.
+fn time_record(at_ms: Option<u64>, bytes: &mut Vec<u8>) {
+    push_record(TIME_MARKER, &at_ms.unwrap_or(0).to_be_bytes(), bytes);
+}
+
+fn push_record(marker: [u8; 2], body: &[u8], bytes: &mut Vec<u8>) {
+    let len = (body.len() as u16).to_be_bytes();
+    bytes.extend_from_slice(&marker);
+    bytes.extend_from_slice(&len);
+    bytes.extend_from_slice(&checksum(len, body));
+    bytes.extend_from_slice(body);
+}
+
+/// Every whole statement in `bytes` with its time, and where the last whole record ends.
+pub(crate) fn recover(bytes: &[u8]) -> (Vec<Kept>, usize) {
+    let (mut kept, mut at, mut end, mut dated) = (Vec::<Kept>::new(), 0, 0, 0);
+    while at < bytes.len() {
+        let Some((record, len)) = record(&bytes[at..]) else {
+            at += 1;
+            continue;
+        };
+        at += len;
+        end = at;
+        match record {
+            Record::Statement(statement) => kept.extend(statement.map(|one| (one, None))),
+            Record::Time(at_ms) => {
+                let undated = kept.iter_mut().skip(dated);
+                undated.for_each(|(_, time)| *time = Some(at_ms).filter(|at_ms| *at_ms > 0));
+                dated = kept.len();
+            }
+        }
+    }
+    (kept, end)
+}
+
+enum Record {
+    /// `None`: one that this version cannot read; it is left alone.
+    Statement(Option<Statement>),
+    Time(u64),
+}
+
+/// The record at the start of `bytes` and its length, if its checksum fits.
+fn record(bytes: &[u8]) -> Option<(Record, usize)> {
     let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
     let [m0, m1, l0, l1, crc @ ..] = *header;
     let len = usize::from(u16::from_be_bytes([l0, l1]));
-    if [m0, m1] != MARKER || len > MAX_BODY + OVERHEAD {
+    let is_time = [m0, m1] == TIME_MARKER;
+    if !(is_time || [m0, m1] == MARKER) || len > MAX_BODY + OVERHEAD {
         return None;
     }
     let body = rest.get(..len)?;
+    if checksum([l0, l1], body) != crc {
+        return None;
+    }
+    if is_time {
+        let at_ms = u64::from_be_bytes(body.try_into().ok()?);
+        return Some((Record::Time(at_ms), HEADER + len));
+    }
     let mut unread = body;
-    let fits = checksum([l0, l1], body) == crc;
-    fits.then(|| {
-        (
-            Statement::decode(&mut unread)
-                .ok()
-                .filter(|_whole| unread.is_empty()),
-            HEADER + len,
-        )
+    let statement = Statement::decode(&mut unread).ok();
+    let statement = statement.filter(|_whole| unread.is_empty());
+    Some((Record::Statement(statement), HEADER + len))
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
 }
 
@@ -224,6 +294,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_appended_tells_when_it_came_and_goes_on_to_when_the_file_is_written_anew() {
+        let before = wall_ms();
+        let (_dir, path) = written(&three());
+        let (journal, held) = Journal::open(&path).unwrap();
+        let times: Vec<u64> = journal.received().iter().map(|at| at.unwrap()).collect();
+        assert_eq!(times.len(), held.len());
+        assert!(times.iter().all(|at| (before..=wall_ms()).contains(at)));
+        // A file of the release before has no times.
+        fs::write(&path, records(three().iter())).unwrap();
+        let (journal, held) = Journal::open(&path).unwrap();
+        assert_eq!(held, three());
+        assert_eq!(journal.received(), [None; 3]);
+    }
+
+    #[test]
     fn a_file_cut_at_any_byte_keeps_every_whole_record_and_takes_more() {
         let (_dir, path) = written(&three());
         let whole = fs::read(&path).unwrap();
@@ -245,7 +330,7 @@ mod tests {
     #[test]
     fn a_file_without_one_whole_record_is_refused_and_left_as_it_is() {
         let (_dir, path) = written(&three()[..1]);
-        let whole = fs::read(&path).unwrap();
+        let whole = records(three()[..1].iter());
         for damaged in [&whole[..1], &whole[..whole.len() - 1], &[0; 4_096]] {
             fs::write(&path, damaged).unwrap();
             let error = Journal::open(&path).unwrap_err();
@@ -261,7 +346,7 @@ mod tests {
         let ends: Vec<usize> = (1..=3)
             .map(|count| records(three()[..count].iter()).len())
             .collect();
-        for at in 0..whole.len() {
+        for at in 0..ends[2] {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x40;
             fs::write(&path, &damaged).unwrap();
@@ -333,7 +418,17 @@ mod tests {
         fn records_survive_the_disk(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..99), 0..9)) {
             let statements: Vec<_> = bodies.into_iter().map(statement).collect();
             let bytes = records(statements.iter());
-            prop_assert_eq!(recover(&bytes), (statements, bytes.len()));
+            let kept = statements.into_iter().map(|statement| (statement, None)).collect();
+            prop_assert_eq!(recover(&bytes), (kept, bytes.len()));
+        }
+
+        #[test]
+        fn times_survive_the_disk(
+            dated in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::option::of(1_u64..4)), 0..9),
+        ) {
+            let kept: Vec<Kept> = dated.into_iter().map(|(body, at_ms)| (statement(body), at_ms)).collect();
+            let bytes = dated_records(kept.iter().map(|(statement, at_ms)| (statement, *at_ms)));
+            prop_assert_eq!(recover(&bytes), (kept, bytes.len()));
         }
     }
 }

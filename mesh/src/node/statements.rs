@@ -191,6 +191,7 @@ impl Node {
             self.blame(author, Offence::Restless, now);
             return Ok(());
         }
+        checked.received(now.wall_ms());
         let statement = self.statements.take(checked);
         let from = Some(id);
         self.inbox.new.push(Taken { statement, from });
@@ -209,6 +210,7 @@ impl Node {
             match self.statements.insert(statement.clone()) {
                 Ok(true) => {
                     grew = true;
+                    self.statements.received(&statement, now.wall_ms());
                     let from = None;
                     self.inbox.new.push(Taken { statement, from });
                 }

@@ -148,10 +148,8 @@ impl History<'_> {
                     needs_approval: *approved,
                     ..terms()
                 };
-                (
-                    at,
-                    self.invite(at, *by, terms, now_ms).into_iter().collect(),
-                )
+                let invite = self.invite(at, *by, terms, now_ms);
+                (at, invite.into_iter().collect())
             }
             Happening::Join {
                 site,
@@ -315,11 +313,12 @@ impl History<'_> {
 
     /// The head of a log as its site knows it, or a place before.
     fn cut(&self, at: usize, author: [u8; 32], back: u32) -> Cut {
-        let chain = self.sites[at].chain(&author);
+        let chain = self.sites[at].branch_to_head(&author);
         let len = chain.len().saturating_sub(back as usize);
-        chain[..len].last().map_or(Cut::NOTHING, |(seq, id)| Cut {
-            seq: *seq,
-            id: id.0,
+        let seq = u32::try_from(len).unwrap();
+        chain[..len].last().map_or(Cut::NOTHING, |entry| Cut {
+            seq,
+            id: entry.id.0,
         })
     }
 }

@@ -60,8 +60,6 @@ pub struct Statements {
     waiting: VecDeque<Arc<Entry>>,
     /// How far the logs reach that are at their quota, as of the last fold.
     full: BTreeMap<[u8; 32], u32>,
-    /// When log statements came here, by this holder's clock.
-    receipts: BTreeMap<StatementId, u64>,
     folded: OnceLock<Arc<Folded>>,
 }
 
@@ -70,6 +68,11 @@ pub struct Statements {
 pub(crate) struct Checked(Arc<Entry>);
 
 impl Checked {
+    /// Notes when it came here, by this holder's clock.
+    pub(crate) fn received(&self, at_ms: u64) {
+        let _first = self.0.received_ms.set(at_ms);
+    }
+
     /// Whether it replaces what its author said before.
     pub(crate) fn is_note(&self) -> bool {
         matches!(self.0.place, Place::Note { .. })
@@ -107,7 +110,6 @@ impl Statements {
             authors: BTreeMap::new(),
             waiting: VecDeque::new(),
             full: BTreeMap::new(),
-            receipts: BTreeMap::new(),
             folded: OnceLock::new(),
         }
     }
@@ -163,6 +165,7 @@ impl Statements {
             payload,
             statement,
             invite_signed: OnceLock::new(),
+            received_ms: OnceLock::new(),
         }))))
     }
 
@@ -283,6 +286,10 @@ impl Statements {
 
     /// All that counts, each after what it rests on.
     pub fn iter(&self) -> impl Iterator<Item = &Statement> {
+        self.entries().map(|entry| &entry.statement)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         let folded = self.folded();
         let counted = folded
             .order
@@ -292,15 +299,20 @@ impl Statements {
             .clone()
             .flat_map(|counted| counted.joins.iter().chain(&counted.log));
         logs.chain(counted.flat_map(|counted| &counted.notes))
-            .map(|entry| &entry.statement)
     }
 
     /// All that is held: first what [`iter`](Self::iter) gives, then what does not count yet.
     pub fn all(&self) -> impl Iterator<Item = &Statement> {
+        self.all_received().map(|(statement, _at_ms)| statement)
+    }
+
+    /// All that is held, and when it came here where that is known.
+    pub(crate) fn all_received(&self) -> impl Iterator<Item = (&Statement, Option<u64>)> {
         let counted = self.counted_ids();
         let held = self.authors.values().flat_map(Authored::all);
         let waiting = held.filter(move |entry| !counted.contains(&entry.id));
-        self.iter().chain(waiting.map(|entry| &entry.statement))
+        let entries = self.entries().chain(waiting);
+        entries.map(|entry| (&entry.statement, entry.received_ms.get().copied()))
     }
 
     fn counted_ids(&self) -> BTreeSet<StatementId> {

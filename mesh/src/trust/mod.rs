@@ -3,7 +3,7 @@
 //! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and
 //! digests; `fold` makes of the set the `state` it means, `settings` being the part that admins choose; `invite` and
 //! `join` make and check the statements that let a node in, `token` is their text on the way; `policy` makes those that
-//! set something.
+//! set something, `issue` those about who belongs and who may say so, `authority` says whose word counts.
 //! Invariant: equal sets give equal state, whatever order, repetition or partition brought them
 //! together.
 //! Absent: the wire, files and clocks. `now` is passed in.

@@ -1,6 +1,7 @@
 //! What is said spreads to every member, and is kept before it leaves.
 
 use super::*;
+use crate::trust::{Setting, issue_policy};
 
 #[test]
 fn what_is_published_spreads_and_is_journalled_before_it_leaves() {
@@ -107,4 +108,23 @@ fn a_refused_statement_is_not_asked_for_again_at_once() {
     assert_eq!(world.dropped(0, "statement refused"), 1);
     let sync = &mut world.nodes[0].peers.get_mut(&from).unwrap().sync;
     assert!(!sync.take_summary_due(now.mono));
+}
+
+#[test]
+fn a_log_is_cut_by_when_it_came_and_not_by_what_it_says() {
+    let mut world = World::new(2);
+    world.run(1_000);
+    let admin = admin();
+    let held = world.nodes[0].statements().clone();
+    let before = held.cut(&admin.public());
+    let said_ms = held.state().genesis.as_ref().unwrap().created_ms;
+    let (site, now) = (Some("attic"), world.now);
+    let said = issue_policy(&admin, &held, None, Setting::Site, site, said_ms);
+    world.nodes[0].handle_publish(said.unwrap(), now).unwrap();
+    world.run(500);
+    for node in &world.nodes {
+        let cut_at = |at_ms| node.statements().cut_at(&admin.public(), at_ms);
+        assert_eq!(cut_at(now.wall_ms()), before);
+        assert_eq!(cut_at(world.now.wall_ms() + 1).seq, before.seq + 1);
+    }
 }

@@ -34,6 +34,8 @@ pub(in crate::trust) struct Entry {
     pub(in crate::trust) statement: Statement,
     /// Whether the invite's key signed this Join; found out once.
     pub(in crate::trust) invite_signed: OnceLock<bool>,
+    /// When it came here, by this holder's clock, where that is known.
+    pub(in crate::trust) received_ms: OnceLock<u64>,
 }
 
 impl Authored {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::payload::{Cut, Payload, is_logged, kind};
+use super::super::payload::{Cut, Payload, Place, read};
 use super::super::record::Statement;
 use super::{Entry, Statements};
 use crate::id::StatementId;
@@ -21,45 +21,44 @@ impl Statements {
     /// what the statements say. What was received at an unknown time was there before.
     #[must_use]
     pub fn cut_at(&self, author: &[u8; 32], since_ms: u64) -> Cut {
-        let mut chain = self.chain(author);
-        let early = |id: &StatementId| self.receipts.get(id).is_none_or(|at_ms| *at_ms < since_ms);
-        chain.retain(|(_seq, id)| early(id));
+        let chain = self.branch_to_head(author);
+        let early = |entry: &&&Arc<Entry>| entry.received_ms.get().is_none_or(|at| *at < since_ms);
         // What came late hides all behind it: a log is accepted from its start.
-        let whole = (1..).zip(&chain).take_while(|(seq, one)| *seq == one.0);
-        whole
-            .last()
-            .map_or(Cut::NOTHING, |(seq, one)| Cut { seq, id: one.1.0 })
+        let accepted = chain.iter().take_while(early);
+        let last = (1..).zip(accepted).last();
+        last.map_or(Cut::NOTHING, |(seq, entry)| Cut {
+            seq,
+            id: entry.id.0,
+        })
     }
 
-    /// Notes when a statement of a log came here. The first time counts.
-    pub fn received(&mut self, statement: &Statement, at_ms: u64) {
-        if is_logged(statement.kind) && statement.kind != kind::JOIN {
-            let id = statement.id(&self.mesh);
-            self.receipts.entry(id).or_insert(at_ms);
+    /// Notes when a held statement came here. The first time counts; notes and Joins, which no cut concerns, have none.
+    pub fn received(&self, statement: &Statement, at_ms: u64) {
+        let Ok((Place::Log(header), _payload)) = read(statement) else {
+            return;
+        };
+        let log = self
+            .authors
+            .get(&statement.author)
+            .map(|authored| &authored.log);
+        let place = log.and_then(|log| log.get(&header.seq));
+        let mut rivals = place.into_iter().flatten();
+        if let Some(entry) = rivals.find(|entry| entry.statement == *statement) {
+            let _first = entry.received_ms.set(at_ms);
         }
     }
 
-    /// When a statement of a log came here; `None`: it is not known.
-    #[must_use]
-    pub fn receipt_ms(&self, statement: &Statement) -> Option<u64> {
-        self.receipts.get(&statement.id(&self.mesh)).copied()
-    }
-
     /// The statements that lead to the head of `author`'s log, from its start.
-    pub(in crate::trust) fn chain(&self, author: &[u8; 32]) -> Vec<(u32, StatementId)> {
+    pub(in crate::trust) fn branch_to_head(&self, author: &[u8; 32]) -> Vec<&Arc<Entry>> {
         let Some(authored) = self.authors.get(author) else {
             return Vec::new();
         };
         let (log, _cut) = authored.connected(None);
-        let mut chain: Vec<(u32, StatementId)> = Vec::new();
-        let mut next: Option<[u8; 32]> = None;
-        for (seq, rivals) in log.into_iter().rev() {
-            let on_it = |entry: &&&Arc<Entry>| next.is_none_or(|next| entry.id.0 == next);
-            let Some(entry) = rivals.iter().find(on_it) else {
-                break;
-            };
-            chain.push((seq, entry.id));
-            next = Some(entry.prev());
+        let mut chain: Vec<&Arc<Entry>> = Vec::new();
+        for rivals in log.into_values().rev() {
+            let next = chain.last().map(|entry| entry.prev());
+            let on_it = |entry: &&Arc<Entry>| next.is_none_or(|next| entry.id.0 == next);
+            chain.extend(rivals.into_iter().find(on_it));
         }
         chain.reverse();
         chain
