@@ -39,6 +39,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     let open_invites = state.invites.values().filter(|one| one.is_open(now));
     let mut notices = snapshot.notices.clone();
     notices.extend(standing::notices(&state, snapshot.me, when::now_ms()));
+    notices.extend(rotation(&snapshot));
     let backlog = running.flow.backlog();
     let stats = stats(running, &mut notices).await;
     if !stats.health.is_empty() {
@@ -176,6 +177,16 @@ fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {
         });
     }
     node
+}
+
+/// Who still uses the tunnel key before the last change.
+fn rotation(snapshot: &Snapshot) -> Option<String> {
+    let unmoved = &snapshot.rotation.as_ref()?.unmoved;
+    let names: Vec<String> = unmoved.iter().map(|id| name_of(snapshot, *id)).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("the tunnel key was replaced; still on the one before: {names}")
+    })
 }
 
 fn with_backlog(peer: &PeerSnapshot, snapshot: &Snapshot, backlog_samples: u64) -> Value {

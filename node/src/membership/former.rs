@@ -47,7 +47,7 @@ pub(crate) fn put_aside(state: &StateDir, mesh: &MeshId) -> Result<PathBuf> {
         .map(|entry| entry.file_name())
         .filter(|name| STAYS.iter().all(|stays| name != stays))
         .collect();
-    names.sort_by_key(|name| name == JOURNAL);
+    names.sort_by_key(|name| (name == JOURNAL, name.clone()));
     for name in names {
         std::fs::rename(state.path().join(&name), place.join(&name)).with_context(context)?;
     }
@@ -80,7 +80,7 @@ mod tests {
         let mut names: Vec<String> = entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
-        names.sort();
+        names.sort_by_key(|name| (name == JOURNAL, name.clone()));
         names
     }
 
@@ -110,6 +110,19 @@ mod tests {
         member(&state);
         let second = put_aside(&state, &mesh).unwrap();
         assert_ne!(first, second, "an older one is left as it is");
+    }
+
+    #[test]
+    fn until_everything_is_moved_the_directory_is_the_old_members() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("state"));
+        state.prepare().unwrap();
+        member(&state);
+        let mesh = MeshId([7; 32]);
+        // Something in the way of what comes after the journal by name.
+        std::fs::create_dir_all(place_for(&state, &mesh).join("wg.key/x")).unwrap();
+        put_aside(&state, &mesh).unwrap_err();
+        assert!(state.is_member());
     }
 
     #[test]
