@@ -8,7 +8,11 @@
 //! - `Mesh::send` never waits: a small message goes out at once or is lost and counted. Streams
 //!   are reliable while the peer is connected and yield to messages.
 //! - Members are never forgotten because they are silent, and are dialled for ever. A peer is
-//!   `Connected` once a session is up and both sides have said which statements they hold.
+//!   `Connected` once a session is up and both sides hold the same statements about who is a
+//!   member: nobody takes a byte from somebody the other side knows to be evicted.
+//! - Whoever is evicted is told by whom and why, in its last session or when it knocks, and falls
+//!   silent. A node's tunnel key is replaced without losing a packet (`Mesh::rotate`). A node that
+//!   runs in two places is named.
 //! - Up to 48 members everybody keeps a session with everybody. Above, a node keeps those its
 //!   application wants (`Mesh::want`), a few at random and whoever keeps it, at a cost that doesn't
 //!   grow with the mesh; a message to anybody else begins a session, and `Disconnected` only says

@@ -63,7 +63,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 /// What happened in the mesh.
 #[derive(Debug)]
 pub enum Event {
-    /// A session with a peer is up and both sides have said which statements they hold.
+    /// A session with a peer is up and both sides hold the same statements about who is a member.
     Connected(NodeId),
     /// The peer is no longer heard, or left, or is no member any more.
     Disconnected(NodeId),
