@@ -1,7 +1,7 @@
 //! Network namespaces on one bridge, each with IPv4 and IPv6, whose cables can be pulled.
 //!
 //! `Net::new` makes a switch namespace with a bridge, `plug` adds a host, `pull` and `push_back`
-//! take its link down and up at the switch, `sever` and `mend` the way beyond it, `unplug` and
+//! take its link down and up at the switch, `sever` and `mend` the way beyond it, `part` and `rejoin` that between two sides, `unplug` and
 //! `replug` take the interface itself away, `ip` and `run` change things in a host. `put_beyond`
 //! has a host stand behind a router whose link to it is 1,280 bytes narrow and says nothing of it;
 //! `nat` builds sites behind routers that translate addresses.
@@ -251,6 +251,27 @@ impl Net {
             "master",
             "br0",
         ]);
+    }
+
+    /// Parts these hosts from the others: each side has a bridge of its own, and every link stays up.
+    pub fn part(&self, hosts: &[&str]) {
+        let switch = self.switch();
+        ip(&["-n", &switch, "link", "add", "br1", "type", "bridge"]);
+        ip(&["-n", &switch, "link", "set", "br1", "up"]);
+        self.bridge(hosts, "br1");
+    }
+
+    /// Brings them together again.
+    pub fn rejoin(&self, hosts: &[&str]) {
+        self.bridge(hosts, "br0");
+        ip(&["-n", &self.switch(), "link", "del", "br1"]);
+    }
+
+    fn bridge(&self, hosts: &[&str], bridge: &str) {
+        for host in hosts {
+            let port = port(host);
+            ip(&["-n", &self.switch(), "link", "set", &port, "master", bridge]);
+        }
     }
 
     pub(crate) fn switch(&self) -> String {
