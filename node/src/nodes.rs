@@ -29,19 +29,51 @@ pub(crate) fn one_of(
     names: &BTreeMap<NodeId, String>,
     typed: &str,
 ) -> Result<Option<NodeId>, Failure> {
-    let by_name: Vec<&NodeId> = names
-        .iter()
-        .filter(|(_, name)| *name == typed)
-        .map(|(id, _)| id)
-        .collect();
-    let found = if by_name.is_empty() {
-        names
-            .keys()
-            .filter(|id| !typed.is_empty() && id.to_string().starts_with(typed))
-            .collect()
-    } else {
-        by_name
-    };
+    match called(names, typed)? {
+        Some(id) => Ok(Some(id)),
+        None => beginning_so(names, typed),
+    }
+}
+
+/// The one meant where a mistake can't be undone: by name, or by `SURE` letters of its id at least. A word that was
+/// somebody's name yesterday is the beginning of anybody's id.
+pub(crate) fn surely_one_of(
+    names: &BTreeMap<NodeId, String>,
+    typed: &str,
+) -> Result<Option<NodeId>, Failure> {
+    if let Some(id) = called(names, typed)? {
+        return Ok(Some(id));
+    }
+    let found = beginning_so(names, typed)?;
+    if found.is_some() && typed.len() < SURE {
+        return Err(Failure::usage(format!(
+            "no node is called {}; of an id {SURE} letters are needed here, since this can't be taken back",
+            visible(typed)
+        )));
+    }
+    Ok(found)
+}
+
+/// Letters of an id that nobody types by mistake.
+const SURE: usize = 4;
+
+fn called(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Option<NodeId>, Failure> {
+    one(names, typed, |_id, name| name == typed)
+}
+
+fn beginning_so(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Option<NodeId>, Failure> {
+    one(names, typed, |id, _name| {
+        !typed.is_empty() && id.to_string().starts_with(typed)
+    })
+}
+
+fn one(
+    names: &BTreeMap<NodeId, String>,
+    typed: &str,
+    is_meant: impl Fn(&NodeId, &str) -> bool,
+) -> Result<Option<NodeId>, Failure> {
+    let found = names.iter().filter(|(id, name)| is_meant(id, name));
+    let found: Vec<&NodeId> = found.map(|(id, _)| id).collect();
     match found[..] {
         [] => Ok(None),
         [id] => Ok(Some(*id)),
@@ -91,6 +123,29 @@ mod tests {
         for twin in twins {
             assert!(failure.message.contains(&twin.to_string()), "{failure}");
         }
+    }
+
+    #[test]
+    fn what_can_t_be_taken_back_takes_a_name_or_four_letters_of_an_id() {
+        let names = BTreeMap::from([(id(1), "attic".to_owned())]);
+        let whole = id(1).to_string();
+        for (typed, found) in [
+            ("attic", Ok(Some(id(1)))),
+            (&whole[..4], Ok(Some(id(1)))),
+            ("c1", Ok(None)),
+        ] {
+            assert_eq!(surely_one_of(&names, typed), found, "{typed}");
+        }
+        let short = &whole[..3];
+        let failure = surely_one_of(&names, short).unwrap_err();
+        assert_eq!(failure.exit, crate::failure::USAGE);
+        assert!(
+            failure
+                .message
+                .starts_with(&format!("no node is called {short}; of an id 4 letters")),
+            "{failure}"
+        );
+        assert_eq!(one_of(&names, short), Ok(Some(id(1))));
     }
 
     #[test]

@@ -31,8 +31,13 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
     let again = world.node(0).try_run(&["evict", "c"], "");
     let again = again.expect_err("it is gone");
     assert!(again.contains("c is gone, evicted by admin at "), "{again}");
-    let unknown = world.node(1).try_run(&["evict", "c1"], "");
-    assert!(unknown.is_err_and(|said| said.starts_with("exit Some(2)")));
+    for nobody in ["c1", &id_of(world.node(0), "b")[..3]] {
+        let unknown = world.node(1).try_run(&["evict", nobody], "");
+        assert!(
+            unknown.is_err_and(|said| said.starts_with("exit Some(2)")),
+            "{nobody}"
+        );
+    }
 
     world.node_mut(2).up();
     let out = wait_out(world.node(2));
@@ -69,6 +74,42 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
         .node(2)
         .run_with_input(&["join", "--name", "c"], &token);
     assert_eq!(joined, "joined mesh home as c; members: a, b, c\n");
+}
+
+#[test]
+fn an_eviction_with_since_takes_back_whom_the_node_let_in_later_and_nobody_before() {
+    let mut world = World::on_loopback(OUTLAST);
+    world.found(&["a", "b"]);
+    world.node(0).wait_alive(&["b"], SOON);
+    let mut since = String::new();
+    for name in ["c", "d"] {
+        since = now_ms().to_string();
+        let number = world.add(name);
+        world.node_mut(number).up();
+        // A token made at b asks b first, which then vouches for the new one.
+        let token = world.node(1).run(&["invite"]);
+        world
+            .node(number)
+            .run_with_input(&["join", "--name", name], &token);
+        world.node(0).wait_alive(&["b", "c", "d"][..number], SOON);
+    }
+    // What a heard when outlives its process.
+    assert_eq!(world.node_mut(0).stop(), Some(0));
+    world.node_mut(0).up();
+    world.node(0).wait_alive(&["b", "c", "d"], SOON);
+    let evict = ["evict", "b", "--since", &since, "--reason", "hacked"];
+    let evicted = world.node(0).run(&evict);
+    assert!(
+        evicted.starts_with(
+            "b is evicted: hacked\nmembers no more either, by what it vouched for since then: d\n"
+        ),
+        "{evicted}"
+    );
+    let members = world.node(0).json(&["members"]);
+    let state = |name| named(&members, name).map(|one| one["state"].clone());
+    assert_eq!(state("c"), Some(json!("alive")), "{members}");
+    assert_eq!(state("b"), Some(json!("evicted")), "{members}");
+    assert_eq!(state("d"), None, "{members}");
 }
 
 #[test]
@@ -288,6 +329,12 @@ fn wait_out(node: &Node) -> String {
         let out = status["mesh"]["out"].as_str().map(str::to_owned);
         out.ok_or_else(|| status["mesh"].to_string())
     })
+}
+
+fn id_of(node: &Node, name: &str) -> String {
+    let members = node.json(&["members"]);
+    let id = named(&members, name).expect("a member")["id"].as_str();
+    id.expect("an id").to_owned()
 }
 
 fn load_of(node: &Node, origin: &str, from_ms: i64) -> usize {

@@ -24,7 +24,7 @@ pub(crate) struct SignArgs {
 /// `evict`.
 #[derive(Debug, Args)]
 pub(crate) struct EvictArgs {
-    /// Which node: a name or the beginning of an id
+    /// Which node: a name or the beginning of an id, 4 letters or more
     pub(crate) node: String,
     /// Why, for everybody to read; it is told so too
     #[arg(long, value_name = "TEXT", value_parser = reason)]
@@ -42,7 +42,7 @@ pub(crate) struct EvictArgs {
 /// `retire`.
 #[derive(Debug, Args)]
 pub(crate) struct RetireArgs {
-    /// Which node: a name or the beginning of an id
+    /// Which node: a name or the beginning of an id, 4 letters or more
     pub(crate) node: String,
     /// Why, for everybody to read
     #[arg(long, value_name = "TEXT", value_parser = reason)]
@@ -69,7 +69,7 @@ pub(crate) struct RenameArgs {
 /// `approve`.
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {
-    /// Which node: a name or the beginning of an id [default: lists those that wait]
+    /// Which node: a name or the beginning of an id, 4 letters or more [default: lists those that wait]
     pub(crate) node: Option<String>,
     /// Print those that wait as JSON
     #[arg(long, conflicts_with = "node")]

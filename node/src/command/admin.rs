@@ -171,6 +171,9 @@ pub(super) fn revoke(
     Ok(label)
 }
 
+/// Letters of a public key that nobody types by mistake: what each begins with, and four.
+const SURE: usize = 7;
+
 /// The one key meant: by its label, or by the beginning of its public text.
 fn find(folded: &State, typed: &str) -> Result<[u8; 32], Failure> {
     let mut found: Vec<_> = folded
@@ -178,7 +181,7 @@ fn find(folded: &State, typed: &str) -> Result<[u8; 32], Failure> {
         .iter()
         .filter(|(_, admin)| admin.label == typed)
         .collect();
-    if found.is_empty() && !typed.is_empty() {
+    if found.is_empty() && typed.len() >= SURE {
         let begins = |key: &[u8; 32]| public::show(key).starts_with(typed);
         found = folded
             .admins

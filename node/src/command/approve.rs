@@ -52,11 +52,11 @@ fn approve(
 fn waiting(folded: &State, typed: &str) -> Result<NodeId, Failure> {
     let pending = folded.pending.iter();
     let names: BTreeMap<_, _> = pending.map(|(id, one)| (*id, one.name.clone())).collect();
-    if let Some(id) = nodes::one_of(&names, typed)? {
+    if let Some(id) = nodes::surely_one_of(&names, typed)? {
         return Ok(id);
     }
     let typed_shown = visible(typed);
-    Err(match nodes::one_of(&folded.names(), typed) {
+    Err(match nodes::surely_one_of(&folded.names(), typed) {
         Ok(Some(_)) => Failure::new(format!("{typed_shown} is a member already")),
         _ => Failure::usage(format!(
             "nobody called {typed_shown} waits, and no id begins so; `outlast approve` lists those that wait"

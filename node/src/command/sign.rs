@@ -158,20 +158,25 @@ impl Desk {
         Ok(())
     }
 
-    /// Whom a removal means: a member, else one that is gone, or that waits to come in.
+    /// Whom a removal means: a member, one that is gone, or that waits to come in.
     pub(super) fn anybody(&self, typed: &str) -> Result<(NodeId, String), Failure> {
         let folded = self.statements.state();
         let gone = folded.gone.iter();
         let gone = gone.map(|(id, gone)| (*id, gone.member.name.clone()));
         let waiting = folded.pending.iter();
         let waiting = waiting.map(|(id, pending)| (*id, pending.name.clone()));
-        let others: BTreeMap<_, _> = gone.chain(waiting).collect();
-        match nodes::one_of(&folded.names(), typed)? {
-            None => match nodes::one_of(&others, typed)? {
-                Some(id) => Ok((id, others[&id].clone())),
-                None => self.member(typed),
-            },
-            Some(_) => self.member(typed),
+        let mut everybody: BTreeMap<_, _> = gone.chain(waiting).collect();
+        let members = folded.names();
+        // Whoever waits may ask for a member's name; the member is meant then, and the other by its id.
+        for (id, name) in &mut everybody {
+            if members.values().any(|member| member == name) {
+                *name = format!("{name} ({})", id.short());
+            }
+        }
+        everybody.extend(members);
+        match nodes::surely_one_of(&everybody, typed)? {
+            Some(id) => Ok((id, everybody[&id].clone())),
+            None => self.member(typed),
         }
     }
 
