@@ -18,8 +18,8 @@ pub struct Identity {
     pub node: NodeKey,
     /// What its tunnels are encrypted to.
     pub tunnel: TunnelKey,
-    /// The tunnel key before, which who slept through the change still uses.
-    pub previous: Option<PreviousKey>,
+    /// The tunnel keys before, the latest first, which who slept through the change still uses.
+    pub previous: Vec<PreviousKey>,
 }
 
 /// How a node takes part in its mesh.

@@ -274,7 +274,7 @@ fn a_node() -> Node {
         identity: Identity {
             node: family::node(1),
             tunnel: family::tunnel(1),
-            previous: None,
+            previous: Vec::new(),
         },
         statements: held.clone(),
         endpoints: Vec::new(),

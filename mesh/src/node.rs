@@ -138,8 +138,8 @@ pub(crate) enum NodeEvent {
 pub(crate) struct Node {
     identity: Identity,
     secret: StaticSecret,
-    /// The tunnel key before, still accepted.
-    previous: Option<PreviousKey>,
+    /// The tunnel keys before, still accepted, the latest first.
+    previous: Vec<PreviousKey>,
     me: NodeId,
     mesh: MeshId,
     address: Ipv6Addr,
@@ -210,7 +210,7 @@ impl Node {
         let mut node = Self {
             gate: Gate::new(&secret),
             secret,
-            previous: None,
+            previous: Vec::new(),
             me,
             mesh,
             address: overlay_address(&mesh, &me),
@@ -262,9 +262,8 @@ impl Node {
     }
 
     fn begin(&mut self, remembered: Vec<(NodeId, SocketAddr)>, now: Now) {
-        if let Some(previous) = self.identity.previous.take() {
-            self.accept_previous(previous, now);
-        }
+        let previous = std::mem::take(&mut self.identity.previous);
+        self.accept_previous(previous, now);
         self.face_own_state(now);
         if self.silent_from.is_none() {
             self.publish_own_info(now);

@@ -35,7 +35,7 @@ async fn meet(count: usize) {
     let founder = Identity {
         node: identity.node.clone(),
         tunnel: identity.tunnel.clone(),
-        previous: None,
+        previous: Vec::new(),
     };
     let mut running = vec![start(&dir.path().join("0"), founder, statements).await];
     let token = token(vec![bootstrap(running[0].0.snapshot().udp_port)]);
@@ -88,7 +88,7 @@ fn new_identity() -> Identity {
     Identity {
         node: NodeKey::generate(),
         tunnel: TunnelKey::generate(),
-        previous: None,
+        previous: Vec::new(),
     }
 }
 

@@ -93,7 +93,7 @@ impl Rig {
             Identity {
                 node,
                 tunnel,
-                previous: None,
+                previous: Vec::new(),
             },
         );
 

@@ -353,7 +353,7 @@ impl Running {
         let identity = Identity {
             node: NodeKey::from_seed(&keys.0),
             tunnel: keys.1.clone(),
-            previous: None,
+            previous: Vec::new(),
         };
         let (mesh, events) = Mesh::start(config(dir.path()), identity, journal, statements)
             .await
@@ -456,7 +456,7 @@ fn identity() -> Identity {
     Identity {
         node: NodeKey::generate(),
         tunnel: TunnelKey::generate(),
-        previous: None,
+        previous: Vec::new(),
     }
 }
 

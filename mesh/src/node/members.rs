@@ -197,7 +197,7 @@ impl Node {
             incarnation: self.own.incarnation,
             seq: self.own.seq,
             tunnel: self.identity.tunnel.public(),
-            tunnel_previous: self.previous.as_ref().map(|previous| previous.key.public()),
+            tunnel_previous: self.previous.first().map(|previous| previous.key.public()),
             endpoints: self.own.published(),
             version,
             wire_min: WIRE_OLDEST,

@@ -1,12 +1,12 @@
 //! A tunnel key is replaced, ours or a peer's, and no packet is lost.
 //!
-//! Whoever replaces its key says so in its NodeInfo and goes on to accept the one before, for
+//! Whoever replaces its key says so in its NodeInfo and goes on to accept those before, for
 //! `KEPT`. A peer that reads it makes a second tunnel beside the one in use, which carries
 //! everything until the new one is proved; then they change places, and the old one still
 //! opens what was under way. One that slept through it knocks with the old key and learns the
-//! new one in the session that follows. A silent peer is dialled with both of our keys in turn,
-//! until it has used the new one.
-//! Bounds: `MOST_BESIDE` tunnels beside the one in use, the oldest goes first; each `BESIDE` unless
+//! new one in the session that follows. A silent peer is dialled with each of our keys in turn,
+//! until it has used the present one: it may have slept through several changes.
+//! Bounds: `MOST_PREVIOUS` keys before, over it the oldest goes; `MOST_BESIDE` tunnels beside the one in use, the oldest goes first; each `BESIDE` unless
 //! it is live; a new tunnel that nobody answers is given up after `TRY`, and tried again with the
 //! next handshake.
 //! Absent: key files, and when to replace a key.
@@ -22,11 +22,11 @@ use crate::id::NodeId;
 use crate::snapshot::Rotation;
 use crate::time::Now;
 use crate::trust::NodeInfo;
-use crate::tunnel::keys::{PreviousKey, TunnelKey, TunnelPublic};
+use crate::tunnel::keys::{MOST_PREVIOUS, PreviousKey, TunnelKey, TunnelPublic};
 use crate::tunnel::session::{Gate, Opened, Pair, Session};
 use crate::tunnel::table::Owner;
 
-/// How long the key before is accepted: a machine that was away for a month comes back.
+/// How long a key that was replaced is accepted: a machine that was away for a month comes back.
 pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 const MOST_BESIDE: usize = 4;
@@ -51,7 +51,7 @@ pub(crate) struct Tunnels {
     /// Whether it has used our present key.
     knows_ours: bool,
     /// Counts the attempts in which our keys take turns.
-    turn: u32,
+    turn: usize,
 }
 
 impl Tunnels {
@@ -114,7 +114,7 @@ impl Node {
     /// present one.
     pub(crate) fn handle_rotate(&mut self, key: TunnelKey, now: Now) -> Result<(), RotateError> {
         let unmoved = self.unmoved();
-        if self.previous.is_some() && !unmoved.is_empty() {
+        if !self.previous.is_empty() && !unmoved.is_empty() {
             return Err(RotateError::UnderWay {
                 peers: unmoved.len(),
             });
@@ -125,14 +125,16 @@ impl Node {
         tracing::info!(key = %key.public(), "tunnel key replaced");
         let old = std::mem::replace(&mut self.identity.tunnel, key);
         self.secret = self.identity.tunnel.secret();
-        self.gate = Gate::new(&self.secret);
-        self.accept_previous(
+        let mut previous = std::mem::take(&mut self.previous);
+        let replaced_ms = now.wall_ms();
+        previous.insert(
+            0,
             PreviousKey {
                 key: old,
-                replaced_ms: now.wall_ms(),
+                replaced_ms,
             },
-            now,
         );
+        self.accept_previous(previous, now);
         for peer in self.peers.values_mut() {
             peer.tunnels.knows_ours = false;
             peer.tunnels.turn = 0;
@@ -141,27 +143,25 @@ impl Node {
         Ok(())
     }
 
-    /// Goes on to accept the key before the present one.
-    pub(super) fn accept_previous(&mut self, previous: PreviousKey, now: Now) {
-        let kept_ms = KEPT.as_millis() as u64;
+    /// Accepts these keys besides the present one, as far as they are not too old.
+    pub(super) fn accept_previous(&mut self, mut previous: Vec<PreviousKey>, now: Now) {
         // A power cut may have come between the two files.
-        let same = previous.key.public() == self.identity.tunnel.public();
-        if same || now.wall_ms() > previous.replaced_ms.saturating_add(kept_ms) {
-            return;
+        let present = self.identity.tunnel.public();
+        previous.retain(|previous| previous.key.public() != present && !is_over(previous, now));
+        previous.truncate(MOST_PREVIOUS);
+        self.previous = previous;
+        self.gate = Gate::new(&self.secret);
+        for previous in &self.previous {
+            self.gate.accept_too(&previous.key.secret());
         }
-        self.gate.accept_too(&previous.key.secret());
-        self.previous = Some(previous);
     }
 
     /// Forgets the key before, once everybody had time enough.
     pub(super) fn forget_previous_if_due(&mut self, now: Now) {
-        let kept_ms = KEPT.as_millis() as u64;
-        let over =
-            |previous: &PreviousKey| now.wall_ms() > previous.replaced_ms.saturating_add(kept_ms);
-        if self.previous.as_ref().is_some_and(over) {
-            tracing::info!("the tunnel key before is accepted no more");
-            self.previous = None;
-            self.gate = Gate::new(&self.secret);
+        if self.previous.iter().any(|previous| is_over(previous, now)) {
+            tracing::info!("a tunnel key before is accepted no more");
+            let previous = std::mem::take(&mut self.previous);
+            self.accept_previous(previous, now);
             self.publish_own_info(now);
         }
     }
@@ -178,7 +178,7 @@ impl Node {
 
     /// How far the change of this node's key has come.
     pub(super) fn rotation(&self) -> Option<Rotation> {
-        self.previous.as_ref().map(|previous| Rotation {
+        self.previous.first().map(|previous| Rotation {
             replaced_ms: previous.replaced_ms,
             unmoved: self.unmoved(),
         })
@@ -186,16 +186,16 @@ impl Node {
 
     /// The secrets others may encrypt to, the present one first.
     pub(super) fn secrets(&self) -> Vec<StaticSecret> {
-        let previous = self.previous.as_ref().map(|previous| previous.key.secret());
+        let previous = self.previous.iter().map(|previous| previous.key.secret());
         std::iter::once(self.secret.clone())
             .chain(previous)
             .collect()
     }
 
     fn secret_of(&self, public: TunnelPublic) -> StaticSecret {
-        let previous = self.previous.as_ref();
+        let mut previous = self.previous.iter();
         previous
-            .filter(|previous| previous.key.public() == public)
+            .find(|previous| previous.key.public() == public)
             .map_or_else(|| self.secret.clone(), |previous| previous.key.secret())
     }
 
@@ -308,9 +308,14 @@ impl Node {
         self.put_beside(id, Session::new(&secret, theirs, index), true, now);
     }
 
-    /// Where a silent peer may know our present key or only the one before, the two take turns.
+    /// Where a silent peer may know our present key or only one before, they take turns, the one
+    /// before the present one first.
     pub(super) fn take_turns(&mut self, id: NodeId, now: Now) {
-        let (Some(previous), Some(peer)) = (&self.previous, self.peers.get_mut(&id)) else {
+        let Some(peer) = self
+            .peers
+            .get_mut(&id)
+            .filter(|_| !self.previous.is_empty())
+        else {
             return;
         };
         let tunnels = &mut peer.tunnels;
@@ -320,9 +325,10 @@ impl Node {
         if session.is_live() || tunnels.knows_ours {
             return;
         }
+        let mut keys: Vec<_> = self.previous.iter().map(|p| p.key.public()).collect();
+        keys.insert(1, self.identity.tunnel.public());
+        let ours = keys[tunnels.turn % keys.len()];
         tunnels.turn += 1;
-        let keys = [previous.key.public(), self.identity.tunnel.public()];
-        let ours = keys[tunnels.turn as usize % 2];
         let pair = Pair { ours, theirs };
         for beside in &mut tunnels.beside {
             beside.dialled = beside.session.pair() == pair;
@@ -387,4 +393,8 @@ impl Node {
             self.table.release_key(key);
         }
     }
+}
+
+fn is_over(previous: &PreviousKey, now: Now) -> bool {
+    now.wall_ms() > previous.replaced_ms.saturating_add(KEPT.as_millis() as u64)
 }

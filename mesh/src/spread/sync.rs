@@ -21,9 +21,16 @@ const STATEMENTS_AT_ONCE: usize = 48;
 /// Roots are compared this often with each connected peer.
 pub(crate) const COMPARE_EVERY: Duration = Duration::from_secs(30);
 
-/// A root the peer did not agree with is told again after this time, then after twice as long each
-/// time: what was pushed may have been lost.
-const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// A root the peer did not agree with is told again after this time: what was pushed may have been
+/// lost, or the way may just be open again, and who is a member cannot wait.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
+
+/// So often. By then whoever does not hear us is no longer connected, and who hears us and differs
+/// all the same is of another release.
+const MOST_TELLINGS: u32 = 60;
+
+/// Where only what nodes say of themselves differs, so often, each time after twice as long.
+const MOST_NOTES_TELLINGS: u32 = 4;
 
 /// The shortest pause between two full summaries to one peer.
 const SUMMARY_PAUSE: Duration = Duration::from_millis(200);
@@ -108,8 +115,11 @@ impl Sync {
     /// Whether the root should be told again; counts it as told.
     pub(crate) fn take_compare_due(&mut self, ours: &Roots, now: Instant) -> bool {
         let pause = match self.agrees(ours) {
-            true => COMPARE_EVERY,
-            false => COMPARE_EVERY.min(TELL_AGAIN * (1 << self.told.saturating_sub(1).min(6))),
+            false if self.told < MOST_TELLINGS => TELL_AGAIN,
+            true if self.their_root != Some(ours.all) && self.told < MOST_NOTES_TELLINGS => {
+                TELL_AGAIN * (1 << (self.told + 1))
+            }
+            _ => COMPARE_EVERY,
         };
         if self.compared.is_some_and(|compared| now < compared + pause) {
             return false;
@@ -284,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_nobody_agreed_with_is_told_again_soon_and_then_ever_more_rarely() {
+    fn a_root_nobody_agreed_with_is_told_again_soon_and_some_day_as_rarely_as_others() {
         #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
         let start = Instant::now();
         let ours = Roots {
@@ -298,12 +308,17 @@ mod tests {
             let due = |at: &u64| sync.take_compare_due(&ours, start + Duration::from_secs(*at));
             (0..100).filter(due).collect()
         };
-        assert_eq!(told(&mut sync), [1, 3, 7, 15, 31, 61, 91]);
+        let soon: Vec<u64> = (1..=59).collect();
+        assert_eq!(told(&mut sync), [&soon[..], &[89]].concat());
 
         // Notes may differ: what membership rests on is the same.
         sync.learn([2; 32], Some([7; 32]), &ours);
         sync.changed(start);
         assert!(sync.agrees(&ours));
+        assert_eq!(told(&mut sync), [2, 6, 14, 44, 74]);
+
+        sync.learn([1; 32], Some([7; 32]), &ours);
+        sync.changed(start);
         assert_eq!(told(&mut sync), [30, 60, 90]);
     }
 }

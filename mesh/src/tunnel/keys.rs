@@ -26,6 +26,9 @@ use crate::id::NodeId;
 /// added a few.
 const MAX_KEY_FILE: u64 = 64;
 
+/// Tunnel keys before the present one that are kept.
+pub(crate) const MOST_PREVIOUS: usize = 4;
+
 /// Who a node is. Signs its statements and its rows.
 #[derive(Clone)]
 pub struct NodeKey(SigningKey);
@@ -244,27 +247,40 @@ impl TunnelKey {
     }
 
     /// Replaces the key at `path` by a new one and keeps the old one beside it, in
-    /// `<path>.previous`, both durably. A power cut leaves the old key or the new one at `path`.
+    /// `<path>.previous`, and those before it in `<path>.previous-2` and on, all durably. A power
+    /// cut leaves the old key or the new one at `path`.
     pub fn rotate(path: &Path) -> Result<Self, KeyError> {
         let (old, new) = (Self::load(path)?, Self::generate());
-        replace_secret(&previous_of(path), old.0.as_bytes())?;
+        for number in (1..MOST_PREVIOUS).rev() {
+            let (from, to) = (previous_of(path, number), previous_of(path, number + 1));
+            match fs::rename(&from, to) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(KeyError::Io { path: from, source });
+                }
+                _ => {}
+            }
+        }
+        replace_secret(&previous_of(path, 1), old.0.as_bytes())?;
         replace_secret(path, new.0.as_bytes())?;
         Ok(new)
     }
 
-    /// The key that was at `path` before it was last replaced, and when that was, as the file's
-    /// time says. `None` if it never was.
-    pub fn load_previous(path: &Path) -> Result<Option<PreviousKey>, KeyError> {
-        let path = previous_of(path);
-        let modified = match fs::metadata(&path).and_then(|meta| meta.modified()) {
-            Ok(modified) => modified,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(KeyError::Io { path, source }),
-        };
-        let since = modified.duration_since(std::time::UNIX_EPOCH);
-        let replaced_ms = since.map_or(0, |since| since.as_millis() as u64);
-        let key = Self::load(&path)?;
-        Ok(Some(PreviousKey { key, replaced_ms }))
+    /// The keys that were at `path` before, the latest first, and when each was replaced, as the
+    /// files' times say.
+    pub fn load_previous(path: &Path) -> Result<Vec<PreviousKey>, KeyError> {
+        let mut all = Vec::new();
+        for path in (1..=MOST_PREVIOUS).map(|number| previous_of(path, number)) {
+            let modified = match fs::metadata(&path).and_then(|meta| meta.modified()) {
+                Ok(modified) => modified,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(KeyError::Io { path, source }),
+            };
+            let since = modified.duration_since(std::time::UNIX_EPOCH);
+            let replaced_ms = since.map_or(0, |since| since.as_millis() as u64);
+            let key = Self::load(&path)?;
+            all.push(PreviousKey { key, replaced_ms });
+        }
+        Ok(all)
     }
 
     /// The public half.
@@ -378,10 +394,13 @@ fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Where the key before is kept.
-fn previous_of(path: &Path) -> PathBuf {
+/// Where the `number`th key before is kept, counting from one.
+fn previous_of(path: &Path, number: usize) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".previous");
+    if number > 1 {
+        name.push(format!("-{number}"));
+    }
     PathBuf::from(name)
 }
 

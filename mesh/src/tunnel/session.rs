@@ -100,7 +100,10 @@ impl Gate {
 
     /// Passes what is encrypted to `secret` as well.
     pub(crate) fn accept_too(&mut self, secret: &StaticSecret) {
-        self.previous = Some(Box::new(Self::new(secret)));
+        match &mut self.previous {
+            Some(previous) => previous.accept_too(secret),
+            None => self.previous = Some(Box::new(Self::new(secret))),
+        }
     }
 
     /// Says what a datagram is. Costs one Diffie-Hellman for an initiation with a right `mac1` that

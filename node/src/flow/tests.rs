@@ -245,7 +245,7 @@ fn identity(index: usize) -> Identity {
     Identity {
         node: key(index),
         tunnel: TunnelKey::from_bytes(&[index as u8 + 101; 32]),
-        previous: None,
+        previous: Vec::new(),
     }
 }
 

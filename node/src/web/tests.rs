@@ -368,7 +368,7 @@ impl Node {
         let identity = Identity {
             node: cellar,
             tunnel: TunnelKey::generate(),
-            previous: None,
+            previous: Vec::new(),
         };
         let config = MeshConfig {
             listen: Some("127.0.0.1:0".parse().unwrap()),

@@ -34,7 +34,7 @@ async fn main() {
     let identity = || Identity {
         node: node.clone(),
         tunnel: tunnel.clone(),
-        previous: None,
+        previous: Vec::new(),
     };
     let (mesh, events) = admitted(Path::new(&dir), &name, &token, identity).await;
     let liar = Arc::new(Liar::new(mesh, identity(), token.mesh()));

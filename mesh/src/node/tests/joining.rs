@@ -143,7 +143,7 @@ impl Knocker {
         let identity = Identity {
             node,
             tunnel: TunnelKey::generate(),
-            previous: None,
+            previous: Vec::new(),
         };
         let joiner = Joiner::new(token, &identity, name, [number; 32], world.now).unwrap();
         Self {

@@ -68,7 +68,7 @@ struct World {
     /// Two nodes no datagram passes between, the lower first.
     apart: Option<[usize; 2]>,
     /// The tunnel keys that nodes had before.
-    former: BTreeMap<usize, TunnelKey>,
+    former: BTreeMap<usize, Vec<TunnelKey>>,
     /// Nodes no datagram leaves or reaches but from each other.
     island: BTreeSet<usize>,
     /// From whom no datagram passes to whom.
@@ -138,10 +138,7 @@ impl World {
             identity: Identity {
                 node,
                 tunnel,
-                previous: self.former.get(&at).map(|key| PreviousKey {
-                    key: key.clone(),
-                    replaced_ms: self.now.wall_ms(),
-                }),
+                previous: self.former_keys(at),
             },
             statements: self.first.clone(),
             endpoints: vec![Endpoint {
@@ -158,6 +155,12 @@ impl World {
         // What it says at its start is on disk.
         node.poll_journal();
         node
+    }
+
+    fn former_keys(&self, at: usize) -> Vec<PreviousKey> {
+        let replaced_ms = self.now.wall_ms();
+        let keys = self.former.get(&at).into_iter().flatten().cloned();
+        keys.map(|key| PreviousKey { key, replaced_ms }).collect()
     }
 
     /// The time by the clocks of this node, boringtun's included where it can be bent.

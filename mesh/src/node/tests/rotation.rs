@@ -72,7 +72,7 @@ fn who_slept_through_it_comes_back_with_the_old_key_and_changes_over() {
         world.restart(2);
         if sponsor_restarts {
             world.keys[0].1 = key.clone();
-            world.former.insert(0, old);
+            world.former.insert(0, vec![old]);
             let held = world.nodes[0].statements().clone();
             let first = std::mem::replace(&mut world.first, held);
             world.restart(0);
@@ -107,7 +107,7 @@ fn a_second_change_waits_for_the_first_and_the_key_before_is_forgotten_after_a_m
         .handle_rotate(TunnelKey::generate(), world.now)
         .unwrap();
     world.run(2_000);
-    assert_eq!(world.nodes[0].secrets().len(), 2);
+    assert_eq!(world.nodes[0].secrets().len(), 3);
     assert_eq!(
         world.nodes[1].table.sizes()[1],
         2,

@@ -171,14 +171,16 @@ fn a_replaced_key_is_kept_beside_the_new_one_and_both_are_private() {
     let path = dir.path().join("wg.key");
     let first = TunnelKey::generate();
     first.store(&path).unwrap();
-    assert!(TunnelKey::load_previous(&path).unwrap().is_none());
+    assert!(TunnelKey::load_previous(&path).unwrap().is_empty());
 
     let second = TunnelKey::rotate(&path).unwrap();
     let third = TunnelKey::rotate(&path).unwrap();
 
     assert_eq!(TunnelKey::load(&path).unwrap().public(), third.public());
-    let previous = TunnelKey::load_previous(&path).unwrap().unwrap();
-    assert_eq!(previous.key.public(), second.public());
+    let previous = TunnelKey::load_previous(&path).unwrap();
+    let publics: Vec<_> = previous.iter().map(|p| p.key.public()).collect();
+    assert_eq!(publics, [second.public(), first.public()]);
+    let previous = &previous[0];
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
     assert!(previous.replaced_ms <= now && now - previous.replaced_ms < 60_000);
     let names = fs::read_dir(dir.path()).unwrap().map(|entry| {
@@ -190,7 +192,15 @@ fn a_replaced_key_is_kept_beside_the_new_one_and_both_are_private() {
     names.sort();
     assert_eq!(
         names,
-        ["wg.key", "wg.key.previous"],
+        ["wg.key", "wg.key.previous", "wg.key.previous-2"],
         "nothing half written stays"
     );
+    for _ in 0..9 {
+        TunnelKey::rotate(&path).unwrap();
+    }
+    assert_eq!(
+        TunnelKey::load_previous(&path).unwrap().len(),
+        MOST_PREVIOUS
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), MOST_PREVIOUS + 1);
 }
