@@ -16,7 +16,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use data_encoding::{BASE64, HEXLOWER};
-use outlast_mesh::trust::{Bootstrap, EndpointKind, Member, Statement, Statements, Token, kind};
+use outlast_mesh::trust::{
+    Bootstrap, EndpointKind, Member, State, Statement, Statements, Token, kind,
+};
 use outlast_mesh::{Identity, JoinError, Journal, MeshId, NodeId, NodeKey, TunnelKey};
 
 use crate::config::Config;
@@ -232,7 +234,7 @@ pub(crate) fn already_joined(
             beginning(&token.mesh())
         )));
     }
-    if let Some(why) = folded.why_gone(me) {
+    if let Some(why) = why_out(&folded, me) {
         return Err(Failure::new(format!(
             "this node belongs to mesh {} no more, it was {}; `outlast leave` puts aside what it kept, then join again",
             visible(&folded.name),
@@ -244,6 +246,15 @@ pub(crate) fn already_joined(
         before: true,
         ..joined
     })
+}
+
+/// How a node came to be no member any more, to follow "it was". `None`: it is one.
+pub(crate) fn why_out(state: &State, me: &NodeId) -> Option<String> {
+    if state.members.contains_key(me) {
+        return None;
+    }
+    let voided = || "let in by a node whose word counts no more".to_owned();
+    Some(state.why_gone(me).unwrap_or_else(voided))
 }
 
 /// Enough of an id to tell two meshes of one name apart.

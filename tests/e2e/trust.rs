@@ -84,16 +84,22 @@ fn an_eviction_with_since_takes_back_whom_the_node_let_in_later_and_nobody_befor
     let mut since = String::new();
     for name in ["c", "d"] {
         since = now_ms().to_string();
+        // While the others are down b vouches for who joins; a hears of it when it is back.
+        for other in (0..world.nodes().len()).filter(|other| *other != 1) {
+            assert_eq!(world.node_mut(other).stop(), Some(0));
+        }
         let number = world.add(name);
         world.node_mut(number).up();
-        // A token made at b asks b first, which then vouches for the new one.
         let token = world.node(1).run(&["invite"]);
         world
             .node(number)
             .run_with_input(&["join", "--name", name], &token);
+        for other in (0..number).filter(|other| *other != 1) {
+            world.node_mut(other).up();
+        }
         world.node(0).wait_alive(&["b", "c", "d"][..number], SOON);
     }
-    // What a heard when outlives its process.
+    // When it heard of it outlives its process.
     assert_eq!(world.node_mut(0).stop(), Some(0));
     world.node_mut(0).up();
     world.node(0).wait_alive(&["b", "c", "d"], SOON);
@@ -110,6 +116,9 @@ fn an_eviction_with_since_takes_back_whom_the_node_let_in_later_and_nobody_befor
     assert_eq!(state("c"), Some(json!("alive")), "{members}");
     assert_eq!(state("b"), Some(json!("evicted")), "{members}");
     assert_eq!(state("d"), None, "{members}");
+    let out = wait_out(world.node(3));
+    assert_eq!(out, "let in by a node whose word counts no more");
+    assert_eq!(world.node(3).run(&["leave"]), "left mesh home\n");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use outlast_mesh::NodeId;
 use outlast_mesh::trust::{Conflict, Manner, State};
 use serde_json::{Value, json};
 
-use crate::membership::public;
+use crate::membership::{public, why_out};
 
 /// Lines of one kind at most.
 const MOST: usize = 8;
@@ -19,12 +19,12 @@ const NEWS: i64 = 86_400_000;
 
 /// Why this node exchanges nothing any more. `None`: it is a member.
 pub(super) fn out_of_mesh(state: &State, me: NodeId) -> Option<String> {
-    let why = state.why_gone(&me)?;
-    Some(match state.gone[&me].manner {
-        Manner::Left => {
+    let why = why_out(state, &me)?;
+    Some(match state.gone.get(&me).map(|gone| gone.manner) {
+        Some(Manner::Left) => {
             format!("this node left the mesh: {why}; `outlast leave` again puts aside what it kept")
         }
-        Manner::Evicted | Manner::Retired => format!(
+        _ => format!(
             "this node is no member any more, keeps its history and exchanges nothing; `outlast leave` makes it ready for a \
              new token; it was {why}"
         ),
@@ -227,7 +227,8 @@ mod tests {
         let grant = issue_grant(&admin, &held, ann, None, "ann", NOW_MS).unwrap();
         held.insert(grant).unwrap();
         assert_eq!(said(&held.state(), me), [""; 0]);
-        assert_eq!(said(&state().1, me), [""; 0]);
+        let (founder, with_words) = state();
+        assert_eq!(said(&with_words, founder), [""; 0]);
     }
 
     #[test]
@@ -282,6 +283,7 @@ mod tests {
     #[test]
     fn a_node_that_is_out_is_told_why_and_what_to_do() {
         let (me, mut state) = state();
+        state.members.remove(&me);
         state
             .gone
             .insert(me, gone("attic", Manner::Evicted, NOW_MS, "stolen"));
@@ -293,6 +295,16 @@ mod tests {
             "{told:?}"
         );
         assert_eq!(told.len(), 1, "{told:?}");
+    }
+
+    #[test]
+    fn a_node_that_was_let_in_by_one_whose_word_was_taken_back_is_told_so_too() {
+        let (_founder, state) = state();
+        let told = said(&state, NodeId([8; 32]));
+        assert!(
+            told[0].ends_with("it was let in by a node whose word counts no more"),
+            "{told:?}"
+        );
     }
 
     #[test]

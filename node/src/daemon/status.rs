@@ -14,7 +14,7 @@ use outlast_store::{ClockChange, Reason, Stats, Step};
 
 use super::{Daemon, Running, bound, standing};
 use crate::flow::{TWO_CONTENTS, node_of, time};
-use crate::{trusted, when};
+use crate::{membership, trusted, when};
 
 /// How long the status waits for the disk.
 const DISK_WITHIN: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
             "members": snapshot.members.len(),
             "open_invites": open_invites.count(),
             "waiting": state.pending.len(),
-            "out": state.why_gone(&snapshot.me),
+            "out": membership::why_out(&state, &snapshot.me),
         },
         "node": node(daemon, Some((running, &snapshot))),
         "peers": peers,
@@ -166,7 +166,11 @@ fn node(daemon: &Daemon, running: Option<(&Running, &Snapshot)>) -> Value {
     });
     if let Some((running, snapshot)) = running {
         node["id"] = json!(snapshot.me.to_string());
-        node["name"] = json!(snapshot.my_name);
+        // One that nobody counts a member any more has no name.
+        node["name"] = match snapshot.my_name.as_str() {
+            "" => json!(snapshot.me.short()),
+            name => json!(name),
+        };
         node["address"] = json!(snapshot.address);
         node["udp_port"] = json!(snapshot.udp_port);
         node["dashboard"] = json!([format!("http://{}/", running.dashboard)]);

@@ -123,9 +123,9 @@ impl Daemon {
 
 /// That a node belongs to the mesh no more, if so.
 fn gone(state: &State, id: &NodeId) -> Option<Value> {
-    let gone = state.gone.get(id)?;
+    let gone = state.gone.get(id);
     Some(json!({
-        "itself": gone.manner == Manner::Left,
-        "why": state.why_gone(id),
+        "why": membership::why_out(state, id)?,
+        "itself": gone.is_some_and(|gone| gone.manner == Manner::Left),
     }))
 }

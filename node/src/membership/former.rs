@@ -80,7 +80,7 @@ mod tests {
         let mut names: Vec<String> = entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
-        names.sort_by_key(|name| (name == JOURNAL, name.clone()));
+        names.sort();
         names
     }
 
