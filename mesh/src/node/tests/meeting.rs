@@ -63,6 +63,25 @@ fn an_idle_mesh_stays_alive_and_measures_itself() {
 }
 
 #[test]
+fn at_rest_a_peer_costs_less_than_forty_bytes_a_second_headers_included() {
+    let mut world = World::new(2);
+    world.run(10_000);
+    let sent = |world: &World| {
+        let counters = &world.nodes[0].counters;
+        counters.tx_bytes + 28 * counters.tx_datagrams
+    };
+    let before = sent(&world);
+    for _ in 0..2_400 {
+        world.run(125);
+        assert_eq!(world.state(0, 1), PeerState::Alive);
+        assert_eq!(world.state(1, 0), PeerState::Alive);
+    }
+    let rate = (sent(&world) - before) as f64 / 300.0;
+    // The renewals of the session, which this clock doesn't reach, come to 3 more.
+    assert!((20.0..37.0).contains(&rate), "{rate} B/s");
+}
+
+#[test]
 fn a_goodbye_says_left_and_an_isolated_node_is_silent() {
     let mut world = World::new(2);
     world.run(2_000);

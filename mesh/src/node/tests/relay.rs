@@ -114,6 +114,8 @@ fn a_relay_that_falls_silent_or_leaves_is_replaced_before_anybody_is_down() {
     let now = world.now;
     world.nodes[second].handle_shutdown(now);
     world.deliver();
+    let ways = [(1, 2), (2, 1)].map(|(at, of)| world.peer(at, of).route.way());
+    assert_eq!(ways, [None, None], "a goodbye is believed at once");
     world
         .routers
         .insert(second, nat::Router::new(nat::Kind::Symmetric, 9));
