@@ -138,6 +138,7 @@ impl Node {
             peer.connected = false;
             peer.comparing = Some(now.mono);
             peer.bond.begin_session();
+            peer.liveness.measure_anew();
         }
         self.settled |= peer.sync.learn(hello.root, trust, &ours);
         if answer {
@@ -157,6 +158,7 @@ impl Node {
             return;
         };
         peer.greeting.told = peer.greeting.heard;
+        peer.sync.greeted(now.mono);
         let hello = Hello {
             wire_min: WIRE_OLDEST,
             wire_max: WIRE_VERSION,

@@ -196,13 +196,18 @@ impl Liveness {
     /// It goes another way: the round trip is another, and asked for at once.
     pub(crate) fn moved(&mut self) {
         self.begin_session();
+        self.measure_anew();
         self.rtt = None;
+    }
+
+    /// The peer was away, or has started again: its clock may be another, and is asked for at once.
+    pub(crate) fn measure_anew(&mut self) {
+        self.asked = None;
     }
 
     /// The session is new: old questions will not be answered.
     pub(crate) fn begin_session(&mut self) {
         self.pings.clear();
-        self.asked = None;
     }
 }
 

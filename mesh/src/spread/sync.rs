@@ -129,6 +129,11 @@ impl Sync {
         true
     }
 
+    /// The root was told in a greeting.
+    pub(crate) fn greeted(&mut self, now: Instant) {
+        self.compared = Some(now);
+    }
+
     /// The full summary, or its next part where the set is large.
     pub(crate) fn summary(&mut self, statements: &Statements) -> Vec<Summary> {
         let mut ranges = ranges(statements.root(), &statements.summary());
