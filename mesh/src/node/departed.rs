@@ -27,7 +27,8 @@ use crate::wire::{WIRE_OLDEST, WIRE_VERSION};
 /// Keys of former members that are answered.
 const MOST_KEYS: usize = 1_024;
 
-/// A node that leaves by itself stays so long, or until a peer has its word: the word may be lost.
+/// How long a node goes on that knows of its own end from itself, because it leaves or its owner
+/// evicts it there: the word may be lost on its way.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Node {
@@ -43,20 +44,21 @@ impl Node {
 
     /// Draws the consequence of being gone, or of being back.
     pub(super) fn face_own_state(&mut self, now: Now) {
-        let gone = self.state.gone.get(&self.me).map(|gone| gone.manner);
+        let gone = self.state.gone.contains_key(&self.me);
         match (gone, self.silent_from) {
-            (Some(manner), None) => {
+            (true, None) => {
                 let why = self.evicted().unwrap_or_default();
                 tracing::warn!(why, "this node is no member any more");
-                let farewell = match manner {
-                    Manner::Left => FAREWELL,
-                    Manner::Evicted | Manner::Retired => Duration::ZERO,
-                };
+                let ours = self.roots();
+                let mut others = self.peers.values();
+                let known = others.any(|peer| peer.is_met() && peer.sync.agrees(&ours));
+                let told = known || self.met().next().is_none();
+                let farewell = if told { Duration::ZERO } else { FAREWELL };
                 self.silent_from = Some(now.mono + farewell);
                 self.flush_payloads(now);
                 self.fall_silent_if_due(now);
             }
-            (None, Some(_)) => {
+            (false, Some(_)) => {
                 tracing::warn!("this node is a member again");
                 self.silent_from = None;
                 self.hushed = false;

@@ -208,28 +208,24 @@ impl Node {
         now: Now,
     ) -> Option<(u32, Opened)> {
         let peer = self.peers.get(&id)?;
-        let keys = [peer.key, peer.tunnels.previous];
-        let in_use = peer.session.as_ref().map(Session::pair);
         if !Session::is_initiation(datagram) || now.wall_us < 0 {
             return None;
         }
-        for theirs in keys.into_iter().flatten() {
-            for secret in self.secrets() {
-                let index = self.table.allocate(Owner::Peer(id), &mut self.random);
-                let mut session = Session::new(&secret, theirs, index);
-                let pair = session.pair();
-                let known = Some(pair) == in_use || self.peers.get(&id)?.tunnels.has(pair);
-                let opened = match known {
-                    true => Opened::Refused,
-                    false => session.open(source, datagram),
-                };
-                if opened == Opened::Refused {
-                    self.table.free(index);
-                    continue;
-                }
+        let in_use = peer.session.as_ref().map(Session::pair);
+        let previous = self.previous.iter().map(|previous| previous.key.public());
+        let ours = std::iter::once(self.identity.tunnel.public()).chain(previous);
+        let theirs = [peer.key, peer.tunnels.previous].into_iter().flatten();
+        let pairs = theirs.flat_map(|theirs| ours.clone().map(move |ours| Pair { ours, theirs }));
+        let unused = pairs.filter(|pair| Some(*pair) != in_use && !peer.tunnels.has(*pair));
+        for pair in unused.collect::<Vec<_>>() {
+            let index = self.table.allocate(Owner::Peer(id), &mut self.random);
+            let mut session = Session::new(&self.secret_of(pair.ours), pair.theirs, index);
+            let opened = session.open(source, datagram);
+            if opened != Opened::Refused {
                 self.put_beside(id, session, false, now);
                 return Some((index, opened));
             }
+            self.table.free(index);
         }
         None
     }

@@ -167,6 +167,26 @@ fn a_member_that_leaves_is_heard_and_falls_silent() {
 }
 
 #[test]
+fn a_node_that_is_evicted_on_itself_stays_until_somebody_knows() {
+    let mut world = World::new(3);
+    world.run(2_000);
+    let evictee = world.nodes[2].me();
+    world.cut = true;
+    evict(&mut world, 2, 2, "sold");
+    world.run(300);
+    world.cut = false;
+    assert!(gone(&world, 0, 2).is_none(), "the first word of it is lost");
+
+    world.run(2_000);
+
+    assert!((0..2).all(|at| gone(&world, at, 2).is_some()));
+    assert!((0..2).all(|at| !world.nodes[at].peers.contains_key(&evictee)));
+    let before = datagrams_of(&world, 2);
+    world.run(30_000);
+    assert_eq!(datagrams_of(&world, 2), before);
+}
+
+#[test]
 fn a_false_eviction_is_taken_back_and_the_node_returns_by_itself() {
     let mut world = World::new(3);
     world.run(2_000);
