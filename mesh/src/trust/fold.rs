@@ -1,7 +1,7 @@
 //! From a set of statements to what it means.
 //!
 //! In: everything held, by author. Out: the state, and which statements it rests on. `admins` finds in rank order whose
-//! words count, `admission` lets in by time, `departure` takes out, `names` names; `logs` says how far each log acts.
+//! words count, `admission` lets in by time, `departure` takes out, `unseated` finds who came in by what was taken back, `names` names; `logs` says how far each log acts.
 //! What counts of a known author is its whole log, also beyond a cut: a revocation that is voided itself takes nothing
 //! with it.
 //! Invariant: a pure function of the set.
@@ -16,7 +16,7 @@ use super::{
     log::{Authored, Entry},
     payload::{CRITICAL, Genesis, Leave, Payload, Revoke},
     settings::Settings,
-    state::{Frozen, Member, State},
+    state::{Frozen, Gone, Member, State},
 };
 use crate::id::{MeshId, NodeId, StatementId, overlay_address};
 
@@ -29,6 +29,8 @@ mod admins;
 mod admission;
 
 mod departure;
+
+mod unseated;
 
 mod names;
 
@@ -47,6 +49,7 @@ pub(super) fn fold(mesh: MeshId, authors: &BTreeMap<[u8; 32], Authored>) -> Fold
         fold.read_revokes();
         fold.found(genesis);
         fold.admit();
+        fold.unseat();
         fold.read_notes();
         fold.part();
         fold.name_all();
@@ -69,6 +72,8 @@ struct Fold<'a> {
     closed: BTreeMap<StatementId, u64>,
     revokes: BTreeMap<NodeId, Vec<(Said<'a>, &'a Revoke)>>,
     leaves: BTreeMap<NodeId, (u64, &'a Leave)>,
+    /// Who came in by what was taken back.
+    unseated: BTreeMap<NodeId, Gone>,
     /// Joins that a member vouched for, admitted or not.
     vouched: BTreeSet<StatementId>,
     /// Joins that let nobody in and count of each invite.
@@ -95,6 +100,7 @@ impl<'a> Fold<'a> {
             closed: BTreeMap::new(),
             revokes: BTreeMap::new(),
             leaves: BTreeMap::new(),
+            unseated: BTreeMap::new(),
             vouched: BTreeSet::new(),
             surplus: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -166,7 +172,9 @@ impl<'a> Fold<'a> {
     }
 
     fn read_notes(&mut self) {
-        for (id, member) in &mut self.state.members {
+        let unseated = self.unseated.values_mut().map(|gone| &mut gone.member);
+        for member in self.state.members.values_mut().chain(unseated) {
+            let id = member.id;
             let notes = self
                 .authors
                 .get(&id.0)

@@ -39,7 +39,7 @@ pub enum IssueError {
     #[error("no member and nobody who waits has the id {0:.8}")]
     Stranger(NodeId),
     /// It belongs to the mesh no more.
-    #[error("{name} is gone, {why}; its id never comes back")]
+    #[error("{name} is gone, {why}")]
     Gone {
         /// Its name.
         name: String,
@@ -303,7 +303,10 @@ fn absent(state: &State, node: NodeId) -> IssueError {
     match state.gone.get(&node) {
         Some(gone) => IssueError::Gone {
             name: gone.member.name.clone(),
-            why: gone.sentence(),
+            why: match gone.may_return {
+                true => gone.sentence(),
+                false => format!("{}; its id never comes back", gone.sentence()),
+            },
         },
         None => IssueError::Stranger(node),
     }
@@ -329,7 +332,7 @@ fn check_node(state: &State, node: NodeId, revocation: &Revocation<'_>) -> Resul
         return Err(IssueError::Stranger(node));
     };
     let earnest = revocation.manner == Manner::Evicted && gone.manner != Manner::Evicted;
-    if earnest || revocation.cut.is_some() {
+    if earnest || gone.may_return || revocation.cut.is_some() {
         return Ok(());
     }
     Err(absent(state, node))

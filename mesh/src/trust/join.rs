@@ -131,8 +131,8 @@ pub fn witness(
         return Err(JoinRefusal::Altered);
     }
     let asking = NodeId(join.author);
-    if let Some(why) = state.why_gone(&asking) {
-        return Err(JoinRefusal::Gone(why));
+    if let Some(gone) = state.gone.get(&asking).filter(|gone| !gone.may_return) {
+        return Err(JoinRefusal::Gone(gone.sentence()));
     }
     if state.members.contains_key(&asking) || state.pending.contains_key(&asking) {
         return Ok(None);

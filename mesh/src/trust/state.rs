@@ -21,7 +21,7 @@ pub struct State {
     pub genesis: Option<Genesis>,
     /// Who belongs to it.
     pub members: BTreeMap<NodeId, Member>,
-    /// Who belonged to it and never will again.
+    /// Who belonged to it and does no more.
     pub gone: BTreeMap<NodeId, Gone>,
     /// Who came by a good token that asks for an admin's approval, and has none yet.
     pub pending: BTreeMap<NodeId, Pending>,
@@ -117,6 +117,8 @@ pub struct Gone {
     pub at_ms: u64,
     /// Why; may be empty.
     pub reason: String,
+    /// Nobody revoked its id, only what let it in; it may come back by another token.
+    pub may_return: bool,
 }
 
 impl Gone {

@@ -207,6 +207,7 @@ mod tests {
             by_label: if manner == Manner::Left { "" } else { "admin" }.to_owned(),
             at_ms,
             reason: reason.to_owned(),
+            may_return: false,
         }
     }
 

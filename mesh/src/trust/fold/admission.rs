@@ -252,7 +252,7 @@ fn has_room(invite: &InviteState) -> bool {
 }
 
 /// Whether `invite` lets in a node that asks by `join`, vouched for at `at_ms`.
-fn admits(invite: &Invite, join: &Join, at_ms: u64) -> bool {
+pub(super) fn admits(invite: &Invite, join: &Join, at_ms: u64) -> bool {
     let grace = GRACE.as_millis() as u64;
     let from = invite.not_before_ms.saturating_sub(grace);
     let until = invite.not_after_ms.saturating_add(grace);
@@ -260,7 +260,7 @@ fn admits(invite: &Invite, join: &Join, at_ms: u64) -> bool {
     named && (from..=until).contains(&at_ms)
 }
 
-fn invite_signed(mesh: &MeshId, invite: &Invite, join: &Join, entry: &Entry) -> bool {
+pub(super) fn invite_signed(mesh: &MeshId, invite: &Invite, join: &Join, entry: &Entry) -> bool {
     *entry.invite_signed.get_or_init(|| {
         let bytes = Join::invite_bytes(mesh, &join.invite, &entry.statement.author, &join.name);
         verify(&invite.public, &bytes, &join.invite_signature)

@@ -28,6 +28,12 @@ impl<'a> Fold<'a> {
         shortest(revokes.map(|(_said, revoke)| revoke.cut))
     }
 
+    /// Of several words on a node the one that shows: an eviction, else a retirement, the earliest.
+    pub(super) fn first_word(&self, node: &NodeId) -> Option<(Said<'a>, &'a Revoke)> {
+        let words = self.revokes.get(node)?.iter().copied();
+        words.min_by_key(|(said, revoke)| (revoke.manner, said.order()))
+    }
+
     /// Takes an invite back; of several words on it the earliest counts.
     pub(super) fn close_invite(&mut self, said: Said<'a>, revoke: &Revoke) {
         let Target::Invite(id) = revoke.target else {
@@ -44,14 +50,13 @@ impl<'a> Fold<'a> {
 
     /// Parts those that are gone from the members, and from who waits.
     pub(super) fn part(&mut self) {
-        for (node, revokes) in std::mem::take(&mut self.revokes) {
+        let revoked: Vec<NodeId> = self.revokes.keys().copied().collect();
+        for node in revoked {
             let waits = self.state.pending.remove(&node);
             let waits = waits.map(|pending| self.never_came(node, &pending));
-            let member = self.state.members.remove(&node).or(waits);
-            let earnest = |revoke: &Revoke| (revoke.manner, Manner::Evicted);
-            let first = revokes
-                .iter()
-                .min_by_key(|(said, revoke)| (earnest(revoke), said.order()));
+            let void = self.unseated.remove(&node).map(|gone| gone.member);
+            let member = self.state.members.remove(&node).or(void).or(waits);
+            let first = self.first_word(&node);
             if let (Some(member), Some((said, revoke))) = (member, first) {
                 let gone = Gone {
                     member,
@@ -60,6 +65,7 @@ impl<'a> Fold<'a> {
                     by_label: self.label(&said.by),
                     at_ms: said.entry.hlc() >> 16,
                     reason: revoke.reason.clone(),
+                    may_return: false,
                 };
                 self.state.gone.insert(node, gone);
             }
@@ -69,6 +75,7 @@ impl<'a> Fold<'a> {
                 self.state.gone.insert(node, left(member, hlc, leave));
             }
         }
+        self.state.gone.append(&mut self.unseated);
         let (members, gone) = (&self.state.members, &self.state.gone);
         let invites = &self.state.invites;
         self.state.pending.retain(|node, pending| {
@@ -102,5 +109,6 @@ fn left(member: Member, hlc: u64, leave: &Leave) -> Gone {
         by_label: String::new(),
         at_ms: hlc >> 16,
         reason: leave.reason.clone(),
+        may_return: false,
     }
 }

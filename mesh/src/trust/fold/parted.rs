@@ -130,10 +130,14 @@ fn what_a_member_vouched_for_stands_up_to_its_cut() {
     part(&mut scene, 1, Manner::Evicted, Some(cut), START + 3);
     let state = scene.held.state();
     assert!(state.members.contains_key(&id(2)) && !state.members.contains_key(&id(3)));
+    let why =
+        "evicted by admin at 2027-01-15 08:00 UTC: who let it in was evicted or retired by then";
+    assert_eq!(state.why_gone(&id(3)).as_deref(), Some(why));
     assert!(state.invites[&late.invite_id()].is_open(START + 3));
     // Whoever it let in after comes again by somebody else.
     scene.join(&late, 3, 0, START + 4).unwrap();
-    assert!(scene.held.state().members.contains_key(&id(3)));
+    let state = scene.held.state();
+    assert!(state.members.contains_key(&id(3)) && !state.gone.contains_key(&id(3)));
     same_in_any_order(&scene);
 }
 
@@ -256,6 +260,7 @@ fn two_partitions_that_evict_and_admit_agree_after_they_meet() {
         [id(0), id(2)].into(),
         "whom the evicted one let in behind the cut is not in"
     );
+    assert!(state.gone[&id(3)].may_return && !state.gone[&id(1)].may_return);
 }
 
 #[test]
@@ -370,6 +375,7 @@ fn an_invite_taken_back_admits_nobody_later_and_keeps_who_came_before() {
         .map(|number| state.members.contains_key(&id(number)))
         .into();
     assert_eq!(members, [true, true, false]);
+    assert_eq!(state.gone[&id(3)].reason, "its token was revoked by then");
     let invite = &state.invites[&token.invite_id()];
     assert_eq!(invite.revoked.as_ref().unwrap().reason, "posted in public");
     assert_eq!(

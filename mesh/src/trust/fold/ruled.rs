@@ -190,6 +190,10 @@ fn a_token_of_an_admin_whose_words_are_void_admits_nobody_and_says_why() {
     scene.held = held;
     let state = scene.held.state();
     assert!(state.invites.is_empty() && !state.members.contains_key(&id(1)));
+    assert_eq!(
+        state.gone[&id(1)].reason,
+        "the admin who invited it was revoked"
+    );
     let join = author_join(&node(2), &token, "n2").unwrap();
     let refusal = witness(&node(0), &scene.held, &join, START + MINUTE).unwrap_err();
     assert_eq!(
