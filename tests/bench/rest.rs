@@ -29,15 +29,11 @@ const CLASSES: [(u8, std::ops::RangeInclusive<usize>, &str); 8] = [
     (1, 148..=148, "handshake initiation"),
     (2, 92..=92, "handshake response"),
     (3, 64..=64, "cookie"),
-    (4, 32..=32, "WireGuard's own keepalive"),
+    (4, 32..=32, "sign of life (an empty packet)"),
     (4, 96..=96, "PING alone (liveness, round trip)"),
     (4, 112..=112, "PONG alone"),
-    (
-        4,
-        128..=128,
-        "SUMMARY alone (digest of statements) or PING + PONG",
-    ),
-    (4, 144..=144, "HELLO alone (greeting after each handshake)"),
+    (4, 160..=160, "SUMMARY (digest of statements) with its PING"),
+    (4, 176..=176, "HELLO alone (greeting after each handshake)"),
 ];
 
 pub(crate) fn measure() {
