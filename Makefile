@@ -56,7 +56,7 @@ sim-long: need-node ## An hour of a thousand machines, five hundred cases more, 
 sim-results: need-node ## Bytes a second and time to heal at 10 to 3,000 nodes, or at NODES="10 50": tests/sim/RESULTS.md
 	$(SIM) results $(NODES)
 
-bench: need-node need-world need-bench ## Cost, bytes, times to meet and to heal, memory over time; about half an hour
+bench: need-node need-world need-bench ## Cost, bytes, times to meet and to heal, memory over time; about forty minutes
 	$(CARGO) bench --package outlast-tests --bench spine
 
 bench-long: need-node need-world need-bench ## A cut of 10 minutes, then two nodes for an hour; about 75 minutes

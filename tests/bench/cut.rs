@@ -1,11 +1,11 @@
 //! A node cut off for 60 s, or for 10 min: what happens once the way is open again.
 //!
 //! Three machines on one switch, all sampling. Either c's cable is pulled, so that its own link
-//! goes down and up, or the way is cut beyond it and no machine is told. Timed from the heal: the
-//! first live row each way, nothing left to send (`backlog_samples` 0 at all three), and equal
-//! stores: for every log the digest over all rows taken until the heal is the same at all three,
-//! and nothing is missing in it. Bytes are those of c's interface from the heal until the stores
-//! were equal, less what it sends and gets at rest in that time, Ethernet headers included. Both
+//! goes down and up, or the way is cut beyond it and no machine is told, or the switch is off and
+//! nobody reaches anybody. Timed from the heal: the first live row each way, nothing left to send
+//! (`backlog_samples` 0 at all three), and equal stores: for every log the digest over all rows taken
+//! until the heal is the same at all three, and nothing is missing in it. Bytes are those of c's interface from the heal until the stores
+//! were equal, less what it sends and gets at rest in that time, Ethernet headers included. All
 //! kinds run side by side, three nodes each.
 
 use std::collections::BTreeMap;
@@ -39,6 +39,8 @@ enum Kind {
     Cable,
     /// The way beyond it.
     Beyond,
+    /// The switch between them all.
+    Everybody,
 }
 
 pub(crate) fn minute() {
@@ -50,17 +52,21 @@ pub(crate) fn ten_minutes() {
 }
 
 fn measure(cut: Duration, times: usize) {
-    let worlds = ["u", "v"].map(|tag| World::in_namespaces(OUTLAST, tag));
-    let [Some(one), Some(other)] = worlds else {
+    let worlds = ["u", "v", "x"].map(|tag| World::in_namespaces(OUTLAST, tag));
+    let [Some(one), Some(other), Some(third)] = worlds else {
         println!("\ncut: not measured, namespaces take root");
         return;
     };
     let beside = std::thread::spawn(move || cuts(other, Kind::Beyond, cut, times));
+    let all = std::thread::spawn(move || cuts(third, Kind::Everybody, cut, times));
     let cable = cuts(one, Kind::Cable, cut, times);
     let beyond = beside.join().expect("the other kind is measured too");
     report(&format!("c's cable pulled for {} s", cut.as_secs()), &cable);
     let title = format!("c cut off beyond its cable for {} s", cut.as_secs());
     report(&title, &beyond);
+    let everybody = all.join().expect("and the third");
+    let title = format!("everybody cut off from everybody for {} s", cut.as_secs());
+    report(&title, &everybody);
 }
 
 fn cuts(mut world: World, kind: Kind, cut: Duration, times: usize) -> Vec<Healed> {
@@ -118,6 +124,7 @@ fn heal(world: &World, kind: Kind, cut: Duration, bytes_at_rest: f64) -> Healed 
     match kind {
         Kind::Cable => net.pull("c"),
         Kind::Beyond => net.sever("c"),
+        Kind::Everybody => net.turn_off(),
     }
     std::thread::sleep(cut);
     let mut controls: Vec<_> = world.nodes().iter().map(Control::of).collect();
@@ -127,6 +134,7 @@ fn heal(world: &World, kind: Kind, cut: Duration, bytes_at_rest: f64) -> Healed 
     match kind {
         Kind::Cable => net.push_back("c"),
         Kind::Beyond => net.mend("c"),
+        Kind::Everybody => net.turn_on(),
     }
     let (began, healed_ms) = (Instant::now(), now_ms());
     let taken = taken(&mut controls);

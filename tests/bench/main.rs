@@ -4,9 +4,9 @@
 //! Prometheus and VictoriaMetrics), `written` (what a day writes, and its memory), `speed` (samples a second, questions), `cost`
 //! (CPU and memory of a node beside node_exporter in the same minute), `wire` and `rest` (bytes
 //! between peers, with rows and without), `sessions` (from a start to the first session and row,
-//! beside WireGuard), `roam` (a change of address), `cut` (60 s cut off), `replay` (a day that a peer
-//! missed), `flood` (what a stranger sends and a node survives), `feed` (a day of rows at speed) and
-//! `pair` (memory over minutes).
+//! beside WireGuard), `roam` (a change of address), `ways` (through NATs, off relays, from network to
+//! network), `cut` (one or all cut off for 60 s), `replay` (a day that a peer missed), `flood` (what a
+//! stranger sends and a node survives), `feed` (a day of rows at speed) and `pair` (memory over minutes).
 //! `make bench-long` runs `cut-long` (10 min) and `pair-long` (an hour). Names as arguments choose.
 //! Absent: pass and fail. Figures are read by people; tests don't depend on them.
 
@@ -27,6 +27,7 @@ mod rest;
 mod roam;
 mod sessions;
 mod speed;
+mod ways;
 mod wide;
 mod wire;
 mod wireguard;
@@ -39,7 +40,7 @@ const OUTLAST: &str = env!("CARGO_BIN_EXE_outlast-under-test");
 static COUNTED: allocator::Counted = allocator::Counted;
 
 /// What a run without names measures.
-const USUAL: [(&str, fn()); 13] = [
+const USUAL: [(&str, fn()); 14] = [
     ("disk", disk::measure),
     ("written", written::measure),
     ("speed", speed::measure),
@@ -48,6 +49,7 @@ const USUAL: [(&str, fn()); 13] = [
     ("rest", rest::measure),
     ("sessions", sessions::measure),
     ("roam", roam::measure),
+    ("ways", ways::measure),
     ("cut", cut::minute),
     ("replay", replay::measure),
     ("flood", flood::measure),

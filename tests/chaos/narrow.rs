@@ -37,7 +37,7 @@ fn late_joiners_behind_a_narrow_link_join_hear_and_fetch_everything() {
     for late in [2, 3] {
         let node = world.node(late);
         wait_for("a and b alive", Duration::from_secs(30), || {
-            // The other late one speaks another family; the two can't meet.
+            // The other late one speaks another family; the two meet through a or b.
             let states = node.peer_states();
             let alive = |name: &&str| states.contains(&((*name).into(), "alive".into()));
             match ["a", "b"].iter().all(alive) {
@@ -67,6 +67,18 @@ fn late_joiners_behind_a_narrow_link_join_hear_and_fetch_everything() {
             }
             Ok(())
         });
+    }
+    for (from, to) in [(2, "six"), (3, "four")] {
+        let node = world.node(from);
+        wait_for("the two late ones meeting", Duration::from_secs(30), || {
+            let status = node.json(&["status"]);
+            let peers = status["peers"].as_array().expect("peers");
+            let other = peers.iter().find(|peer| peer["name"] == to);
+            let other = other.cloned().unwrap_or_default();
+            let fine = other["state"] == "alive" && other["path"] == "relay";
+            fine.then_some(()).ok_or_else(|| other.to_string())
+        });
+        node.run(&["ping", to, "-c", "2"]);
     }
     // Without splitting nothing long would have passed.
     for at in [0, 2, 3] {

@@ -253,6 +253,16 @@ impl Net {
         ]);
     }
 
+    /// Turns the switch off: nobody reaches anybody, and no link goes down.
+    pub fn turn_off(&self) {
+        ip(&["-n", &self.switch(), "link", "set", "br0", "down"]);
+    }
+
+    /// Turns it on again.
+    pub fn turn_on(&self) {
+        ip(&["-n", &self.switch(), "link", "set", "br0", "up"]);
+    }
+
     /// Parts these hosts from the others: each side has a bridge of its own, and every link stays up.
     pub fn part(&self, hosts: &[&str]) {
         let switch = self.switch();
