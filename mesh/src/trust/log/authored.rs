@@ -41,7 +41,8 @@ pub(in crate::trust) struct Entry {
 impl Authored {
     /// The log as far as it goes without a hole and within its bytes: at each seq the statements,
     /// ordered by id behind a Genesis, whose predecessor is there too; those of `branch` go before rivals.
-    /// Second, where the bytes cut it off.
+    /// Second, where the bytes cut it off; rivals of `branch` are not among them, or who forges enough of them would cut
+    /// off what a revocation accepts.
     pub(in crate::trust) fn connected(
         &self,
         branch: Option<&BTreeSet<StatementId>>,
@@ -60,8 +61,9 @@ impl Authored {
             if *seq != expected || linked.is_empty() {
                 break;
             }
-            bytes += linked
-                .iter()
+            let is_accepted = linked.iter().any(|entry| on_it(entry));
+            let weighed = linked.iter().filter(|entry| !is_accepted || on_it(entry));
+            bytes += weighed
                 .map(|entry| entry.statement.body.len())
                 .sum::<usize>();
             if bytes > MAX_LOG_BYTES {

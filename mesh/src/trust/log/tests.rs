@@ -4,8 +4,9 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::trust::{
-    author_join,
+    Cut, Manner, Revocation, Target, Witness, author_join,
     history::{happening, history},
+    issue_revoke,
     scene::{START, Scene, exchange, id, node, terms},
 };
 
@@ -102,6 +103,47 @@ fn an_author_s_log_counts_up_to_its_bytes_whatever_the_order() {
     assert_eq!(forth.root(), back.root());
     assert!((MAX_LOG_BYTES - 1_000..=MAX_LOG_BYTES + 1_000).contains(&bytes(&forth)));
     assert_eq!(forth.state().members.len(), 2);
+}
+
+#[test]
+fn forged_rivals_do_not_push_what_a_revocation_accepts_over_its_bytes() {
+    let mut scene = Scene::founded();
+    scene.admit(1, START);
+    let token = scene.token(terms(), START);
+    let (mut seq, mut prev) = (1, [0; 32]);
+    for _ in 0..700 {
+        let hlc = ((START + 9) << 16) + u64::from(seq);
+        let header = LogHeader { seq, prev, hlc };
+        for filler in [[7_u8; 850], [8_u8; 850]] {
+            let said = scene.placed(&node(1), 12, header, &filler.to_vec());
+            if filler[0] == 7 {
+                prev = scene.id_of(&said).0;
+            }
+            scene.held.insert(said).unwrap();
+        }
+        seq += 1;
+    }
+    let join = author_join(&node(2), &token, "n2").unwrap();
+    let vouch = Witness {
+        join: scene.id_of(&join),
+    };
+    let hlc = ((START + 9) << 16) + u64::from(seq);
+    let header = LogHeader { seq, prev, hlc };
+    let vouched = scene.placed(&node(1), kind::WITNESS, header, &vouch);
+    let end = scene.id_of(&vouched).0;
+    scene.held.insert(join).unwrap();
+    scene.held.insert(vouched).unwrap();
+    assert!(!scene.held.state().members.contains_key(&id(2)));
+
+    let revocation = Revocation {
+        target: Target::Node(id(1)),
+        manner: Manner::Evicted,
+        cut: Some(Cut { seq, id: end }),
+        reason: "",
+    };
+    let said = issue_revoke(&scene.admin, &scene.held, &revocation, START).unwrap();
+    scene.held.insert(said).unwrap();
+    assert!(scene.held.state().members.contains_key(&id(2)));
 }
 
 #[test]
