@@ -1,6 +1,6 @@
 //! Real sockets on 127.0.0.1: found, join, connect, talk, cut, heal, leave.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -155,6 +155,39 @@ async fn streams_work_at_once_with_a_peer_that_restarted_without_a_word() {
     let (mut late, _there) = a.mesh.open_stream(idb).await.unwrap();
     late.write_all(b"x").await.unwrap();
     b.next(|event| matches!(event, Event::Stream { .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_with_ipv4_alone_and_one_with_ipv6_alone_talk_and_stream_through_a_third() {
+    let mut founder = Founder::new("stone");
+    let (mut a, token) = founder.start(2).await;
+    let both: SocketAddr = "[::]:0".parse().unwrap();
+    let mut relay = joiner_on(loopback(), both, &token, "river").await;
+    let sponsor = Bootstrap {
+        addrs: vec![(Ipv6Addr::LOCALHOST, relay.mesh.snapshot().udp_port).into()],
+        ..relay.bootstrap()
+    };
+    a.until_connected(1).await;
+    relay.until_connected(1).await;
+    let other: SocketAddr = "[::1]:0".parse().unwrap();
+    let token = founder.token(vec![sponsor]);
+    let mut b = joiner_on(other, other, &token, "wind").await;
+
+    b.until_connected(2).await;
+    a.until_connected(1).await;
+
+    let snapshot = a.mesh.snapshot();
+    let shown = snapshot.peers.iter().find(|peer| peer.id == b.mesh.me());
+    let via = shown.map(|shown| (shown.path, shown.via));
+    assert_eq!(via, Some((crate::Path::Relay, Some(relay.mesh.me()))));
+    echo_over_a_stream(&mut a, &b).await;
+    // Counters are shown once a second.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let relayed = relay.mesh.snapshot().counters.relayed_bytes;
+    assert!(
+        relayed > 400_000,
+        "{relayed} bytes of 400,000 and what comes around them"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -341,6 +374,15 @@ impl Running {
         keys: ([u8; 32], TunnelKey),
         fresh: Vec<Statement>,
     ) -> Self {
+        Self::start_on(loopback(), dir, keys, fresh).await
+    }
+
+    async fn start_on(
+        listen: SocketAddr,
+        dir: tempfile::TempDir,
+        keys: ([u8; 32], TunnelKey),
+        fresh: Vec<Statement>,
+    ) -> Self {
         let (mut journal, mut held) = Journal::open(&dir.path().join("statements.log")).unwrap();
         journal.append(&fresh).unwrap();
         held.extend(fresh);
@@ -355,7 +397,11 @@ impl Running {
             tunnel: keys.1.clone(),
             previous: Vec::new(),
         };
-        let (mesh, events) = Mesh::start(config(dir.path()), identity, journal, statements)
+        let config = MeshConfig {
+            listen: Some(listen),
+            ..config(dir.path())
+        };
+        let (mesh, events) = Mesh::start(config, identity, journal, statements)
             .await
             .unwrap();
         Self {
@@ -411,12 +457,15 @@ impl Running {
 }
 
 async fn joiner(token: &Token, name: &str) -> Running {
+    joiner_on(loopback(), loopback(), token, name).await
+}
+
+/// Joins from one address, and then listens at another.
+async fn joiner_on(from: SocketAddr, listen: SocketAddr, token: &Token, name: &str) -> Running {
     let identity = identity();
-    let statements = join(Some(loopback()), token, &identity, name)
-        .await
-        .unwrap();
+    let statements = join(Some(from), token, &identity, name).await.unwrap();
     let keys = (*identity.node.seed(), identity.tunnel);
-    Running::start(tempfile::tempdir().unwrap(), keys, statements).await
+    Running::start_on(listen, tempfile::tempdir().unwrap(), keys, statements).await
 }
 
 async fn echo_over_a_stream(a: &mut Running, c: &Running) {
