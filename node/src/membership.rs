@@ -253,8 +253,13 @@ pub(crate) fn why_out(state: &State, me: &NodeId) -> Option<String> {
     if state.members.contains_key(me) {
         return None;
     }
-    let voided = || "let in by a node whose word counts no more".to_owned();
-    Some(state.why_gone(me).unwrap_or_else(voided))
+    let twice = state.conflicts.iter().any(|one| one.refused == *me);
+    let unsaid = if twice {
+        "refused, for its token had admitted another"
+    } else {
+        "let in by nobody whose word counts"
+    };
+    Some(state.why_gone(me).unwrap_or_else(|| unsaid.to_owned()))
 }
 
 /// Enough of an id to tell two meshes of one name apart.

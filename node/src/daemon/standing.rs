@@ -299,11 +299,20 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_let_in_by_one_whose_word_was_taken_back_is_told_so_too() {
-        let (_founder, state) = state();
-        let told = said(&state, NodeId([8; 32]));
+    fn the_second_by_a_token_for_one_is_told_that_it_is_out() {
+        let (founder, mut state) = state();
+        let me = NodeId([8; 32]);
+        state.conflicts.push(Conflict {
+            invite: StatementId([2; 32]),
+            refused: me,
+            refused_name: "cellar".to_owned(),
+            sponsor: founder,
+            at_ms: NOW_MS,
+            admitted: vec![founder],
+        });
+        let told = said(&state, me);
         assert!(
-            told[0].ends_with("it was let in by a node whose word counts no more"),
+            told[0].ends_with("it was refused, for its token had admitted another"),
             "{told:?}"
         );
     }
