@@ -36,6 +36,9 @@ fn a_site_powered_on_at_once_with_other_addresses_and_a_clock_at_1970_is_whole_a
     for at in 0..names.len() {
         world.node_mut(at).start(&[]);
     }
+    for node in world.nodes() {
+        node.wait_up();
+    }
 
     wait_whole(&world, &names);
     eprintln!("whole again {:?} after the power", began.elapsed());

@@ -147,6 +147,11 @@ impl Node {
     /// Starts the daemon with more flags.
     pub fn up_with(&mut self, flags: &[&str]) {
         self.start(flags);
+        self.wait_up();
+    }
+
+    /// Waits until its control socket answers.
+    pub fn wait_up(&self) {
         wait_for("the control socket", Duration::from_secs(20), || {
             self.try_run(&["status", "--json"], "").map(drop)
         });
