@@ -149,7 +149,7 @@ pub struct PeerSnapshot {
     pub endpoint: Option<SocketAddr>,
     /// Wall time since which it goes this way, milliseconds. `None` while no way is known.
     pub path_since_ms: Option<u64>,
-    /// One sentence saying why the way is not direct. `None` if it is, or the peer isn't heard.
+    /// One sentence saying why the way is not direct, or why there is none to a peer that is down.
     pub why_not_direct: Option<String>,
     /// The longest IP packet that is known to arrive whole on this way: 1,280 until a longer one did.
     pub mtu_at_least: u32,

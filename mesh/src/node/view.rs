@@ -116,8 +116,15 @@ impl Node {
         self.nat.mapping(&own, now.mono)
     }
 
-    fn why_not_direct(&self, peer: &Peer, way: Way, now: Now) -> Option<String> {
-        if way.address().is_some() {
+    fn why_not_direct(
+        &self,
+        peer: &Peer,
+        way: Option<Way>,
+        state: PeerState,
+        now: Now,
+    ) -> Option<String> {
+        let is_relayed = peer.route.relay().is_some() && way.is_some();
+        if !is_relayed && state != PeerState::Down {
             return None;
         }
         let member = self.state.members.get(&peer.id);
@@ -125,12 +132,11 @@ impl Node {
         let is_hard = info.is_some_and(|info| nat::is_hard(&info.endpoints));
         let known = peer.candidates.addresses().len();
         let name = self.name_of(peer.id);
-        Some(nat::why_not_direct(
-            self.mapping(now),
-            is_hard,
-            known,
-            &name,
-        ))
+        let why = nat::why_not_direct(self.mapping(now), is_hard, known, &name);
+        Some(match is_relayed {
+            true => why,
+            false => format!("{why}; nor is there a member that reaches it and hands on"),
+        })
     }
 
     fn peer(&self, peer: &Peer, now: Now) -> PeerSnapshot {
@@ -156,7 +162,7 @@ impl Node {
                 None => peer.route.address(),
             },
             path_since_ms: peer.route.since_ms().filter(|_| way.is_some()),
-            why_not_direct: way.and_then(|way| self.why_not_direct(peer, way, now)),
+            why_not_direct: self.why_not_direct(peer, way, state, now),
             mtu_at_least: mtu_at_least(peer),
             rtt_ms: peer.liveness.rtt().map(|rtt| rtt.as_secs_f64() * 1_000.0),
             last_heard_ms: peer.liveness.heard_ms(),

@@ -125,6 +125,18 @@ fn two_peers_tell_what_the_router_does_and_the_reason_is_an_honest_sentence() {
         "{why}"
     );
 
+    // Nobody hands on: the two are out of reach, and are told so.
+    world.make_metered(0);
+    world.make_metered(3);
+    world.run(30_000);
+    let peer = shown(&world, 1, 2);
+    assert_eq!((peer.state, peer.path), (PeerState::Down, Path::None));
+    let why = peer.why_not_direct.unwrap();
+    assert!(
+        why.contains("both sides") && why.contains("nor is there a member"),
+        "{why}"
+    );
+
     let mut world = sites([Kind::PortRestricted, Kind::Symmetric]);
     world.run(90_000);
     let mapping = |at: usize| world.nodes[at].snapshot(world.now).nat.mapping;
