@@ -116,6 +116,11 @@ pub enum RotateError {
         /// How many.
         peers: usize,
     },
+    /// Nobody has used the present key yet.
+    #[error(
+        "no peer has used the present tunnel key since it was last replaced; try again once one is connected"
+    )]
+    Unknown,
     /// It is the key in use.
     #[error("this is the tunnel key in use")]
     Same,

@@ -161,6 +161,8 @@ pub(crate) struct Node {
     peers: BTreeMap<NodeId, Peer>,
     desk: Desk,
     departed: departed::Departed,
+    /// What may be said to former members.
+    proofs: Allowance,
     /// Who said that this node runs in two places, where the other is, and when.
     copied: Option<(NodeId, Option<SocketAddr>, Instant)>,
     /// Since when, or from when on, this node is silent because it is no member any more.
@@ -228,6 +230,7 @@ impl Node {
             peers: BTreeMap::new(),
             desk: Desk::default(),
             departed: departed::Departed::new(),
+            proofs: departed::proofs(),
             copied: None,
             silent_from: None,
             hushed: false,
@@ -263,7 +266,7 @@ impl Node {
 
     fn begin(&mut self, remembered: Vec<(NodeId, SocketAddr)>, now: Now) {
         let previous = std::mem::take(&mut self.identity.previous);
-        self.accept_previous(previous, now);
+        self.accept_previous(previous);
         self.face_own_state(now);
         if self.silent_from.is_none() {
             self.publish_own_info(now);

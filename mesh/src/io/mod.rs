@@ -139,7 +139,8 @@ enum Command {
         to: NodeId,
     },
     Rotate {
-        key: TunnelKey,
+        /// `None` asks whether it may.
+        key: Option<TunnelKey>,
         done: oneshot::Sender<Result<(), RotateError>>,
     },
     Statements {
@@ -227,6 +228,15 @@ impl Mesh {
     /// Takes a new tunnel key into use, stored by the caller before: peers change over without
     /// losing a packet, which `Snapshot::rotation` shows.
     pub async fn rotate(&self, key: TunnelKey) -> Result<(), RotateError> {
+        self.ask_to_rotate(Some(key)).await
+    }
+
+    /// Whether `rotate` would take a key: asked before the files change.
+    pub async fn may_rotate(&self) -> Result<(), RotateError> {
+        self.ask_to_rotate(None).await
+    }
+
+    async fn ask_to_rotate(&self, key: Option<TunnelKey>) -> Result<(), RotateError> {
         let (done, rotated) = oneshot::channel();
         let command = Command::Rotate { key, done };
         if self.commands.send(command).await.is_err() {

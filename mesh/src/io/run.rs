@@ -301,7 +301,10 @@ impl Shell {
                 }
             }
             Command::Rotate { key, done } => {
-                let rotated = self.node.handle_rotate(key, now());
+                let rotated = match key {
+                    Some(key) => self.node.handle_rotate(key, now()),
+                    None => self.node.may_rotate(now()),
+                };
                 let _gone = done.send(rotated);
             }
             Command::Wake { to } => {

@@ -3,8 +3,9 @@
 //!
 //! Who goes is told in its live session, which ends with that. One that was out of reach knocks
 //! with its old key later; it finds a place at the desk where it hears the admins' statements that
-//! prove it, and nothing else. Bounds: those of the desk, and `MOST_KEYS` of former members'
-//! keys known, the latest to go first.
+//! prove it, up to the last revocation or grant among them, and nothing else. Bounds: those of the
+//! desk, `ANSWERS` for all of them together, half of the way out, and `MOST_KEYS` of former
+//! members' keys known, the latest to go first.
 //! A node that learns it of itself falls silent: it dials nobody and lets no application speak. It
 //! still answers members that dial it and takes and gives statements then: one of them may bring
 //! what takes the eviction back, or hear of it here first.
@@ -13,12 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Node, NodeEvent};
+use super::{MOST_OUTGOING, Node, NodeEvent};
+use crate::allowance::Allowance;
 use crate::id::NodeId;
 use crate::snapshot::{GoneSnapshot, PeerState};
 use crate::spread::sync;
 use crate::time::Now;
-use crate::trust::{Gone, Manner, State};
+use crate::trust::{Gone, LogHeader, Manner, State, Statement, kind as statement_kind};
 use crate::tunnel::keys::TunnelPublic;
 use crate::wire::frame::Frame;
 use crate::wire::message::{self, Hello, Summary, kind};
@@ -26,6 +28,12 @@ use crate::wire::{WIRE_OLDEST, WIRE_VERSION};
 
 /// Keys of former members that are answered.
 const MOST_KEYS: usize = 1_024;
+
+/// Bytes said to former members, a second and at once: an admin's log is short, and members come first.
+const ANSWERS: (f64, f64) = (16_000.0, 64_000.0);
+
+/// What a question of theirs costs, whatever the answer: it is looked for among all statements.
+const QUESTION: f64 = 500.0;
 
 /// How long a node goes on that knows of its own end from itself, because it leaves or its owner
 /// evicts it there: the word may be lost on its way.
@@ -96,6 +104,7 @@ impl Node {
             let info = gone.member.info.as_ref();
             let keys = info.map(|info| [Some(info.tunnel), info.tunnel_previous]);
             let keys = keys.into_iter().flatten().flatten();
+            let keys = keys.filter(|key| !self.is_of_invite(*key));
             keys.map(|key| (key, gone.member.id))
         });
         self.departed = keys.take(MOST_KEYS).collect();
@@ -108,7 +117,7 @@ impl Node {
 
     /// One frame of a former member: it is greeted, and its questions are answered by what proves
     /// that it is gone.
-    pub(super) fn departed_says(&mut self, number: u64, id: NodeId, frame: Frame<'_>) {
+    pub(super) fn departed_says(&mut self, number: u64, id: NodeId, frame: Frame<'_>, now: Now) {
         match frame.kind {
             kind::HELLO => {
                 let hello = Hello {
@@ -122,7 +131,7 @@ impl Node {
                 self.answer(number, vec![(kind::HELLO, body)]);
             }
             kind::SUMMARY | kind::WANT => match message::decode(frame.body) {
-                Some(summary) => self.prove_departure(number, id, &summary),
+                Some(summary) => self.prove_departure(number, id, &summary, now),
                 None => self.drop_one("frame malformed"),
             },
             kind::GOODBYE => self.dismiss(number),
@@ -130,15 +139,42 @@ impl Node {
         }
     }
 
-    fn prove_departure(&mut self, number: u64, id: NodeId, theirs: &Summary) {
-        let accusers = accusers(&self.state, id);
-        let mut proof = sync::missing(&self.statements, theirs);
-        proof.retain(|statement| accusers.contains(&statement.author));
-        let bodies = message::pack(&proof).into_iter();
-        let frames: Vec<_> = bodies.map(|body| (kind::STATEMENTS, body)).collect();
-        if !frames.is_empty() {
-            self.answer(number, frames);
+    fn prove_departure(&mut self, number: u64, id: NodeId, theirs: &Summary, now: Now) {
+        let has_way = self.outgoing.len() < MOST_OUTGOING / 2;
+        if !has_way || !self.proofs.take(QUESTION, now.mono) {
+            return self.drop_one("of a former member");
         }
+        let until = self.proof_until(id);
+        let proves = |statement: &Statement| {
+            let until = until.get(&statement.author);
+            until.is_some_and(|until| seq_of(statement).is_some_and(|seq| seq <= *until))
+        };
+        let proof = sync::missing_of(&self.statements, theirs, proves);
+        for body in message::pack(&proof) {
+            if !self.proofs.take(body.len() as f64, now.mono) {
+                return self.drop_one("of a former member");
+            }
+            self.answer(number, vec![(kind::STATEMENTS, body)]);
+        }
+    }
+
+    /// How far the logs go that prove that a member is gone: to the last thing in each that takes
+    /// something back or makes an admin. What was said after is no concern of who is gone.
+    fn proof_until(&self, id: NodeId) -> BTreeMap<[u8; 32], u32> {
+        let accusers = accusers(&self.state, id);
+        let decides = |statement: &&Statement| {
+            use statement_kind::{ADMIN_GRANT, GENESIS, REVOKE};
+            let of_admin = matches!(statement.kind, ADMIN_GRANT | GENESIS | REVOKE);
+            accusers.contains(&statement.author) && (of_admin || statement.author == id.0)
+        };
+        let mut until = BTreeMap::new();
+        for statement in self.statements.iter().filter(decides) {
+            if let Some(seq) = seq_of(statement) {
+                let last = until.entry(statement.author).or_insert(seq);
+                *last = seq.max(*last);
+            }
+        }
+        until
     }
 
     /// Where a guest and we stand in the joining tunnel: its address, then ours.
@@ -179,6 +215,20 @@ fn accusers(state: &State, id: NodeId) -> BTreeSet<[u8; 32]> {
         next = state.admins.get(&admin).and_then(|admin| admin.granted_by);
     }
     accusers
+}
+
+/// A statement's place in its author's log. `None`: it has none.
+fn seq_of(statement: &Statement) -> Option<u32> {
+    let is_logged = statement.kind < statement_kind::NODE_INFO;
+    let header = postcard::take_from_bytes::<LogHeader>(&statement.body).ok();
+    header
+        .filter(|_| is_logged)
+        .map(|(header, _rest)| header.seq)
+}
+
+/// What may be said to former members.
+pub(super) fn proofs() -> Allowance {
+    Allowance::new(ANSWERS.0, ANSWERS.1)
 }
 
 /// Former members' keys.

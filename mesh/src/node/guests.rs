@@ -72,8 +72,16 @@ impl Node {
         if now.wall_us < 0 || self.silent_from.is_some() {
             return None;
         }
-        let departed = self.departed_by(key).map(Errand::Departed);
-        departed.or_else(|| self.knows_invite(key, now).then_some(Errand::Join))
+        match self.knows_invite(key, now) {
+            true => Some(Errand::Join),
+            false => self.departed_by(key).map(Errand::Departed),
+        }
+    }
+
+    /// Whether this is the key of any invite: no member's, whatever one publishes.
+    pub(super) fn is_of_invite(&self, key: TunnelPublic) -> bool {
+        let mut invites = self.state.invites.values();
+        invites.any(|invite| invite.invite.tunnel == key)
     }
 
     /// Whether this is the key of an invite that is open or closed less than a day ago.
@@ -132,7 +140,7 @@ impl Node {
             }
             let admitted = guest.admitted;
             if let Errand::Departed(id) = errand {
-                self.departed_says(number, id, frame);
+                self.departed_says(number, id, frame, now);
                 continue;
             }
             match frame.kind {

@@ -226,6 +226,7 @@ impl Node {
         for id in gone {
             self.part_from(id, now);
         }
+        self.free_invites_keys();
         let me = self.me;
         for (id, member) in state.members.iter().filter(|(id, _)| **id != me) {
             if !self.peers.contains_key(id) {

@@ -29,6 +29,9 @@ use crate::tunnel::table::Owner;
 /// How long a key that was replaced is accepted: a machine that was away for a month comes back.
 pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
+/// How long connected peers may take to change over before the key may be replaced again.
+const CHANGE: Duration = Duration::from_secs(600);
+
 const MOST_BESIDE: usize = 4;
 const BESIDE: Duration = Duration::from_secs(30);
 const TRY: Duration = Duration::from_secs(20);
@@ -113,12 +116,7 @@ impl Node {
     /// owner has stored both keys before. Refused while a live peer still uses the one before the
     /// present one.
     pub(crate) fn handle_rotate(&mut self, key: TunnelKey, now: Now) -> Result<(), RotateError> {
-        let unmoved = self.unmoved();
-        if !self.previous.is_empty() && !unmoved.is_empty() {
-            return Err(RotateError::UnderWay {
-                peers: unmoved.len(),
-            });
-        }
+        self.may_rotate(now)?;
         if key.public() == self.identity.tunnel.public() {
             return Err(RotateError::Same);
         }
@@ -134,7 +132,7 @@ impl Node {
                 replaced_ms,
             },
         );
-        self.accept_previous(previous, now);
+        self.accept_previous(previous);
         for peer in self.peers.values_mut() {
             peer.tunnels.knows_ours = false;
             peer.tunnels.turn = 0;
@@ -143,11 +141,37 @@ impl Node {
         Ok(())
     }
 
-    /// Accepts these keys besides the present one, as far as they are not too old.
-    pub(super) fn accept_previous(&mut self, mut previous: Vec<PreviousKey>, now: Now) {
+    /// Whether the key may be replaced: the last change has reached those who are connected, or had
+    /// `CHANGE` for it, and somebody at least uses the present key. Else the only key that others
+    /// know could be forgotten here.
+    pub(crate) fn may_rotate(&self, now: Now) -> Result<(), RotateError> {
+        let Some(last) = self.previous.first() else {
+            return Ok(());
+        };
+        let peers = self.unmoved().len();
+        let had_time = now.wall_ms() >= last.replaced_ms.saturating_add(CHANGE.as_millis() as u64);
+        if peers > 0 && !had_time {
+            return Err(RotateError::UnderWay { peers });
+        }
+        if !self.is_known() {
+            return Err(RotateError::Unknown);
+        }
+        Ok(())
+    }
+
+    /// Whether some peer has used our present key, or there is none.
+    fn is_known(&self) -> bool {
+        let mut peers = self.peers.values();
+        self.peers.is_empty() || peers.any(|peer| peer.tunnels.knows_ours)
+    }
+
+    /// Accepts these keys besides the present one. None is given up here for its age: it may be the
+    /// only one others know.
+    pub(super) fn accept_previous(&mut self, mut previous: Vec<PreviousKey>) {
         // A power cut may have come between the two files.
         let present = self.identity.tunnel.public();
-        previous.retain(|previous| previous.key.public() != present && !is_over(previous, now));
+        previous.retain(|previous| previous.key.public() != present);
+        previous.dedup_by_key(|previous| previous.key.public());
         previous.truncate(MOST_PREVIOUS);
         self.previous = previous;
         self.gate = Gate::new(&self.secret);
@@ -158,10 +182,19 @@ impl Node {
 
     /// Forgets the key before, once everybody had time enough.
     pub(super) fn forget_previous_if_due(&mut self, now: Now) {
-        if self.previous.iter().any(|previous| is_over(previous, now)) {
+        // A time before the mesh was founded is none: the clock was wrong.
+        let founded_ms = self
+            .state
+            .genesis
+            .as_ref()
+            .map_or(0, |genesis| genesis.created_ms);
+        let over =
+            |previous: &PreviousKey| previous.replaced_ms >= founded_ms && is_over(previous, now);
+        if self.previous.iter().any(over) && self.is_known() {
             tracing::info!("a tunnel key before is accepted no more");
-            let previous = std::mem::take(&mut self.previous);
-            self.accept_previous(previous, now);
+            let mut previous = std::mem::take(&mut self.previous);
+            previous.retain(|previous| !over(previous));
+            self.accept_previous(previous);
             self.publish_own_info(now);
         }
     }
@@ -362,14 +395,15 @@ impl Node {
     }
 
     /// Lets a peer's keys lead to it, the present one and the one before. False if another member
-    /// has the present one.
+    /// has the present one, or an invite: whoever published that would answer for the joiners.
     pub(super) fn claim_keys(&mut self, id: NodeId, info: &NodeInfo) -> bool {
-        if !self.table.claim_key(info.tunnel, id) {
+        if self.is_of_invite(info.tunnel) || !self.table.claim_key(info.tunnel, id) {
             return false;
         }
         let previous = info
             .tunnel_previous
-            .filter(|key| *key != info.tunnel && self.table.claim_key(*key, id));
+            .filter(|key| *key != info.tunnel && !self.is_of_invite(*key))
+            .filter(|key| self.table.claim_key(*key, id));
         let Some(peer) = self.peers.get_mut(&id) else {
             return true;
         };
@@ -381,6 +415,22 @@ impl Node {
             }
         }
         true
+    }
+
+    /// Takes the keys of invites from members that claimed them before the invite came here.
+    pub(super) fn free_invites_keys(&mut self) {
+        let state = std::sync::Arc::clone(&self.state);
+        for key in state.invites.values().map(|invite| invite.invite.tunnel) {
+            let Some(id) = self.table.by_key(key) else {
+                continue;
+            };
+            self.table.release_key(key);
+            self.drop_session(id);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.key = peer.key.filter(|present| *present != key);
+                peer.tunnels.previous = None;
+            }
+        }
     }
 
     /// Forgets that a key leads to a peer.

@@ -202,6 +202,15 @@ fn before(author: [u8; 32]) -> [u8; 32] {
 /// come before those of the members it admitted: what cannot count yet leaves the sender's heads as
 /// they are, and the same first statements would go out for ever.
 pub(crate) fn missing(statements: &Statements, theirs: &Summary) -> Vec<Statement> {
+    missing_of(statements, theirs, |_all| true)
+}
+
+/// The same of those statements that are `wanted`.
+pub(crate) fn missing_of(
+    statements: &Statements,
+    theirs: &Summary,
+    wanted: impl Fn(&Statement) -> bool,
+) -> Vec<Statement> {
     let Some((first, last)) = theirs.range else {
         return Vec::new();
     };
@@ -214,7 +223,7 @@ pub(crate) fn missing(statements: &Statements, theirs: &Summary) -> Vec<Statemen
             .copied()
             .unwrap_or_else(|| AuthorHead::none(ours.author));
         if head != ours {
-            missing.extend(statements.beyond(&head));
+            missing.extend(statements.beyond(&head).into_iter().filter(&wanted));
         }
         if missing.len() >= STATEMENTS_AT_ONCE {
             missing.truncate(STATEMENTS_AT_ONCE);

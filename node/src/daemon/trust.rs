@@ -84,6 +84,7 @@ impl Daemon {
                 visible(&unmoved.join(", "))
             )));
         }
+        mesh.may_rotate().await.map_err(anyhow::Error::from)?;
         let key = membership::rotate(&self.state)?;
         let public = key.public();
         mesh.rotate(key).await.map_err(anyhow::Error::from)?;

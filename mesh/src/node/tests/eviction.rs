@@ -114,6 +114,11 @@ fn an_evicted_member_that_was_away_is_told_when_it_knocks_and_learns_nothing_els
         addr: address(70),
     };
     world.nodes[1].handle_endpoints(vec![moved], world.now);
+    let known = world.nodes[2].statements().state().invites.len();
+    for _ in 0..60 {
+        let invite = an_invite(&world);
+        world.nodes[0].handle_publish(invite, world.now).unwrap();
+    }
     world.run(30_000);
     assert!(world.nodes[2].evicted().is_none());
     world.seen.clear();
@@ -132,6 +137,7 @@ fn an_evicted_member_that_was_away_is_told_when_it_knocks_and_learns_nothing_els
     assert_eq!((world.heard(0), world.heard(1)), (0, 0));
     assert_eq!(world.nodes[2].connected().count(), 0);
     let (other, state) = (world.nodes[1].me(), world.nodes[2].statements().state());
+    assert_eq!(state.invites.len(), known, "nor whom they invite since");
     let info = state.members[&other].info.clone().unwrap();
     assert!(
         info.endpoints
@@ -141,6 +147,47 @@ fn an_evicted_member_that_was_away_is_told_when_it_knocks_and_learns_nothing_els
     );
     world.run(40_000);
     assert_eq!(world.nodes[0].desk.len() + world.nodes[1].desk.len(), 0);
+}
+
+#[test]
+fn a_former_member_that_asks_without_end_takes_a_small_part_of_the_way_out() {
+    let mut world = World::new(3);
+    for _ in 0..80 {
+        let invite = an_invite(&world);
+        world.nodes[0].handle_publish(invite, world.now).unwrap();
+    }
+    world.run(2_000);
+    world.island = BTreeSet::from([2]);
+    world.run(15_000);
+    evict(&mut world, 0, 2, "");
+    world.run(1_000);
+    world.island.clear();
+    // It looks at nothing it is told, and asks for everything.
+    let all = message::Summary {
+        root: [9; 32],
+        range: Some(([0; 32], [0xff; 32])),
+        heads: Vec::new(),
+    };
+    let before = world.nodes[0].counters.tx_bytes;
+    for _ in 0..400 {
+        for peer in world.nodes[2].peers.values_mut() {
+            peer.quota.statements = Allowance::new(0.0, 0.0);
+        }
+        for _ in 0..20 {
+            let (id, now) = (world.nodes[0].me(), world.now);
+            world.nodes[2].say(id, kind::SUMMARY, &message::encode(&all), now);
+        }
+        world.say(0, 1, b"what members are owed").unwrap();
+        world.run(50);
+    }
+
+    assert!(world.nodes[2].evicted().is_none(), "it does not listen");
+    let refused = world.dropped(0, "of a former member");
+    assert!(refused > 100, "{refused}");
+    assert_eq!(world.dropped(0, "outgoing queue full"), 0);
+    let bytes = world.nodes[0].counters.tx_bytes - before;
+    assert!(bytes > 100_000, "{bytes}: nothing was asked");
+    assert!(bytes < 64_000 + 20 * 16_000 + 400_000, "{bytes} in 20 s");
 }
 
 #[test]
@@ -349,6 +396,18 @@ fn revocation_at(
     };
     let held = world.nodes[at].statements();
     trust::issue_revoke(by, held, &revocation, world.now.wall_ms()).unwrap()
+}
+
+fn an_invite(world: &World) -> Statement {
+    let terms = trust::InviteTerms {
+        name: None,
+        lasts: Duration::from_secs(3_600),
+        uses: 1,
+        needs_approval: false,
+    };
+    let held = world.nodes[0].statements();
+    let issued = trust::issue_invite(&admin(), held, terms, world.now.wall_ms());
+    issued.unwrap().1
 }
 
 fn gone(world: &World, at: usize, whom: usize) -> Option<GoneSnapshot> {

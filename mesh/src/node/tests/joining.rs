@@ -125,6 +125,66 @@ fn a_token_from_before_the_sponsor_s_key_was_replaced_still_opens() {
     assert!(knocker.outcome.unwrap().is_ok());
 }
 
+#[test]
+fn a_member_that_claims_an_invite_s_key_keeps_nobody_from_joining() {
+    for claims_first in [true, false] {
+        for replaced in [true, false] {
+            let mut world = World::new(3);
+            world.run(1_000);
+            let terms = trust::InviteTerms {
+                name: None,
+                lasts: Duration::from_secs(3_600),
+                uses: 1,
+                needs_approval: false,
+            };
+            let (now, held) = (world.now, world.nodes[0].statements());
+            let issued = trust::issue_invite(&admin(), held, terms, now.wall_ms());
+            let (seed, invite) = issued.unwrap();
+            let claim = claim(&world, seed.tunnel().public(), replaced);
+            let said = match claims_first {
+                true => [claim, invite.clone()],
+                false => [invite.clone(), claim],
+            };
+            for statement in said {
+                world.nodes[0].handle_publish(statement, world.now).unwrap();
+                world.run(500);
+            }
+            let sponsor = trust::Bootstrap {
+                node: world.nodes[0].me(),
+                tunnel: world.keys[0].1.public(),
+                addrs: vec![address(0)],
+            };
+            let held = world.nodes[0].statements();
+            let token = Token::new(seed, invite, held, vec![sponsor]).unwrap();
+            let mut knocker = Knocker::new(&world, &token, 71, "river", 40);
+
+            knocker.run(&mut world, 3_000);
+
+            assert!(
+                knocker.outcome.is_some_and(|outcome| outcome.is_ok()),
+                "{claims_first} {replaced}"
+            );
+        }
+    }
+}
+
+/// Node 2, which is far away, says that an invite's key is its own.
+fn claim(world: &World, key: crate::TunnelPublic, replaced: bool) -> Statement {
+    let own = world.keys[2].1.public();
+    let info = trust::NodeInfo {
+        incarnation: 1_000,
+        seq: 1,
+        tunnel: if replaced { own } else { key },
+        tunnel_previous: replaced.then_some(key),
+        endpoints: Vec::new(),
+        version: "lie".into(),
+        wire_min: 1,
+        wire_max: 1,
+        store_format: 1,
+    };
+    info.sign(&world.keys[2].0, &world.first.mesh())
+}
+
 /// Somebody who joins by node 0.
 struct Knocker {
     joiner: Joiner,

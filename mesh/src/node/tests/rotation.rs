@@ -147,6 +147,30 @@ fn a_new_tunnel_that_cannot_be_made_leaves_the_old_one_in_use() {
     assert_eq!(world.nodes[1].table.sizes()[0], 1);
 }
 
+#[test]
+fn a_key_nobody_has_used_is_not_replaced_and_the_one_others_know_is_kept() {
+    let mut world = World::new(2);
+    world.run(2_000);
+    world.cut = true;
+    world.run(15_000);
+    world.nodes[0]
+        .handle_rotate(TunnelKey::generate(), world.now)
+        .unwrap();
+    world.run(1_000);
+    let again = world.nodes[0].handle_rotate(TunnelKey::generate(), world.now);
+    assert_eq!(again, Err(RotateError::Unknown));
+    let mut later = world.now;
+    later.wall_us += 31 * 24 * 3_600 * 1_000_000;
+    world.nodes[0].forget_previous_if_due(later);
+    assert_eq!(world.nodes[0].secrets().len(), 2, "nobody knows another");
+
+    world.cut = false;
+    world.run(20_000);
+
+    assert_eq!(world.say(1, 0, b"back"), Ok(()));
+    assert_eq!(world.nodes[0].may_rotate(world.now), Ok(()));
+}
+
 /// Everybody says something to everybody each 10 ms; how much each should have heard.
 fn talk(world: &mut World, times: usize) -> usize {
     let count = world.nodes.len();
