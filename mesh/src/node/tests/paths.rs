@@ -331,6 +331,23 @@ fn a_path_without_a_route_is_left_for_another_address_at_once() {
 }
 
 /// Addresses of interfaces.
+#[test]
+fn a_heard_peer_that_says_it_is_elsewhere_is_dialled_there_and_one_with_an_address_more_is_not() {
+    let dialled = |endpoints: &[usize]| {
+        let mut world = World::new(2);
+        world.run(10_000);
+        let now = world.now_at(1);
+        world.nodes[1].handle_endpoints(local(endpoints), now);
+        world.run(1_500);
+        assert_eq!(world.state(0, 1), PeerState::Alive);
+        let mut strayed = world.strayed.iter();
+        strayed.any(|sent| sent.to == address(40) && sent.bytes[0] == 1)
+    };
+
+    assert!(dialled(&[40]));
+    assert!(!dialled(&[1, 40]));
+}
+
 fn local(numbers: &[usize]) -> Vec<Endpoint> {
     let endpoint = |number: &usize| Endpoint {
         kind: EndpointKind::Local,
