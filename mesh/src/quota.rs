@@ -37,6 +37,8 @@ const CONNECTS: (f64, f64) = (0.2, 12.0);
 const DIALS: (f64, f64) = (4.0, 128.0);
 /// Handshakes that one peer hands on: a node that starts in a mesh of which it reaches this member alone.
 const INTRODUCTIONS: (f64, f64) = (8.0, 128.0);
+/// Handshakes of one peer that others hand on: three relays asked each few seconds.
+const INTRODUCED: (f64, f64) = (2.0, 32.0);
 /// Times a peer that asks to hand on is told that it can't be done.
 const REFUSALS: (f64, f64) = (2.0, 64.0);
 /// Words about others' lives that one peer brings: those about a site of hundreds that went dark, at once.
@@ -57,6 +59,7 @@ pub(crate) struct Quota {
     pub(crate) connects: Allowance,
     pub(crate) dials: Allowance,
     pub(crate) introductions: Allowance,
+    pub(crate) introduced: Allowance,
     pub(crate) refusals: Allowance,
     pub(crate) brought: Allowance,
     pub(crate) spoken: Allowance,
@@ -76,6 +79,7 @@ impl Default for Quota {
             connects: allow(CONNECTS),
             dials: allow(DIALS),
             introductions: allow(INTRODUCTIONS),
+            introduced: allow(INTRODUCED),
             refusals: allow(REFUSALS),
             brought: allow(BROUGHT),
             spoken: allow(SPOKEN),

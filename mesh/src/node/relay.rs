@@ -12,9 +12,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::Node;
+use crate::allowance::Allowance;
 use crate::id::NodeId;
 use crate::path::way::Way;
 use crate::peer::Peer;
+use crate::quota::Quota;
 use crate::reckoning::Offence;
 use crate::time::Now;
 use crate::trust::Setting;
@@ -26,6 +28,9 @@ use crate::wire::{RELAY_PORT, RELAYED_PORT};
 
 /// A peer silent for so long is looked for through relays too.
 const NO_DIRECT_WAY: Duration = Duration::from_secs(5);
+
+/// In a large mesh signs of life are rarer: one lost doesn't end a way yet.
+const NO_DIRECT_WAY_WIDE: Duration = Duration::from_secs(8);
 
 /// A peer heard within this time by a direct way needs no relay.
 const JUST_HEARD: Duration = Duration::from_secs(1);
@@ -44,6 +49,7 @@ impl Node {
         let other = peer.address;
         let relayed = Relayed { other, datagram };
         let packet = relay::build(self.address, relay.address, RELAY_PORT, relayed);
+        self.used(by, now);
         self.seal_whole(by, packet, now);
     }
 
@@ -83,6 +89,9 @@ impl Node {
         let packet = relay::build(self.address, peer.address, RELAYED_PORT, relayed);
         self.counters.relayed_datagrams += 1;
         self.counters.relayed_bytes += datagram.len() as u64;
+        // Neither session may rest while others talk through it.
+        self.used(from, now);
+        self.used(to, now);
         self.seal_whole(to, packet, now);
     }
 
@@ -98,10 +107,15 @@ impl Node {
         let Some(id) = self.table.by_address(other).filter(|id| *id != by) else {
             return self.drop_one("relayed: from a stranger");
         };
-        let Some(quota) = self.peers.get_mut(&by).map(|peer| &mut peer.quota) else {
-            return;
+        let peers = &mut self.peers;
+        // The asker's own part first: one that floods doesn't use up what all have through this relay.
+        let mut pay = |id, takes: fn(&mut Quota) -> &mut Allowance| {
+            let peer = peers.get_mut(&id);
+            peer.is_some_and(|peer| takes(&mut peer.quota).take(1.0, now.mono))
         };
-        let admit = |_proof| quota.introductions.take(1.0, now.mono);
+        let admit = |_proof| {
+            pay(id, |own| &mut own.introduced) && pay(by, |relay| &mut relay.introductions)
+        };
         match self.gate.inspect(IpAddr::V6(other), datagram, admit) {
             Verdict::Drop(reason) => self.drop_one(reason),
             // Its source is proved already; there are only too many.
@@ -247,7 +261,12 @@ impl Node {
     /// Whether there is a session that works with this member, and nobody between.
     fn leads_to(&self, peer: &Peer, now: Now) -> bool {
         let is_direct = peer.connected && peer.route.address().is_some();
-        is_direct && peer.is_live() && peer.liveness.heard_within(NO_DIRECT_WAY, now.mono)
+        let within = if self.wide.on {
+            NO_DIRECT_WAY_WIDE
+        } else {
+            NO_DIRECT_WAY
+        };
+        is_direct && peer.is_live() && peer.liveness.heard_within(within, now.mono)
     }
 
     /// Says that there is no way there, to who asked: a datagram shorter than the one that brought the question.

@@ -289,6 +289,29 @@ fn a_flood_through_a_relay_is_bounded_counted_and_leaves_the_small_things_their_
 }
 
 #[test]
+fn one_that_floods_a_relay_with_handshakes_keeps_no_other_from_being_introduced() {
+    let mut world = World::new(4);
+    world.run(5_000);
+    let [us, relay] = [0, 1].map(|at| world.nodes[at].address());
+    let introduced = |world: &mut World, asker: usize| {
+        let (to, other) = (world.nodes[0].me(), world.nodes[asker].address());
+        let peer = world.nodes[asker].peers.get_mut(&to).unwrap();
+        let datagram = peer.session.as_mut().unwrap().initiate().unwrap();
+        let relayed = Relayed {
+            other,
+            datagram: &datagram,
+        };
+        let refused = world.dropped(0, "relayed: too many handshakes");
+        let packet = header::build(relay, us, RELAYED_PORT, relayed);
+        world.inject(1, 0, &packet);
+        world.dropped(0, "relayed: too many handshakes") == refused
+    };
+    let taken = (0..300).filter(|_| introduced(&mut world, 2)).count();
+    assert!((1..=64).contains(&taken), "{taken} of the one that floods");
+    assert!(introduced(&mut world, 3), "the other is not heard");
+}
+
+#[test]
 fn a_relay_sends_no_more_than_it_was_brought() {
     let mut world = World::new(3);
     world.run(5_000);
