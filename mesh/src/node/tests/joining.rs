@@ -131,6 +131,8 @@ fn a_member_that_claims_an_invite_s_key_keeps_nobody_from_joining() {
         for replaced in [true, false] {
             let mut world = World::new(3);
             world.run(1_000);
+            // Its own node would say otherwise.
+            world.nodes[2].handle_isolate(true);
             let terms = trust::InviteTerms {
                 name: None,
                 lasts: Duration::from_secs(3_600),
