@@ -18,7 +18,7 @@ use crate::quota::FORGED;
 use crate::reckoning::Offence;
 use crate::spread::sync;
 use crate::time::Now;
-use crate::trust::{Refusal, Statement};
+use crate::trust::{Refusal, Statement, kind as statement_kind};
 use crate::wire::message::{self, Summary, kind};
 
 const MOST_QUESTIONS: usize = 128;
@@ -257,6 +257,9 @@ impl Node {
         while self.inbox.uncounted.len() > MOST_UNCOUNTED {
             self.inbox.uncounted.pop_front();
         }
+        // Whoever brought it reads from the digest that it is held here, for good.
+        let evicts = |taken: &Taken| taken.statement.kind == statement_kind::REVOKE;
+        self.owes_write |= counted.iter().any(evicts);
         self.pass_on(&counted, now);
         let kept = counted.into_iter().map(|taken| taken.statement);
         self.journal.extend(kept);

@@ -251,7 +251,11 @@ impl TunnelKey {
     /// cut leaves the old key or the new one at `path`.
     pub fn rotate(path: &Path) -> Result<Self, KeyError> {
         let (old, new) = (Self::load(path)?, Self::generate());
-        for number in (1..MOST_PREVIOUS).rev() {
+        // A power cut may have come between the two files: then the key is kept already.
+        let last = Self::load_previous(path)?.into_iter().next();
+        let is_kept = last.is_some_and(|last| last.key.public() == old.public());
+        let shifted = if is_kept { 0 } else { MOST_PREVIOUS - 1 };
+        for number in (1..=shifted).rev() {
             let (from, to) = (previous_of(path, number), previous_of(path, number + 1));
             match fs::rename(&from, to) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {

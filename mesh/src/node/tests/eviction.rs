@@ -191,6 +191,31 @@ fn a_former_member_that_asks_without_end_takes_a_small_part_of_the_way_out() {
 }
 
 #[test]
+fn an_eviction_is_written_before_anybody_is_told_that_it_is_held() {
+    let mut world = World::new(2);
+    world.run(1_000);
+    let (now, held) = (world.now, world.nodes[0].statements());
+    let key = AdminKey::from_seed(&[98; 32]).public();
+    let grant = trust::issue_grant(&admin(), held, key, None, "second", now.wall_ms()).unwrap();
+    world.nodes[0].handle_publish(grant, now).unwrap();
+    world.run(500);
+    let target = Target::Admin(key);
+    let revoke = revocation_at(&world, 0, &admin(), target, None, "");
+    let mut body = Vec::new();
+    revoke.encode(&mut body);
+    let from = world.nodes[0].me();
+    while world.nodes[1].poll_transmit(now).is_some() {}
+
+    world.nodes[1].statements_from(from, message::unpack(&body), now);
+    world.nodes[1].conclude(now);
+
+    assert!(world.nodes[1].owes_write());
+    assert_eq!(world.nodes[1].poll_transmit(now), None);
+    assert_eq!(world.nodes[1].poll_journal().len(), 1);
+    assert!(world.nodes[1].poll_transmit(now).is_some(), "the digest");
+}
+
+#[test]
 fn a_member_that_leaves_is_heard_and_falls_silent() {
     let mut world = World::new(3);
     world.run(2_000);

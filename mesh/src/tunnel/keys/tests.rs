@@ -195,6 +195,12 @@ fn a_replaced_key_is_kept_beside_the_new_one_and_both_are_private() {
         ["wg.key", "wg.key.previous", "wg.key.previous-2"],
         "nothing half written stays"
     );
+    // A power cut between the two files leaves one key in both.
+    fs::copy(&path, path.with_extension("key.previous")).unwrap();
+    TunnelKey::rotate(&path).unwrap();
+    let kept = TunnelKey::load_previous(&path).unwrap();
+    let publics: Vec<_> = kept.iter().map(|p| p.key.public()).collect();
+    assert_eq!(publics, [third.public(), first.public()]);
     for _ in 0..9 {
         TunnelKey::rotate(&path).unwrap();
     }
