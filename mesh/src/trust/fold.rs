@@ -74,6 +74,8 @@ struct Fold<'a> {
     leaves: BTreeMap<NodeId, (u64, &'a Leave)>,
     /// Who came in by what was taken back.
     unseated: BTreeMap<NodeId, Gone>,
+    /// How far their logs count: to the last word by which somebody else is among them.
+    unseated_logs: BTreeMap<[u8; 32], u32>,
     /// Joins that a member vouched for, admitted or not.
     vouched: BTreeSet<StatementId>,
     /// Joins that let nobody in and count of each invite.
@@ -101,6 +103,7 @@ impl<'a> Fold<'a> {
             revokes: BTreeMap::new(),
             leaves: BTreeMap::new(),
             unseated: BTreeMap::new(),
+            unseated_logs: BTreeMap::new(),
             vouched: BTreeSet::new(),
             surplus: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -206,6 +209,11 @@ impl<'a> Fold<'a> {
                 of_author.log = self.whole_log(author);
                 of_author.notes = authored.notes.values().cloned().collect();
             }
+            if let Some(until) = self.unseated_logs.get(author)
+                && !self.state.admins.contains_key(author)
+            {
+                of_author.keep_little(*until);
+            }
             // Of a known author too nothing may count: what is held of it hangs together with nothing.
             if of_author.all().next().is_none() {
                 continue;
@@ -282,5 +290,7 @@ mod parted;
 mod ruled;
 #[cfg(test)]
 mod settled;
+#[cfg(test)]
+mod taken;
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,12 @@ use super::admission::{admits, invite_signed};
 use super::logs::Log;
 use crate::id::{NodeId, StatementId, overlay_address};
 
-/// Nodes of which one sponsor's void Witnesses tell; more are strangers.
-const MAX_VOID: usize = 64;
+/// Nodes that are told so, the earliest, of all sponsors together; more are strangers. Each may have vouched for more of
+/// them, so a bound for each sponsor alone would be none.
+pub(super) const MAX_UNSEATED: usize = 64;
+
+/// Places of the log of one of them that are looked at, for whom it let in itself.
+const MAX_PLACES: usize = 64;
 
 /// The invites of all admins, in force or not, and who signed them.
 type Invites<'a> = BTreeMap<StatementId, ([u8; 32], &'a Invite)>;
@@ -33,19 +37,21 @@ impl<'a> Fold<'a> {
         }
         let invites = self.every_invite();
         let joins: BTreeMap<_, _> = self.authors.values().flat_map(|one| &one.joins).collect();
-        let mut told: BTreeMap<NodeId, usize> = BTreeMap::new();
         for entry in self.every_witness() {
-            let sponsor = NodeId(entry.statement.author);
-            let told = told.entry(sponsor).or_default();
+            if self.unseated.len() >= MAX_UNSEATED {
+                break;
+            }
             let Payload::Witness(vouched) = &entry.payload else {
                 continue;
             };
             if let Some(join) = joins.get(&vouched.join)
-                && *told < MAX_VOID
                 && let Some(gone) = self.void(entry, join, &invites)
             {
-                *told += 1;
                 self.vouched.insert(join.id);
+                if let Some(until) = self.unseated_logs.get_mut(&entry.statement.author) {
+                    *until = entry.seq().max(*until);
+                }
+                self.unseated_logs.insert(gone.member.id.0, 0);
                 self.order.push(gone.member.id.0);
                 self.unseated.insert(gone.member.id, gone);
             }
@@ -65,17 +71,22 @@ impl<'a> Fold<'a> {
         invites
     }
 
-    /// What all nodes vouched for, with or without effect, by time.
+    /// What all nodes vouched for, with or without effect, by time. Of who is no member it is the start of its log, and
+    /// ends where it says anything else: that may have to be passed on, and must not be much.
     fn every_witness(&self) -> Vec<&'a Arc<Entry>> {
+        let is_witness = |entry: &&Arc<Entry>| matches!(entry.payload, Payload::Witness(_));
         let whole = |author: &[u8; 32]| {
-            let log: &Log<'a> = self
-                .node_logs
-                .get(author)
-                .unwrap_or_else(|| &self.logs[author]);
-            log.places.values().flatten().copied().collect::<Vec<_>>()
+            let plain = &self.logs[author];
+            if self.state.members.contains_key(&NodeId(*author)) {
+                let log: &Log<'a> = self.node_logs.get(author).unwrap_or(plain);
+                return log.places.values().flatten().copied().collect::<Vec<_>>();
+            }
+            let start = plain.places.values().take(MAX_PLACES);
+            let vouching = start.take_while(|rivals| rivals.iter().all(is_witness));
+            vouching.flatten().copied().collect()
         };
         let mut witnesses: Vec<_> = self.authors.keys().flat_map(whole).collect();
-        witnesses.retain(|entry| matches!(entry.payload, Payload::Witness(_)));
+        witnesses.retain(is_witness);
         witnesses.sort_by_key(|entry| (entry.hlc(), entry.id));
         witnesses
     }
