@@ -169,9 +169,48 @@ impl Keys {
     }
 }
 
-/// Makes a new tunnel key and keeps the old one beside it.
-pub(crate) fn rotate(state: &StateDir) -> Result<TunnelKey> {
-    Ok(TunnelKey::rotate(&state.join("wg.key"))?)
+/// How long a key that was replaced is kept for those that were away: a month.
+const KEPT_MS: u64 = 30 * 24 * 3_600 * 1_000;
+
+/// Replaces the tunnel key where no node runs. One that nobody can have heard of yet makes way; one that somebody may
+/// have, never goes for it.
+pub(crate) fn rotate(state: &StateDir) -> Result<TunnelKey, Failure> {
+    let path = state.join("wg.key");
+    let present = Keys::load_or_make(state)?.identity;
+    let folded = Membership::load(state)?.map(|held| held.statements.state());
+    let me = present.node.id();
+    if let Some(folded) = &folded {
+        still_member(folded, &me)?;
+    }
+    let said = folded.as_ref().and_then(|folded| {
+        let info = folded.members.get(&me)?.info.as_ref()?;
+        Some(info.tunnel)
+    });
+    if said.is_some_and(|said| said != present.tunnel.public()) {
+        let new = TunnelKey::lay_by(&path).map_err(anyhow::Error::from)?;
+        TunnelKey::put_next(&path).map_err(anyhow::Error::from)?;
+        return Ok(new);
+    }
+    let now_ms = u64::try_from(when::now_ms()).unwrap_or_default();
+    if TunnelKey::is_full(&path, now_ms.saturating_sub(KEPT_MS)).map_err(anyhow::Error::from)? {
+        return Err(Failure::new(
+            "the tunnel key was replaced so often within a month that one which others may know would go: start the node \
+             with `outlast up`, and say this again once it has met them",
+        ));
+    }
+    Ok(TunnelKey::rotate(&path).map_err(anyhow::Error::from)?)
+}
+
+/// That this node can still say anything in the mesh; else nobody would hear what is signed here.
+pub(crate) fn still_member(state: &State, me: &NodeId) -> Result<(), Failure> {
+    match why_out(state, me) {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(format!(
+            "this node is no member of mesh {} any more, so nobody would hear it ({}); say the same on one that is",
+            visible(&state.name),
+            visible(&why)
+        ))),
+    }
 }
 
 /// Who let this node in, and where it is.

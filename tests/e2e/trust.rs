@@ -50,6 +50,20 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
         status.contains("`outlast leave` makes it ready for a new token"),
         "{status}"
     );
+    for command in [
+        &["evict", "a"][..],
+        &["set", "site=attic"],
+        &["rotate-key"],
+        &["invite"],
+    ] {
+        let unheard = world.node(2).try_run(command, "");
+        let unheard = unheard.expect_err("nobody would hear it");
+        assert!(
+            unheard.starts_with("exit Some(1)")
+                && unheard.contains("this node is no member of mesh home any more"),
+            "{command:?}: {unheard}"
+        );
+    }
     for node in [0, 1] {
         let members = world.node(node).json(&["members"]);
         let c = named(&members, "c").expect("it is listed still");
@@ -332,6 +346,49 @@ fn a_tunnel_key_is_rotated_while_rows_flow_and_none_is_missing() {
     world.node_mut(0).up();
     world.node(1).wait_alive(&["a"], SOON);
     assert_eq!(tunnel_key(world.node(0)), after, "it is the one on disk");
+}
+
+#[test]
+fn a_refused_change_of_the_tunnel_key_changes_no_file_and_unheard_keys_push_none_out() {
+    let mut world = World::on_loopback(OUTLAST);
+    world.found(&["a", "b"]);
+    world.node(0).wait_alive(&["b"], SOON);
+    world.node(1).wait_alive(&["a"], SOON);
+    let refused = (0..12).filter(|_| {
+        let before = key_files(world.node(0));
+        let refused = world.node(0).try_run(&["rotate-key"], "").is_err();
+        assert!(!refused || key_files(world.node(0)) == before);
+        refused
+    });
+    assert!(refused.count() > 0, "twelve in a row were let through");
+    assert_eq!(world.node_mut(0).stop(), Some(0));
+    let previous = |world: &World| key_files(world.node(0)).split_off(1);
+    world.node(0).run(&["rotate-key"]);
+    let known = previous(&world);
+    for _ in 0..6 {
+        let before = key_files(world.node(0)).remove(0);
+        world.node(0).run(&["rotate-key"]);
+        assert_ne!(key_files(world.node(0))[0], before);
+        assert_eq!(previous(&world), known);
+    }
+    world.node_mut(0).up();
+    world.node(0).wait_alive(&["b"], SOON);
+    world.node(1).wait_alive(&["a"], SOON);
+}
+
+/// The tunnel key's file and those before it, with their names.
+fn key_files(node: &Node) -> Vec<(String, String)> {
+    let names = std::fs::read_dir(&node.state).expect("the state directory");
+    let names = names.map(|entry| entry.expect("an entry").path());
+    let mut keys: Vec<_> = names
+        .filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            let is_key = name.starts_with("wg.key");
+            is_key.then(|| (name, std::fs::read_to_string(&path).expect("a key")))
+        })
+        .collect();
+    keys.sort_unstable();
+    keys
 }
 
 /// What the node says about why it is no member any more, once it does.

@@ -250,23 +250,51 @@ impl TunnelKey {
     /// `<path>.previous`, and those before it in `<path>.previous-2` and on, all durably. A power
     /// cut leaves the old key or the new one at `path`.
     pub fn rotate(path: &Path) -> Result<Self, KeyError> {
-        let (old, new) = (Self::load(path)?, Self::generate());
+        let new = Self::lay_by(path)?;
+        Self::take_up(path)?;
+        Ok(new)
+    }
+
+    /// Makes the key that is to follow the one at `path`, in `<path>.next`; nothing else changes.
+    pub fn lay_by(path: &Path) -> Result<Self, KeyError> {
+        let new = Self::generate();
+        replace_secret(&next_of(path), new.0.as_bytes())?;
+        Ok(new)
+    }
+
+    /// Puts the key of `lay_by` in place, as `rotate` does.
+    pub fn take_up(path: &Path) -> Result<(), KeyError> {
+        let old = Self::load(path)?;
         // A power cut may have come between the two files: then the key is kept already.
         let last = Self::load_previous(path)?.into_iter().next();
         let is_kept = last.is_some_and(|last| last.key.public() == old.public());
         let shifted = if is_kept { 0 } else { MOST_PREVIOUS - 1 };
         for number in (1..=shifted).rev() {
-            let (from, to) = (previous_of(path, number), previous_of(path, number + 1));
-            match fs::rename(&from, to) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(KeyError::Io { path: from, source });
-                }
-                _ => {}
-            }
+            rename(&previous_of(path, number), &previous_of(path, number + 1))?;
         }
         replace_secret(&previous_of(path, 1), old.0.as_bytes())?;
-        replace_secret(path, new.0.as_bytes())?;
-        Ok(new)
+        Self::put_next(path)
+    }
+
+    /// Puts the key of `lay_by` in place of one that nobody has heard of; those before stay.
+    pub fn put_next(path: &Path) -> Result<(), KeyError> {
+        let next = next_of(path);
+        fs::rename(&next, path)
+            .and_then(|()| sync_directory_of(path))
+            .map_err(|source| KeyError::Io { path: next, source })
+    }
+
+    /// Removes the key of `lay_by`: it is not wanted.
+    pub fn drop_next(path: &Path) -> Result<(), KeyError> {
+        let next = next_of(path);
+        fs::remove_file(&next).map_err(|source| KeyError::Io { path: next, source })
+    }
+
+    /// Whether one more change would push a key out that was replaced after `since_ms`.
+    pub fn is_full(path: &Path, since_ms: u64) -> Result<bool, KeyError> {
+        let previous = Self::load_previous(path)?;
+        let oldest = previous.get(MOST_PREVIOUS - 1);
+        Ok(oldest.is_some_and(|oldest| oldest.replaced_ms > since_ms))
     }
 
     /// The keys that were at `path` before, the latest first, and when each was replaced, as the
@@ -425,6 +453,23 @@ fn replace_secret(path: &Path, secret: &[u8; 32]) -> Result<(), KeyError> {
     fs::rename(&beside, path)
         .and_then(|()| sync_directory_of(path))
         .map_err(io)
+}
+
+fn next_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    PathBuf::from(name)
+}
+
+/// Renames a file, if it is there.
+fn rename(from: &Path, to: &Path) -> Result<(), KeyError> {
+    match fs::rename(from, to) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(KeyError::Io {
+            path: from.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the name of a new file as durable as its content.

@@ -55,13 +55,14 @@ pub(super) fn run(
             since,
             sign,
         } => {
-            let mut desk = Desk::open(global, Signer::Owner(sign))?;
+            let mut desk = Desk::anywhere(global, Signer::Owner(sign))?;
             let label = revoke(
                 &mut desk,
                 admin,
                 reason.as_deref().unwrap_or_default(),
                 *since,
             )?;
+            desk.still_member()?;
             let mut told = desk.publish()?;
             let confirmed = told.confirmed()?;
             out.line(format!("{} decides no more", visible(&label)))?;

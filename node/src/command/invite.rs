@@ -130,6 +130,7 @@ pub(super) fn on_disk(
     let folded = statements.state();
     let admin = owner.admin(&statements.mesh(), &folded.name)?;
     let identity = Keys::load_or_make(state)?.identity;
+    membership::still_member(&folded, &identity.node.id())?;
     let addrs = addresses::own(config);
     if addrs.is_empty() {
         return Err(Failure::usage(
@@ -409,6 +410,7 @@ fn settled(client: &mut Client, me: &NodeId) -> Result<(Statements, Bootstrap), 
     loop {
         let statements = statements_of(client)?;
         let folded = statements.state();
+        membership::still_member(&folded, me)?;
         let info = folded
             .members
             .get(me)

@@ -42,7 +42,7 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
     // Before anybody types their words for nothing.
     drop(reader(&StateDir::resolve(global)?)?);
     let words = recovery::key(&words(arguments.words_file.as_deref())?)?;
-    let mut desk = Desk::open(global, Signer::Words(Box::new(words)))?;
+    let mut desk = Desk::anywhere(global, Signer::Words(Box::new(words)))?;
     let folded = desk.statements.state();
     if !folded.admins.contains_key(&desk.admin.key.public()) {
         return Err(Failure::new(format!(
@@ -78,6 +78,7 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
     for typed in &arguments.revoke {
         revoked.push(admins::revoke(&mut desk, typed, "", arguments.since)?);
     }
+    desk.still_member()?;
     admin::store(&home, &mesh, &key)?;
     let told = desk.publish()?;
     out.line(format!(

@@ -105,7 +105,16 @@ impl Told {
 }
 
 impl Desk {
+    /// A desk where what is signed will be heard.
     pub(super) fn open(global: &Global, signer: Signer<'_>) -> Result<Self, Failure> {
+        let desk = Self::anywhere(global, signer)?;
+        desk.still_member()?;
+        Ok(desk)
+    }
+
+    /// A desk even on a node that was removed: what is signed there may undo just that, which `still_member` tells
+    /// afterwards.
+    pub(super) fn anywhere(global: &Global, signer: Signer<'_>) -> Result<Self, Failure> {
         let state = StateDir::resolve(global)?;
         match reader(&state)? {
             Doer::Node(mut client) => {
@@ -138,6 +147,14 @@ impl Desk {
             me,
             signed: Vec::new(),
             place,
+        }
+    }
+
+    /// That the node here is a member by all that is held and signed.
+    pub(super) fn still_member(&self) -> Result<(), Failure> {
+        match self.me {
+            Some(me) => membership::still_member(&self.statements.state(), &me),
+            None => Ok(()),
         }
     }
 
@@ -209,12 +226,6 @@ impl Desk {
 
     /// Makes everything signed known; nothing of it was before.
     pub(super) fn publish(self) -> Result<Told, Failure> {
-        let folded = self.statements.state();
-        if self.me.is_some_and(|me| folded.gone.contains_key(&me)) {
-            aside(
-                "this node is no member any more, so nobody hears it: say the same on one that is",
-            );
-        }
         match self.place {
             Place::Node(mut client) => {
                 let statements = self.signed.iter().map(membership::to_text).collect();

@@ -7,14 +7,12 @@
 use std::sync::atomic::Ordering;
 
 use outlast_mesh::trust::{Manner, State, issue_leave};
-use outlast_mesh::{NodeId, Path, PeerSnapshot};
+use outlast_mesh::{NodeId, Path, PeerSnapshot, TunnelKey};
 use serde_json::{Value, json};
 
 use super::Daemon;
-use super::status::name_of;
 use crate::failure::Failure;
 use crate::membership::{self, Keys, former};
-use crate::text::visible;
 use crate::trusted;
 use crate::when;
 
@@ -70,24 +68,22 @@ impl Daemon {
         Ok(json!({ "before": before }))
     }
 
-    /// Takes a new tunnel key into use, which is on disk by then.
+    /// Takes a new tunnel key into use. The mesh decides whether it may; until it has, no file changes.
     pub(super) async fn rotate_key(&self) -> Result<Value, Failure> {
         let mesh = &self.member()?.mesh;
         let _one_at_a_time = self.entrance.lock().await;
-        // Asked before the files change: a third key would have no place in them.
-        let snapshot = mesh.snapshot();
-        let unmoved = snapshot.rotation.iter().flat_map(|one| &one.unmoved);
-        let unmoved: Vec<String> = unmoved.map(|id| name_of(&snapshot, *id)).collect();
-        if !unmoved.is_empty() {
-            return Err(Failure::new(format!(
-                "the last change is under way, {} use the key before still; try again in a minute",
-                visible(&unmoved.join(", "))
-            )));
-        }
+        membership::still_member(&mesh.statements().await.state(), &mesh.me())?;
         mesh.may_rotate().await.map_err(anyhow::Error::from)?;
-        let key = membership::rotate(&self.state)?;
+        let path = self.state.join("wg.key");
+        // On disk before, so that a full one refuses here and not when the others know the new key.
+        let key = TunnelKey::lay_by(&path).map_err(anyhow::Error::from)?;
         let public = key.public();
-        mesh.rotate(key).await.map_err(anyhow::Error::from)?;
+        if let Err(refused) = mesh.rotate(key).await {
+            TunnelKey::drop_next(&path).map_err(anyhow::Error::from)?;
+            return Err(anyhow::Error::from(refused).into());
+        }
+        // A power cut here leaves the key before, which the others accept too and go back to.
+        TunnelKey::take_up(&path).map_err(anyhow::Error::from)?;
         tracing::warn!(tunnel = %public, "the tunnel key was replaced, as this node's owner asked");
         Ok(json!({ "tunnel": public.to_string() }))
     }

@@ -301,3 +301,20 @@ fn a_tunnel_key_is_replaced_and_the_one_before_stays_beside_it_for_its_owner_onl
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
+
+#[test]
+fn a_key_that_others_may_know_is_not_pushed_out_by_changes_they_can_t_hear_of() {
+    let home = founded();
+    for _ in 0..4 {
+        home.ok("a", &["rotate-key"], "");
+    }
+    let key = home.state("a").join("wg.key");
+    let before = std::fs::read(&key).expect("a key");
+    let (code, said) = home.fails("a", &["rotate-key"], "");
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("one which others may know would go: start the node with `outlast up`"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read(&key).expect("a key"), before);
+}

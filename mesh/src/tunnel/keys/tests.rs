@@ -210,3 +210,28 @@ fn a_replaced_key_is_kept_beside_the_new_one_and_both_are_private() {
     );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), MOST_PREVIOUS + 1);
 }
+
+#[test]
+fn a_key_laid_by_changes_nothing_until_it_is_taken_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wg.key");
+    let first = TunnelKey::generate();
+    first.store(&path).unwrap();
+    let files = || fs::read_dir(dir.path()).unwrap().count();
+
+    TunnelKey::lay_by(&path).unwrap();
+    TunnelKey::drop_next(&path).unwrap();
+    assert_eq!(TunnelKey::load(&path).unwrap().public(), first.public());
+    assert_eq!(files(), 1);
+
+    let second = TunnelKey::lay_by(&path).unwrap();
+    TunnelKey::take_up(&path).unwrap();
+    assert_eq!(TunnelKey::load(&path).unwrap().public(), second.public());
+    let third = TunnelKey::lay_by(&path).unwrap();
+    TunnelKey::put_next(&path).unwrap();
+    assert_eq!(TunnelKey::load(&path).unwrap().public(), third.public());
+    let previous = TunnelKey::load_previous(&path).unwrap();
+    let publics: Vec<_> = previous.iter().map(|p| p.key.public()).collect();
+    assert_eq!(publics, [first.public()], "the second was not heard of");
+    assert_eq!(files(), 2);
+}
