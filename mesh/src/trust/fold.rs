@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     log::{Authored, Entry},
-    payload::{CRITICAL, Genesis, Leave, Payload, Revoke},
+    payload::{CRITICAL, Genesis, Leave, Payload, Revoke, kind},
     settings::Settings,
     state::{Frozen, Gone, Member, State},
 };
@@ -36,6 +36,7 @@ mod names;
 
 use admins::Said;
 pub use admission::GRACE;
+pub(super) use admission::{MAX_PENDING, MAX_SURPLUS};
 pub(super) use counted::{Counted, Folded};
 use logs::Log;
 
@@ -74,14 +75,12 @@ struct Fold<'a> {
     leaves: BTreeMap<NodeId, (u64, &'a Leave)>,
     /// Who came in by what was taken back.
     unseated: BTreeMap<NodeId, Gone>,
-    /// How far their logs count: to the last word by which somebody else is among them.
-    unseated_logs: BTreeMap<[u8; 32], u32>,
+    /// Their keys, of which little counts.
+    little: BTreeSet<[u8; 32]>,
     /// Joins that a member vouched for, admitted or not.
     vouched: BTreeSet<StatementId>,
     /// Joins that let nobody in and count of each invite.
     surplus: BTreeMap<StatementId, usize>,
-    /// Joins that wait and count of each invite.
-    waiting: BTreeMap<StatementId, usize>,
     /// Who came in, in that order.
     admitted: Vec<NodeId>,
     order: Vec<[u8; 32]>,
@@ -103,10 +102,9 @@ impl<'a> Fold<'a> {
             revokes: BTreeMap::new(),
             leaves: BTreeMap::new(),
             unseated: BTreeMap::new(),
-            unseated_logs: BTreeMap::new(),
+            little: BTreeSet::new(),
             vouched: BTreeSet::new(),
             surplus: BTreeMap::new(),
-            waiting: BTreeMap::new(),
             admitted: Vec::new(),
             order: Vec::new(),
             state: State {
@@ -209,10 +207,10 @@ impl<'a> Fold<'a> {
                 of_author.log = self.whole_log(author);
                 of_author.notes = authored.notes.values().cloned().collect();
             }
-            if let Some(until) = self.unseated_logs.get(author)
-                && !self.state.admins.contains_key(author)
-            {
-                of_author.keep_little(*until);
+            if self.little.contains(author) && !self.state.admins.contains_key(author) {
+                of_author.log = self.start_of(author).into_iter().cloned().collect();
+                let notes = &mut of_author.notes;
+                notes.retain(|note| note.statement.kind == kind::NODE_INFO);
             }
             // Of a known author too nothing may count: what is held of it hangs together with nothing.
             if of_author.all().next().is_none() {

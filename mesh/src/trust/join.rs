@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::GRACE,
+    fold::{GRACE, MAX_PENDING, MAX_SURPLUS},
     log::Statements,
     moment::Moment,
     payload::{Join, LogHeader, Payload, Witness, is_name, kind, log_body, read},
@@ -81,6 +81,19 @@ pub enum JoinRefusal {
     /// It is no member itself.
     #[error("the node asked is not a member of mesh {0:.8} itself")]
     NotMember(MeshId),
+    /// Nobody decides on those who came before.
+    #[error(
+        "{waiting} nodes wait for an admin's approval by this token already; ask for a new token"
+    )]
+    Waiting {
+        /// How many.
+        waiting: usize,
+    },
+    /// The sponsor said what it may about one token.
+    #[error(
+        "the node asked vouched by this token as often as it may; ask another one, or for a new token"
+    )]
+    Spent,
 }
 
 /// Signs a Join by `token`.
@@ -138,6 +151,7 @@ pub fn witness(
         return Ok(None);
     }
     check_invite(&state, invite, &asked, now_ms)?;
+    check_room(node, statements, invite, asked.invite)?;
     check_sponsor(node, statements, invite, now_ms)?;
     let mut header = statements.next_header(&node.public(), now_ms);
     // A Witness counts only after its author's own admission, whatever the clocks say.
@@ -206,6 +220,26 @@ fn check_invite(
         });
     }
     check_name(invite.invite.name.as_deref(), &asked.name)
+}
+
+/// That one token's holder can't use up the log of a sponsor: nobody would come in by that one any more, and not even
+/// its farewell would count.
+fn check_room(
+    node: &NodeKey,
+    statements: &Statements,
+    invite: &InviteState,
+    id: StatementId,
+) -> Result<(), JoinRefusal> {
+    let waiting = invite.waiting;
+    if waiting >= MAX_PENDING {
+        return Err(JoinRefusal::Waiting { waiting });
+    }
+    let uses = usize::from(invite.invite.uses);
+    let vouched = statements.vouched_by(&node.public(), &id);
+    if vouched >= uses + MAX_PENDING + MAX_SURPLUS {
+        return Err(JoinRefusal::Spent);
+    }
+    Ok(())
 }
 
 fn check_sponsor(

@@ -192,6 +192,8 @@ pub struct InviteState {
     pub replaces: Option<NodeId>,
     /// Who took it back; nobody is admitted by it since.
     pub revoked: Option<Revoked>,
+    /// Joins by it that wait for approval.
+    pub waiting: usize,
 }
 
 /// One use of an invite.

@@ -21,10 +21,10 @@ pub const GRACE: Duration = Duration::from_mins(5);
 
 /// Joins that admit nobody any more and count all the same, of each invite: enough to show who
 /// passed a token on. A member that holds a token's secret could make them without end.
-pub(super) const MAX_SURPLUS: usize = 16;
+pub(in crate::trust) const MAX_SURPLUS: usize = 16;
 
 /// Joins that wait for approval and count, of each invite. More wait unseen until some of these are approved or refused.
-pub(super) const MAX_PENDING: usize = 64;
+pub(in crate::trust) const MAX_PENDING: usize = 64;
 
 /// What lets a node in, in order of its time.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,7 @@ impl<'a> Fold<'a> {
                         used: Vec::new(),
                         replaces: None,
                         revoked: None,
+                        waiting: 0,
                     };
                     self.state.invites.insert(said.entry.id, state);
                 }
@@ -170,11 +171,21 @@ impl<'a> Fold<'a> {
     fn wait(&mut self, entry: &Entry, join: &Join, sponsor: NodeId, hlc: u64) {
         let node = NodeId(entry.statement.author);
         let is_closed = self.closed.get(&join.invite).is_some_and(|at| *at <= hlc);
-        let waiting = self.waiting.entry(join.invite).or_default();
-        if is_closed || *waiting >= MAX_PENDING {
+        let Some(invite) = self.state.invites.get_mut(&join.invite) else {
+            return;
+        };
+        // Each that was refused cost an admin a word, and has one Join.
+        let is_refused = self.revokes.contains_key(&node);
+        let is_over = match is_refused {
+            true => self.state.pending.contains_key(&node),
+            false => invite.waiting >= MAX_PENDING,
+        };
+        if is_closed || is_over {
             return;
         }
-        *waiting += 1;
+        if !is_refused {
+            invite.waiting += 1;
+        }
         self.vouched.insert(entry.id);
         self.state.pending.entry(node).or_insert_with(|| Pending {
             join: entry.id,

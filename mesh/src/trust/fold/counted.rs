@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::log::{Entry, digest};
-use super::super::payload::{Place, kind};
+use super::super::payload::Place;
 use super::super::state::State;
 use crate::id::hash;
 
@@ -34,14 +34,6 @@ impl Counted {
     /// All of it.
     pub(in super::super) fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.joins.iter().chain(&self.log).chain(&self.notes)
-    }
-
-    /// Of who came in by a word that was taken back: the start of its log, and what it says of itself, by which it can be
-    /// told. All else would be bytes that everybody carries for a stranger.
-    pub(super) fn keep_little(&mut self, until: u32) {
-        self.log.retain(|entry| entry.seq() <= until);
-        self.notes
-            .retain(|note| note.statement.kind == kind::NODE_INFO);
     }
 
     /// How far the log goes.

@@ -1,12 +1,12 @@
 //! Members that go, nodes that wait, invites taken back, and the names that change hands.
 
-use super::admission::MAX_PENDING;
+use super::admission::{MAX_PENDING, MAX_SURPLUS};
 use crate::trust::history::forged_join;
 use crate::trust::scene::{HOUR, START, Scene, exchange, id, node, terms};
 use crate::trust::{
-    Approve, Cut, InviteTerms, Leave, Manner, Revocation, Statement, Statements, Target, Token,
-    Use, Witness, author_join, issue_approve, issue_leave, issue_rename, issue_replace,
-    issue_revoke, kind, witness,
+    Approve, Cut, InviteTerms, JoinRefusal, Leave, Manner, Revocation, Statement, Statements,
+    Target, Token, Use, Witness, author_join, issue_approve, issue_leave, issue_rename,
+    issue_replace, issue_revoke, kind, witness,
 };
 
 const MINUTE: u64 = 60_000;
@@ -350,6 +350,69 @@ fn who_holds_a_token_s_secret_cannot_fill_the_mesh_with_waiting_nodes() {
     assert_eq!(scene.held.state().pending.len(), MAX_PENDING);
     let joins = scene.held.iter().filter(|one| one.kind == kind::JOIN);
     assert_eq!(joins.count(), MAX_PENDING);
+}
+
+#[test]
+fn a_sponsor_vouches_for_no_more_than_can_wait_and_for_others_once_those_are_refused() {
+    let mut scene = Scene::founded();
+    let token = approving(&mut scene, 9);
+    let last = 10 + u8::try_from(MAX_PENDING).unwrap();
+    for number in 10..last {
+        ask(&mut scene, &token, number, "n", START);
+    }
+    let join = author_join(&node(last), &token, "late").unwrap();
+    let refusal = witness(&node(0), &scene.held, &join, START).unwrap_err();
+    let full = "64 nodes wait for an admin's approval by this token already; ask for a new token";
+    assert_eq!(refusal.to_string(), full);
+    for number in 10..last {
+        part(&mut scene, number, Manner::Evicted, None, START + 1);
+    }
+    assert!(scene.held.state().pending.is_empty());
+    ask(&mut scene, &token, last, "late", START + 2);
+    let state = scene.held.state();
+    assert!(state.pending.contains_key(&id(last)));
+    assert_eq!(state.gone.len(), MAX_PENDING);
+    // Of one that was refused no further Join counts, under whatever name.
+    let counted = scene.held.iter().count();
+    for name in ["x", "y"] {
+        let join = forged_join(&scene, &token, 10, name);
+        let vouch = Witness {
+            join: scene.id_of(&join),
+        };
+        let vouched = scene.logged(&node(0), kind::WITNESS, &vouch, START + 3);
+        scene.held.insert(join).unwrap();
+        scene.held.insert(vouched).unwrap();
+    }
+    assert_eq!(
+        scene.held.iter().count(),
+        counted + 2,
+        "the Witnesses alone"
+    );
+    same_in_any_order(&scene);
+}
+
+#[test]
+fn a_sponsor_s_log_is_not_used_up_by_one_token() {
+    let mut scene = Scene::founded();
+    let token = approving(&mut scene, 1);
+    let most = 1 + MAX_PENDING + MAX_SURPLUS;
+    let asked = |scene: &Scene| {
+        let join = author_join(&node(250), &token, "late").unwrap();
+        witness(&node(0), &scene.held, &join, START)
+    };
+    // None of them has an effect: they say that they are from before the token's time.
+    for number in 10..10 + u8::try_from(most).unwrap() {
+        assert!(asked(&scene).is_ok());
+        let join = forged_join(&scene, &token, number, "n");
+        let vouch = Witness {
+            join: scene.id_of(&join),
+        };
+        let vouched = scene.logged(&node(0), kind::WITNESS, &vouch, START - 6 * MINUTE);
+        scene.held.insert(join).unwrap();
+        scene.held.insert(vouched).unwrap();
+    }
+    assert!(scene.held.state().pending.is_empty());
+    assert_eq!(asked(&scene), Err(JoinRefusal::Spent));
 }
 
 #[test]

@@ -76,13 +76,13 @@ fn of_who_was_let_in_in_vain_counts_what_is_needed_to_tell_it_and_those_it_let_i
     vouch(&mut scene, &token, 3, 4, START + 4);
     let info = scene.info(2, 1, 1);
     scene.held.insert(info).unwrap();
-    for at_ms in START + 5..START + 9 {
+    for at_ms in START + 5..START + 105 {
         let ballast = scene.logged(&node(2), 12, &"ballast", at_ms);
         scene.held.insert(ballast).unwrap();
     }
     let note = Statement::sign(20, &scene.mesh, &node(2), vec![1, 1, 0]);
     scene.held.insert(note).unwrap();
-    vouch(&mut scene, &token, 2, 5, START + 9);
+    vouch(&mut scene, &token, 2, 5, START + 106);
 
     let state = scene.held.state();
     let told: Vec<u8> = (1..=5)
@@ -90,10 +90,9 @@ fn of_who_was_let_in_in_vain_counts_what_is_needed_to_tell_it_and_those_it_let_i
         .collect();
     assert_eq!(told, [1, 2, 3, 4]);
     assert_eq!(state.gone[&id(4)].reason, "who let it in was no member");
-    assert_eq!(
-        counted(&scene, 2),
-        [kind::JOIN, kind::WITNESS, kind::NODE_INFO]
-    );
+    let counted = counted(&scene, 2);
+    assert_eq!(counted.len(), 1 + 16 + 1);
+    assert_eq!(counted.last(), Some(&kind::NODE_INFO));
     assert!(
         state.gone[&id(2)].member.info.is_some(),
         "its keys are known"

@@ -11,15 +11,14 @@ use super::super::payload::{Invite, Join, Manner, Payload};
 use super::super::state::{Gone, Member};
 use super::Fold;
 use super::admission::{admits, invite_signed};
-use super::logs::Log;
 use crate::id::{NodeId, StatementId, overlay_address};
 
 /// Nodes that are told so, the earliest, of all sponsors together; more are strangers. Each may have vouched for more of
 /// them, so a bound for each sponsor alone would be none.
 pub(super) const MAX_UNSEATED: usize = 64;
 
-/// Places of the log of one of them that are looked at, for whom it let in itself.
-const MAX_PLACES: usize = 64;
+/// Places of the log of one of them that count, for whom it let in itself.
+const MAX_PLACES: u32 = 16;
 
 /// The invites of all admins, in force or not, and who signed them.
 type Invites<'a> = BTreeMap<StatementId, ([u8; 32], &'a Invite)>;
@@ -48,10 +47,7 @@ impl<'a> Fold<'a> {
                 && let Some(gone) = self.void(entry, join, &invites)
             {
                 self.vouched.insert(join.id);
-                if let Some(until) = self.unseated_logs.get_mut(&entry.statement.author) {
-                    *until = entry.seq().max(*until);
-                }
-                self.unseated_logs.insert(gone.member.id.0, 0);
+                self.little.insert(gone.member.id.0);
                 self.order.push(gone.member.id.0);
                 self.unseated.insert(gone.member.id, gone);
             }
@@ -71,24 +67,32 @@ impl<'a> Fold<'a> {
         invites
     }
 
-    /// What all nodes vouched for, with or without effect, by time. Of who is no member it is the start of its log, and
-    /// ends where it says anything else: that may have to be passed on, and must not be much.
+    /// What all nodes vouched for, with or without effect, by time.
     fn every_witness(&self) -> Vec<&'a Arc<Entry>> {
-        let is_witness = |entry: &&Arc<Entry>| matches!(entry.payload, Payload::Witness(_));
         let whole = |author: &[u8; 32]| {
-            let plain = &self.logs[author];
-            if self.state.members.contains_key(&NodeId(*author)) {
-                let log: &Log<'a> = self.node_logs.get(author).unwrap_or(plain);
-                return log.places.values().flatten().copied().collect::<Vec<_>>();
+            let is_member = self.state.members.contains_key(&NodeId(*author));
+            match self.node_logs.get(author).filter(|_log| is_member) {
+                Some(log) => log.places.values().flatten().copied().collect(),
+                None if is_member => self.logs[author]
+                    .places
+                    .values()
+                    .flatten()
+                    .copied()
+                    .collect(),
+                None => self.start_of(author),
             }
-            let start = plain.places.values().take(MAX_PLACES);
-            let vouching = start.take_while(|rivals| rivals.iter().all(is_witness));
-            vouching.flatten().copied().collect()
         };
         let mut witnesses: Vec<_> = self.authors.keys().flat_map(whole).collect();
-        witnesses.retain(is_witness);
+        witnesses.retain(|entry| matches!(entry.payload, Payload::Witness(_)));
         witnesses.sort_by_key(|entry| (entry.hlc(), entry.id));
         witnesses
+    }
+
+    /// What counts of the log of who came in by a word that was taken back. It is passed on, whether it has an effect or
+    /// not, so that all come to hold the same; and is as little as that all may carry it for a stranger.
+    pub(super) fn start_of(&self, author: &[u8; 32]) -> Vec<&'a Arc<Entry>> {
+        let places = self.logs[author].places.range(..=MAX_PLACES);
+        places.flat_map(|(_seq, rivals)| rivals).copied().collect()
     }
 
     /// The node that came in by a Witness and is no member, if what let it in was taken back.

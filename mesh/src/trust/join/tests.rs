@@ -245,6 +245,8 @@ fn refusals_survive_the_wire() {
         JoinRefusal::Clock { now_ms: 0 },
         JoinRefusal::Copied,
         JoinRefusal::NotMember(mesh),
+        JoinRefusal::Waiting { waiting: 64 },
+        JoinRefusal::Spent,
     ];
     for refusal in refusals {
         let bytes = postcard::to_stdvec(&refusal).unwrap();

@@ -1,11 +1,12 @@
 //! How far an author's log goes, by what is held and by when it came here; and what makes an author an admin.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::payload::{Cut, Payload, Place, read};
 use super::super::record::Statement;
 use super::{Entry, Statements};
-use crate::id::StatementId;
+use crate::id::{NodeId, StatementId};
 
 impl Statements {
     /// How far an author's log goes as held here: what a revocation accepts unless it says otherwise.
@@ -96,6 +97,27 @@ impl Statements {
     /// Whether `author`'s log holds a statement, with or without effect.
     pub(in crate::trust) fn has_said(&self, author: &[u8; 32], id: &StatementId) -> bool {
         self.log_of(author).any(|entry| entry.id == *id)
+    }
+
+    /// How many nodes `sponsor` vouched for by an invite, with or without effect; those that an admin took out since are
+    /// left out.
+    pub(in crate::trust) fn vouched_by(&self, sponsor: &[u8; 32], invite: &StatementId) -> usize {
+        let state = self.state();
+        let is_out = |author: &[u8; 32]| {
+            let gone = state.gone.get(&NodeId(*author));
+            gone.is_some_and(|gone| !gone.may_return)
+        };
+        let held = self
+            .authors
+            .iter()
+            .filter(|(author, _held)| !is_out(author));
+        let joins = held.flat_map(|(_author, authored)| authored.joins.values());
+        let by_it = joins.filter(
+            |entry| matches!(&entry.payload, Payload::Join(join) if join.invite == *invite),
+        );
+        let by_it: BTreeSet<StatementId> = by_it.map(|entry| entry.id).collect();
+        let said = self.log_of(sponsor).filter(|entry| matches!(&entry.payload, Payload::Witness(witness) if by_it.contains(&witness.join)));
+        said.count()
     }
 
     fn log_of(&self, author: &[u8; 32]) -> impl Iterator<Item = &Arc<Entry>> {
