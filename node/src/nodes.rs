@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use outlast_mesh::NodeId;
+use outlast_mesh::trust::State;
 
 use crate::failure::Failure;
 use crate::text::visible;
@@ -22,6 +23,28 @@ pub(crate) fn find(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Node
             )
         })
     })
+}
+
+/// Finds the one member meant; of one that is gone it says so.
+pub(crate) fn member(folded: &State, typed: &str) -> Result<NodeId, Failure> {
+    let names = folded.names();
+    if let Some(id) = one_of(&names, typed)? {
+        return Ok(id);
+    }
+    let gone = folded.gone.iter();
+    let gone: BTreeMap<_, _> = gone
+        .map(|(id, gone)| (*id, gone.member.name.clone()))
+        .collect();
+    match one_of(&gone, typed)? {
+        Some(id) => Err(is_gone(folded, &id, &gone[&id])),
+        None => find(&names, typed),
+    }
+}
+
+/// That a node is no member any more, by whom and when.
+pub(crate) fn is_gone(folded: &State, id: &NodeId, name: &str) -> Failure {
+    let why = folded.why_gone(id).unwrap_or_default();
+    Failure::new(format!("{} is gone, {}", visible(name), visible(&why)))
 }
 
 /// The one node meant; `None`: none of these is.
@@ -146,6 +169,39 @@ mod tests {
             "{failure}"
         );
         assert_eq!(one_of(&names, short), Ok(Some(id(1))));
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_told_as_such() {
+        use outlast_mesh::AdminKey;
+        use outlast_mesh::trust::{Gone, Manner, Statements, found};
+        let (mesh, genesis) = found(&AdminKey::generate(), id(1), "attic", "home", None, 1);
+        let mut held = Statements::new(mesh);
+        held.insert(genesis).unwrap();
+        let mut folded = State::clone(&held.state());
+        assert_eq!(member(&folded, "attic"), Ok(id(1)));
+        let mut lost = folded.members[&id(1)].clone();
+        lost.name = "roof".to_owned();
+        let gone = Gone {
+            member: lost,
+            manner: Manner::Evicted,
+            by: None,
+            by_label: "admin".to_owned(),
+            at_ms: 2,
+            reason: "stolen".to_owned(),
+            may_return: false,
+        };
+        folded.gone.insert(id(2), gone);
+        let failure = member(&folded, "roof").unwrap_err();
+        assert!(
+            failure
+                .message
+                .starts_with("roof is gone, evicted by admin at "),
+            "{failure}"
+        );
+        assert!(
+            member(&folded, "shed").is_err_and(|failure| failure.exit == crate::failure::USAGE)
+        );
     }
 
     #[test]

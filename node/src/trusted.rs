@@ -107,6 +107,7 @@ fn admin(state: &State, key: &[u8; 32], admin: &Admin) -> Value {
         "granted_by": admin.granted_by.as_ref().map(label),
         "at_ms": admin.at_ms,
         "revoked": admin.revoked.as_ref().map(revoked),
+        "in_two_places": state.frozen.contains_key(key),
     })
 }
 

@@ -207,7 +207,7 @@ impl Node {
         let name = self.state.pending.get(&node).map(|pending| &pending.name);
         let name = name.map_or("", String::as_str);
         let sentence = format!(
-            "{name} ({}) waits for an admin: `outlast approve {name}`",
+            "{name} waits for an admin: `outlast approve {}`",
             node.short()
         );
         self.answer_finally(number, kind::WAITING, &sentence);

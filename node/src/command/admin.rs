@@ -76,13 +76,15 @@ pub(super) fn run(
 /// The public half of this owner's key, which is made where there is none.
 fn key(global: &Global, out: &mut Printer) -> Result<(), Failure> {
     let state = StateDir::resolve(global)?;
-    let (mesh, name) = match reader(&state)? {
-        Doer::Node(mut client) => super::invite::mesh_named(&mut client)?,
-        Doer::Ourselves(_lock) => {
-            let statements = Membership::of_mesh(&state)?.statements;
-            (statements.mesh(), statements.state().name.clone())
+    let statements = match reader(&state)? {
+        Doer::Node(mut client) => {
+            // Says it where there is no mesh yet.
+            super::invite::mesh_named(&mut client)?;
+            super::invite::statements_of(&mut client)?
         }
+        Doer::Ourselves(_lock) => Membership::of_mesh(&state)?.statements,
     };
+    let mesh = statements.mesh();
     let home = state::config_home()?;
     let path = admin::path(&home, &mesh);
     let key = if path.exists() {
@@ -95,11 +97,26 @@ fn key(global: &Global, out: &mut Printer) -> Result<(), Failure> {
     };
     out.line(public::show(&key.public()))?;
     out.flush()?;
-    aside(format!(
-        "it decides nothing in mesh {} until an admin says: outlast admin add LABEL PUBLIC",
-        visible(&name)
-    ));
+    aside(power(&statements.state(), &key.public(), &path));
     Ok(())
+}
+
+/// What a key may in the mesh, for its owner.
+fn power(folded: &State, key: &[u8; 32], path: &Path) -> String {
+    let name = visible(&folded.name);
+    match folded.admins.get(key) {
+        None => format!(
+            "it decides nothing in mesh {name} until an admin says: outlast admin add LABEL PUBLIC"
+        ),
+        Some(admin) if admin.revoked.is_some() => format!(
+            "it was revoked and decides nothing in mesh {name} any more; for another key move {} elsewhere and say this again",
+            path.display()
+        ),
+        Some(_) if folded.frozen.contains_key(key) => {
+            format!("it is in use in two places, so nothing new by it counts in mesh {name}")
+        }
+        Some(admin) => format!("it decides in mesh {name}, with rank {}", admin.rank),
+    }
 }
 
 /// Who has the secret half of a key that is granted rights.
@@ -238,13 +255,20 @@ fn row(admin: &Value) -> Vec<Cell> {
         admin["rank"].to_string().into(),
         field("granted_by").into(),
         since.into(),
-        standing(&admin["revoked"]).into(),
+        standing(admin).into(),
     ]
 }
 
-fn standing(revoked: &Value) -> String {
+fn standing(admin: &Value) -> String {
+    let revoked = &admin["revoked"];
     if revoked.is_null() {
-        return "in force".to_owned();
+        let twice = admin["in_two_places"] == true;
+        let word = if twice {
+            "in two places: nothing new counts"
+        } else {
+            "in force"
+        };
+        return word.to_owned();
     }
     let by = visible(revoked["by"].as_str().unwrap_or("-")).into_owned();
     let at = revoked["at_ms"].as_i64();
@@ -252,5 +276,19 @@ fn standing(revoked: &Value) -> String {
     match revoked["reason"].as_str().unwrap_or_default() {
         "" => format!("revoked by {by} at {at}"),
         reason => format!("revoked by {by} at {at}: {}", visible(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_in_two_places_is_not_in_force() {
+        let of = |twice: bool| standing(&json!({ "revoked": null, "in_two_places": twice }));
+        assert_eq!(of(false), "in force");
+        assert_eq!(of(true), "in two places: nothing new counts");
     }
 }

@@ -52,6 +52,16 @@ fn approve(
 fn waiting(folded: &State, typed: &str) -> Result<NodeId, Failure> {
     let pending = folded.pending.iter();
     let names: BTreeMap<_, _> = pending.map(|(id, one)| (*id, one.name.clone())).collect();
+    let asks: Vec<_> = names.iter().filter(|(_, name)| *name == typed).collect();
+    if !asks.is_empty() && folded.names().values().any(|name| name == typed) {
+        let ids: Vec<_> = asks.iter().map(|(id, _)| id.short()).collect();
+        return Err(Failure::usage(format!(
+            "{} is the name of a member, and who waits asks for it too: look whether that is the machine you mean, then \
+             say its id ({})",
+            visible(typed),
+            ids.join(", ")
+        )));
+    }
     if let Some(id) = nodes::surely_one_of(&names, typed)? {
         return Ok(id);
     }
@@ -91,4 +101,40 @@ fn row(one: &Value) -> Vec<Cell> {
         field("sponsor").into(),
         since.into(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_mesh::trust::{Pending, found};
+    use outlast_mesh::{AdminKey, StatementId};
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_member_has_already_is_no_machine_that_waits() {
+        let founder = NodeId([7; 32]);
+        let admin = AdminKey::generate();
+        let (mesh, genesis) = found(&admin, founder, "attic", "home", None, 1);
+        let mut held = outlast_mesh::trust::Statements::new(mesh);
+        held.insert(genesis).unwrap();
+        let mut folded = State::clone(&held.state());
+        let mut wait = |byte: u8, name: &str| {
+            let pending = Pending {
+                join: StatementId([1; 32]),
+                name: name.to_owned(),
+                invite: StatementId([2; 32]),
+                sponsor: founder,
+                at_ms: 2,
+            };
+            folded.pending.insert(NodeId([byte; 32]), pending);
+        };
+        wait(3, "attic");
+        wait(4, "cellar");
+        let (other, cellar) = (NodeId([3; 32]), NodeId([4; 32]));
+        assert_eq!(waiting(&folded, "cellar"), Ok(cellar));
+        assert_eq!(waiting(&folded, &other.short()), Ok(other));
+        let failure = waiting(&folded, "attic").unwrap_err();
+        assert_eq!(failure.exit, crate::failure::USAGE);
+        assert!(failure.message.contains(&other.short()), "{failure}");
+    }
 }

@@ -30,9 +30,25 @@ pub(super) struct Confirmed {
     pub(super) waiting: Vec<(String, String)>,
     /// Whether one of those may confirm within a moment.
     expects_more: bool,
+    /// No node runs here, so nobody was told.
+    untold: bool,
 }
 
 impl Confirmed {
+    /// Nobody was told: it is on the disk alone.
+    pub(super) fn untold(others: &[String]) -> Self {
+        let mut waiting: Vec<_> = others
+            .iter()
+            .map(|name| (name.clone(), "unknown".to_owned()))
+            .collect();
+        waiting.sort_unstable();
+        Self {
+            waiting,
+            untold: true,
+            ..Self::default()
+        }
+    }
+
     /// Waits until everybody who is heard has confirmed.
     pub(super) fn wait(client: &mut Client) -> Result<Self, Failure> {
         let deadline = Instant::now() + WITHIN;
@@ -75,7 +91,8 @@ impl Confirmed {
             let by = self.by.iter().map(|name| visible(name).into_owned());
             lines.push(format!("confirmed by {}", listed(by)));
         }
-        if !self.waiting.is_empty() {
+        // Who is told later is one sentence then, for all.
+        if !self.waiting.is_empty() && !self.untold {
             let shown = |(name, state): &(String, String)| {
                 format!("{} ({})", visible(name), visible(state))
             };
@@ -91,6 +108,7 @@ impl Confirmed {
     pub(super) fn add_to(&self, answer: &mut Value) {
         let waiting = self.waiting.iter();
         let waiting = waiting.map(|(name, state)| json!({ "name": name, "state": state }));
+        answer["told"] = json!(!self.untold);
         answer["confirmed"] = json!(self.by);
         answer["waiting"] = waiting.collect();
     }
@@ -133,7 +151,7 @@ mod tests {
         confirmed.add_to(&mut answer);
         assert_eq!(
             answer,
-            json!({ "confirmed": ["b", "c"], "waiting": [{ "name": "d", "state": "down" }] })
+            json!({ "told": true, "confirmed": ["b", "c"], "waiting": [{ "name": "d", "state": "down" }] })
         );
         peers.push(peer("e", "stale", false, true));
         assert!(Confirmed::read(&json!(peers)).expects_more);
@@ -150,6 +168,18 @@ mod tests {
             line.starts_with("confirmed by 100, 101, ") && line.ends_with(", 115, 184 more"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn where_no_node_runs_everybody_waits_and_nobody_was_told() {
+        let confirmed = Confirmed::untold(&["c".to_owned(), "b".to_owned()]);
+        assert!(confirmed.lines().is_empty());
+        let mut answer = json!({});
+        confirmed.add_to(&mut answer);
+        assert_eq!(answer["told"], false);
+        assert_eq!(answer["confirmed"], json!([]));
+        assert_eq!(answer["waiting"][0]["name"], "b");
+        assert_eq!(answer["waiting"][1]["name"], "c");
     }
 
     #[test]

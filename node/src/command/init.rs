@@ -50,7 +50,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
                 })?;
             }
             let founder = public_of(&identity)?;
-            let recovery = recovery_words(arguments.recovery_out.as_deref())?;
+            let recovery = words_or_how(arguments.recovery_out.as_deref())?;
             let founding = Founding::new(&wanted, founder, recovery)?;
             founding.submit(&mut client)?;
             founding.tell();
@@ -68,7 +68,7 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
                     "--invite needs a port to name, and port 0 is chosen when the node starts: run `outlast up` first, or give --listen a port",
                 ));
             }
-            let recovery = recovery_words(arguments.recovery_out.as_deref())?;
+            let recovery = words_or_how(arguments.recovery_out.as_deref())?;
             on_disk(&state, &wanted, recovery)?;
             let invited = terms
                 .map(|terms| invite::on_disk(&state, &config, &owner, terms.into()))
@@ -108,6 +108,18 @@ fn refuse_second_mesh(state: &StateDir) -> Result<(), Failure> {
         state.path().display(),
         visible(&membership.statements.state().name)
     )))
+}
+
+/// As `recovery_words`; where there are none, says how to get some.
+fn words_or_how(file: Option<&Path>) -> Result<Option<[u8; 32]>, Failure> {
+    let words = recovery_words(file)?;
+    if words.is_none() {
+        aside(
+            "no recovery words were made, for they are shown only where both input and output are a terminal: give \
+             --recovery-out FILE next time, or run `outlast recover --setup` on a terminal now",
+        );
+    }
+    Ok(words)
 }
 
 /// The public half of new recovery words; `None` where there is neither a file nor anybody to read them.

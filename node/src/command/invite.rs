@@ -227,7 +227,7 @@ fn dead(
     state_of: impl Fn(&NodeId) -> Option<String>,
 ) -> Result<(NodeId, String), Failure> {
     let names = folded.names();
-    let id = nodes::find(&names, &replaces.typed)?;
+    let id = nodes::member(folded, &replaces.typed)?;
     let name = &names[&id];
     let shown = visible(name);
     if id == *me {

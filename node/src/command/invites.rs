@@ -11,6 +11,9 @@ use crate::cli::{Global, SignArgs};
 use crate::failure::Failure;
 use crate::text::{self, Cell, Printer, aside, visible};
 
+/// Letters of an invite's id that nobody types by mistake.
+const SURE: usize = 4;
+
 /// Letters of an invite's id that people are shown.
 const SHORT: usize = 8;
 
@@ -107,6 +110,10 @@ fn find(folded: &State, typed: &str) -> Result<StatementId, Failure> {
     let begins = |id: &&StatementId| !typed.is_empty() && id.to_string().starts_with(typed);
     let mut found = folded.invites.keys().filter(begins);
     match (found.next(), found.next()) {
+        (Some(_), _) if typed.len() < SURE => Err(Failure::usage(format!(
+            "{SURE} letters of an invite's id are needed here, since this can't be taken back; `outlast invite --list` \
+             shows them"
+        ))),
         (Some(id), None) => Ok(*id),
         (Some(one), Some(other)) => Err(Failure::usage(format!(
             "{} means more than one invite: {one}, {other}; type more of the id",

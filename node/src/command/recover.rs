@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use outlast_mesh::AdminKey;
-use outlast_mesh::trust::issue_grant;
+use outlast_mesh::trust::{State, issue_grant};
 use zeroize::Zeroizing;
 
 use super::sign::{Desk, Signer, now_ms};
@@ -39,6 +39,11 @@ pub(super) fn run(
 }
 
 fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Result<(), Failure> {
+    if arguments.sign.admin_key.is_some() {
+        return Err(Failure::usage(
+            "the recovery words sign here, and no admin key: --admin-key goes with --setup",
+        ));
+    }
     // Before anybody types their words for nothing.
     drop(reader(&StateDir::resolve(global)?)?);
     let words = recovery::key(&words(arguments.words_file.as_deref())?)?;
@@ -50,6 +55,7 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
             visible(&folded.name)
         )));
     }
+    let words_key = desk.admin.key.public();
     let home = state::config_home()?;
     let (key, path, mesh) = (
         AdminKey::generate(),
@@ -79,6 +85,7 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
         revoked.push(admins::revoke(&mut desk, typed, "", arguments.since)?);
     }
     desk.still_member()?;
+    let others = still_decide(&desk.statements.state(), &[words_key, key.public()]);
     admin::store(&home, &mesh, &key)?;
     let told = desk.publish()?;
     out.line(format!(
@@ -90,12 +97,20 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
         out.line(format!("{} decides no more", visible(label)))?;
     }
     told.remark(out)?;
-    if revoked.is_empty() {
-        aside(
-            "the old keys still decide: `outlast admin list` shows them, `outlast recover --revoke LABEL` takes rights back",
-        );
+    if revoked.is_empty() && !others.is_empty() {
+        aside(format!(
+            "still in force: {}; `outlast admin list` shows who they are, `outlast admin revoke LABEL` takes rights back",
+            visible(&others.join(", "))
+        ));
     }
     Ok(())
+}
+
+/// Who else decides, by label.
+fn still_decide(folded: &State, ours: &[[u8; 32]]) -> Vec<String> {
+    let others = folded.admins.iter();
+    let others = others.filter(|(key, admin)| admin.revoked.is_none() && !ours.contains(*key));
+    others.map(|(_, admin)| admin.label.clone()).collect()
 }
 
 /// The words of the terminal, of a file, or of standard input.

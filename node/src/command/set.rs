@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global, arguments: &SetArgs, out: &mut Printer) -> Re
     let names = folded.names();
     let node = asked
         .node
-        .map(|typed| nodes::find(&names, typed))
+        .map(|typed| nodes::member(&folded, typed))
         .transpose()?;
     let whose = match node {
         Some(node) => visible(&names[&node]).into_owned(),

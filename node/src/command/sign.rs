@@ -24,7 +24,7 @@ use crate::membership::admin::Admin;
 use crate::membership::{self, Membership};
 use crate::nodes;
 use crate::state::{self, Lock, StateDir};
-use crate::text::{Printer, aside};
+use crate::text::{self, Printer, aside, visible};
 use crate::when;
 
 /// An admin at work.
@@ -81,8 +81,8 @@ impl Owner {
 pub(super) enum Told {
     /// To the running node, which tells it the others at once.
     Node(Client),
-    /// To the disk.
-    Disk,
+    /// To the disk; the other members, by name.
+    Disk(Vec<String>),
 }
 
 impl Told {
@@ -90,14 +90,14 @@ impl Told {
     pub(super) fn confirmed(&mut self) -> Result<Confirmed, Failure> {
         match self {
             Self::Node(client) => Confirmed::wait(client),
-            Self::Disk => Ok(Confirmed::default()),
+            Self::Disk(others) => Ok(Confirmed::untold(others)),
         }
     }
 
     /// Says, after what was printed, who hears of it only later.
     pub(super) fn remark(&self, out: &mut Printer) -> Result<(), Failure> {
         out.flush()?;
-        if matches!(self, Self::Disk) {
+        if matches!(self, Self::Disk(_)) {
             aside("no node runs here: the others hear of it once `outlast up` does");
         }
         Ok(())
@@ -160,9 +160,9 @@ impl Desk {
 
     /// Which member is meant, and its name.
     pub(super) fn member(&self, typed: &str) -> Result<(NodeId, String), Failure> {
-        let names = self.statements.state().names();
-        let id = nodes::find(&names, typed)?;
-        let name = names[&id].clone();
+        let folded = self.statements.state();
+        let id = nodes::member(&folded, typed)?;
+        let name = folded.members[&id].name.clone();
         Ok((id, name))
     }
 
@@ -203,6 +203,19 @@ impl Desk {
         author: [u8; 32],
         since_ms: Option<i64>,
     ) -> Result<Option<Cut>, Failure> {
+        let folded = self.statements.state();
+        let founded = folded.genesis.as_ref();
+        let founded_ms = founded.map_or(0, |genesis| {
+            i64::try_from(genesis.created_ms).unwrap_or(i64::MAX)
+        });
+        if let Some(before) = since_ms.filter(|at_ms| *at_ms < founded_ms) {
+            return Err(Failure::usage(format!(
+                "--since {} is before mesh {} was founded, at {}",
+                text::moment(before),
+                visible(&folded.name),
+                text::moment(founded_ms)
+            )));
+        }
         since_ms.map(|at_ms| self.cut_at(author, at_ms)).transpose()
     }
 
@@ -236,7 +249,9 @@ impl Desk {
                 journal
                     .append(&self.signed)
                     .context("write the statements")?;
-                Ok(Told::Disk)
+                let others = self.statements.state().names().into_iter();
+                let others = others.filter(|(id, _)| Some(*id) != self.me);
+                Ok(Told::Disk(others.map(|(_, name)| name).collect()))
             }
         }
     }

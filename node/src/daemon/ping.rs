@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Pings once. A member out of reach is an answer too; a node that can't be meant is a failure.
 pub(super) async fn ping(running: &Running, typed: &str) -> Result<Value, Failure> {
     let to = nodes::find(&names(running), typed)?;
+    let folded = running.mesh.statements().await.state();
+    if let Some(gone) = folded.gone.get(&to) {
+        return Err(nodes::is_gone(&folded, &to, &gone.member.name));
+    }
     let outcome = running.mesh.ping(to, PATIENCE).await;
     let snapshot = running.mesh.snapshot();
     let Some(peer) = snapshot.peers.iter().find(|peer| peer.id == to) else {

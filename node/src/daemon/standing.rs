@@ -79,8 +79,10 @@ fn news(state: &State, me: NodeId, now_ms: i64) -> Vec<String> {
 /// What to do while one lost key would leave nobody to invite or evict.
 fn reminder(state: &State) -> Option<String> {
     let has_words = state.genesis.as_ref()?.recovery.is_some();
-    let in_force = state.admins.values();
-    let in_force = in_force.filter(|admin| admin.revoked.is_none()).count();
+    let in_force = state.admins.iter();
+    let in_force = in_force
+        .filter(|(key, admin)| admin.revoked.is_none() && !state.frozen.contains_key(*key))
+        .count();
     (!has_words && in_force < 2).then(|| {
         "the mesh has one admin key and no recovery words: if it is lost, nobody can invite or evict any more; make words \
          with `outlast recover --setup`, or another admin with `outlast admin add`"

@@ -318,3 +318,69 @@ fn a_key_that_others_may_know_is_not_pushed_out_by_changes_they_can_t_hear_of() 
     );
     assert_eq!(std::fs::read(&key).expect("a key"), before);
 }
+
+#[test]
+fn what_a_key_may_is_told_as_it_is() {
+    let home = founded();
+    let key = home.run("a", &["admin", "key"], "");
+    assert!(
+        err(&key).ends_with("it decides in mesh home, with rank 1\n"),
+        "{}",
+        err(&key)
+    );
+    let ann = home.path().join("ann.key");
+    home.ok("a", &["admin", "add", "ann", "--out", text(&ann)], "");
+    let early = ["admin", "revoke", "ann", "--since", "2"];
+    let (code, said) = home.fails("a", &early, "");
+    assert_eq!(code, 2);
+    assert!(said.contains("is before mesh home was founded"), "{said}");
+}
+
+#[test]
+fn four_letters_of_an_invite_close_it_and_fewer_do_not() {
+    let home = founded();
+    home.ok("a", &["invite"], "");
+    let listed = home.ok("a", &["invite", "--list", "--json"], "");
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let id = listed[0]["id"].as_str().expect("an id").to_owned();
+    let (code, said) = home.fails("a", &["invite", "--revoke", &id[..3]], "");
+    assert_eq!(code, 2);
+    assert!(said.contains("4 letters of an invite's id"), "{said}");
+    home.ok("a", &["invite", "--revoke", &id[..4]], "");
+}
+
+#[test]
+fn who_recovers_is_told_which_keys_are_still_in_force() {
+    let home = Home::new();
+    let words = home.path().join("words");
+    home.ok("a", &["init", "--recovery-out", text(&words)], "");
+    let recover = |more: &[&str]| {
+        for key in admin_keys(&home) {
+            std::fs::remove_file(key).expect("lose the key");
+        }
+        let all = [&["recover", "--words-file", text(&words)], more].concat();
+        home.run("a", &all, "")
+    };
+    let done = recover(&["--label", "ann"]);
+    assert!(
+        err(&done).contains("still in force: admin; "),
+        "{}",
+        err(&done)
+    );
+    let done = recover(&["--label", "bob", "--revoke", "ann", "--revoke", "admin"]);
+    assert!(!err(&done).contains("in force"), "{}", err(&done));
+    let key = recover(&["--admin-key", text(&words)]);
+    assert_eq!(key.status.code(), Some(2), "{}", err(&key));
+}
+
+#[test]
+fn where_no_words_are_shown_the_way_to_them_is() {
+    let home = Home::new();
+    let begun = home.run("a", &["init"], "");
+    assert!(
+        err(&begun).contains("no recovery words were made, ")
+            && err(&begun).contains("`outlast recover --setup`"),
+        "{}",
+        err(&begun)
+    );
+}

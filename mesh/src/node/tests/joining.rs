@@ -20,7 +20,10 @@ fn who_needs_an_approval_waits_and_comes_in_once_an_admin_approves() {
     );
     assert!(knocker.told.len() > 4, "it asks again every few seconds");
     let sentence = &knocker.told[0];
-    assert!(sentence.contains("outlast approve river"), "{sentence}");
+    assert!(
+        sentence.contains("waits for an admin: `outlast approve "),
+        "{sentence}"
+    );
     assert!(world.nodes[0].desk.len() <= 1, "it lets go of its place");
     for node in &world.nodes {
         let state = node.statements().state();
