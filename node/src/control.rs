@@ -45,8 +45,8 @@ pub(crate) enum Request {
     Cut {
         /// The author's public key, hexadecimal.
         author: String,
-        /// Milliseconds since the Unix epoch.
-        at_ms: i64,
+        /// Milliseconds since the Unix epoch; `None`: as far as a revocation now accepts it.
+        at_ms: Option<i64>,
     },
     /// Says of itself that it leaves the mesh.
     Goodbye {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use data_encoding::{BASE64, HEXLOWER};
 use outlast_mesh::trust::{
-    Bootstrap, EndpointKind, Member, State, Statement, Statements, Token, kind,
+    Bootstrap, Cut, EndpointKind, Member, State, Statement, Statements, Token, kind,
 };
 use outlast_mesh::{Identity, JoinError, Journal, MeshId, NodeId, NodeKey, TunnelKey};
 
@@ -32,6 +32,14 @@ pub(crate) const JOURNAL: &str = "statements.log";
 
 /// Addresses that a token names of one node: enough for both families at home and away.
 const MOST_ADDRESSES: usize = 6;
+
+/// How far the log of an author went at a moment, or, without one, goes by what a revocation accepts now.
+pub(crate) fn cut(statements: &Statements, author: &[u8; 32], at_ms: Option<i64>) -> Cut {
+    match at_ms {
+        Some(at_ms) => statements.cut_at(author, u64::try_from(at_ms).unwrap_or_default()),
+        None => statements.cut(author),
+    }
+}
 
 /// What is on disk of a mesh this node belongs to.
 #[derive(Debug)]

@@ -289,6 +289,8 @@ mod ruled;
 #[cfg(test)]
 mod settled;
 #[cfg(test)]
+mod stolen;
+#[cfg(test)]
 mod taken;
 #[cfg(test)]
 mod tests;

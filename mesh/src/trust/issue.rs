@@ -313,14 +313,19 @@ fn absent(state: &State, node: NodeId) -> IssueError {
 }
 
 /// How much of a log is to count. Who retires a machine that came back from an old image keeps what both of its branches
-/// vouched for; who evicts keeps one branch, for the other may be a thief's.
+/// vouched for; else one branch counts, for the other may be a thief's.
 fn accepted(statements: &Statements, author: [u8; 32], revocation: &Revocation<'_>) -> Cut {
-    let cut = revocation.cut.unwrap_or_else(|| statements.cut(&author));
-    let forked = statements.state().frozen.contains_key(&author);
-    if forked && revocation.cut.is_none() && revocation.manner == Manner::Retired {
-        return Cut { id: [0; 32], ..cut };
+    if let Some(cut) = revocation.cut {
+        return cut;
     }
-    cut
+    let forked = statements.state().frozen.contains_key(&author);
+    let is_node = matches!(revocation.target, Target::Node(_));
+    if forked && is_node && revocation.manner == Manner::Retired {
+        let (next, _last) = statements.head(&author);
+        let (seq, id) = (next - 1, [0; 32]);
+        return Cut { seq, id };
+    }
+    statements.cut(&author)
 }
 
 /// One that is gone can be revoked again, in earnest or to cut more.

@@ -67,10 +67,15 @@ impl Asked<'_> {
                 self.verb()
             )));
         }
+        // Of a machine that is retired both branches count, should it have come back from an old image.
+        let cut = match self.manner {
+            Manner::Evicted => desk.cut(id.0, self.since_ms)?,
+            Manner::Retired | Manner::Left => None,
+        };
         let revocation = Revocation {
             target: Target::Node(id),
             manner: self.manner,
-            cut: desk.cut(id.0, self.since_ms)?,
+            cut,
             reason: self.reason,
         };
         let revoke = issue_revoke(&desk.admin.key, &desk.statements, &revocation, now_ms());

@@ -197,7 +197,8 @@ impl Desk {
         }
     }
 
-    /// How much of an author's log is accepted: what was held of it at a moment. `None`: all that is.
+    /// How much of an author's log is accepted: what was held of it at a moment. `None`: all that is, unless its key is in
+    /// two places; then what came first is known where it arrived.
     pub(super) fn cut(
         &mut self,
         author: [u8; 32],
@@ -216,10 +217,14 @@ impl Desk {
                 text::moment(founded_ms)
             )));
         }
-        since_ms.map(|at_ms| self.cut_at(author, at_ms)).transpose()
+        let is_forked = folded.frozen.contains_key(&author);
+        if since_ms.is_none() && !is_forked {
+            return Ok(None);
+        }
+        self.cut_at(author, since_ms).map(Some)
     }
 
-    fn cut_at(&mut self, author: [u8; 32], since_ms: i64) -> Result<Cut, Failure> {
+    fn cut_at(&mut self, author: [u8; 32], since_ms: Option<i64>) -> Result<Cut, Failure> {
         match &mut self.place {
             // What arrived when is known where it arrived.
             Place::Node(client) => {
@@ -230,10 +235,7 @@ impl Desk {
                 })?;
                 read_cut(&cut)
             }
-            Place::Disk { .. } => {
-                let at_ms = u64::try_from(since_ms).unwrap_or_default();
-                Ok(self.statements.cut_at(&author, at_ms))
-            }
+            Place::Disk { .. } => Ok(membership::cut(&self.statements, &author, since_ms)),
         }
     }
 

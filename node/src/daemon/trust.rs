@@ -39,11 +39,11 @@ impl Daemon {
         Ok(snapshot.peers.iter().map(line).collect())
     }
 
-    /// How far the log of an author went when this node had received no more of it than by then.
-    pub(super) async fn cut(&self, author: &str, at_ms: i64) -> Result<Value, Failure> {
+    /// How far the log of an author went when this node had received no more of it than by then; `None`: now.
+    pub(super) async fn cut(&self, author: &str, at_ms: Option<i64>) -> Result<Value, Failure> {
         let author = membership::key_from_hex(author)?;
         let statements = self.member()?.mesh.statements().await;
-        let cut = statements.cut_at(&author, u64::try_from(at_ms).unwrap_or_default());
+        let cut = membership::cut(&statements, &author, at_ms);
         Ok(json!({ "seq": cut.seq, "id": data_encoding::HEXLOWER.encode(&cut.id) }))
     }
 

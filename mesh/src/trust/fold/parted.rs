@@ -188,7 +188,15 @@ fn retiring_a_machine_that_came_back_from_an_old_image_keeps_both_branches() {
         scene.join(&tokens[0], 2, 1, START + 1).unwrap();
         let before = std::mem::replace(&mut scene.held, image);
         scene.join(&tokens[1], 3, 1, START + 2).unwrap();
-        scene.held = scene.holder(before.iter().chain(scene.held.iter()));
+        let after: Vec<Statement> = scene.held.iter().cloned().collect();
+        scene.held = scene.holder(before.iter().chain(&after));
+        for (at_ms, said) in [
+            (1, before.iter().collect::<Vec<_>>()),
+            (2, after.iter().collect()),
+        ] {
+            said.into_iter()
+                .for_each(|one| scene.held.received(one, at_ms));
+        }
         assert!(scene.held.state().frozen.contains_key(&node(1).public()));
         part(&mut scene, 1, manner, None, START + 3);
         assert_eq!(scene.held.state().members.len(), left, "{manner:?}");

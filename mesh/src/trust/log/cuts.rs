@@ -10,27 +10,51 @@ use crate::id::{NodeId, StatementId};
 
 impl Statements {
     /// How far an author's log goes as held here: what a revocation accepts unless it says otherwise.
+    ///
+    /// Of a log with a fork the branch that came here first, as far as it stood when the other came, whatever their
+    /// lengths and clocks, which a thief chooses. If both came at once, what was there before them.
     #[must_use]
     pub fn cut(&self, author: &[u8; 32]) -> Cut {
-        self.last(author).map_or(Cut::NOTHING, |(seq, entry)| Cut {
-            seq,
-            id: entry.id.0,
-        })
+        let mut last = Cut::NOTHING;
+        loop {
+            match self.after(author, last).as_slice() {
+                [] => return last,
+                [only] => last = place(only),
+                [first, second, ..] => {
+                    let (first, second) = (came(first), came(second));
+                    let since_ms = second.filter(|_at| first < second);
+                    return since_ms.map_or(last, |at| self.cut_at(author, at));
+                }
+            }
+        }
     }
 
     /// How far an author's log went before `since_ms`, by this holder's clock when it received each statement, never by
-    /// what the statements say. What was received at an unknown time was there before.
+    /// what the statements say. What was received at an unknown time was there before. Of two statements at one place
+    /// the one that came first.
     #[must_use]
     pub fn cut_at(&self, author: &[u8; 32], since_ms: u64) -> Cut {
-        let chain = self.branch_to_head(author);
-        let early = |entry: &&&Arc<Entry>| entry.received_ms.get().is_none_or(|at| *at < since_ms);
+        let mut last = Cut::NOTHING;
         // What came late hides all behind it: a log is accepted from its start.
-        let accepted = chain.iter().take_while(early);
-        let last = (1..).zip(accepted).last();
-        last.map_or(Cut::NOTHING, |(seq, entry)| Cut {
-            seq,
-            id: entry.id.0,
-        })
+        while let Some(first) = self.after(author, last).first()
+            && came(first).is_none_or(|at| at < since_ms)
+        {
+            last = place(first);
+        }
+        last
+    }
+
+    /// What follows a place of a log, all rivals, by when they came here; the Genesis has none.
+    fn after(&self, author: &[u8; 32], last: Cut) -> Vec<&Arc<Entry>> {
+        let log = self.authors.get(author).map(|authored| &authored.log);
+        let next = log.and_then(|log| log.get(&(last.seq + 1)));
+        let mut next: Vec<_> = next.into_iter().flatten().collect();
+        next.retain(|entry| entry.prev() == last.id);
+        next.sort_by_key(|entry| (!entry.is_genesis(), came(entry), entry.id));
+        if next.first().is_some_and(|entry| entry.is_genesis()) {
+            next.truncate(1);
+        }
+        next
     }
 
     /// Notes when a held statement came here. The first time counts; notes and Joins, which no cut concerns, have none.
@@ -50,6 +74,7 @@ impl Statements {
     }
 
     /// The statements that lead to the head of `author`'s log, from its start.
+    #[cfg(test)]
     pub(in crate::trust) fn branch_to_head(&self, author: &[u8; 32]) -> Vec<&Arc<Entry>> {
         let Some(authored) = self.authors.get(author) else {
             return Vec::new();
@@ -123,5 +148,21 @@ impl Statements {
     fn log_of(&self, author: &[u8; 32]) -> impl Iterator<Item = &Arc<Entry>> {
         let authored = self.authors.get(author).into_iter();
         authored.flat_map(|authored| authored.log.values().flatten())
+    }
+}
+
+/// When it came here, if that is known.
+fn came(entry: &Arc<Entry>) -> Option<u64> {
+    entry.received_ms.get().copied()
+}
+
+fn place(entry: &Arc<Entry>) -> Cut {
+    let id = entry.id.0;
+    match entry.place {
+        Place::Log(header) => Cut {
+            seq: header.seq,
+            id,
+        },
+        Place::Note { .. } => Cut::NOTHING,
     }
 }
