@@ -50,20 +50,7 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
         status.contains("`outlast leave` makes it ready for a new token"),
         "{status}"
     );
-    for command in [
-        &["evict", "a"][..],
-        &["set", "site=attic"],
-        &["rotate-key"],
-        &["invite"],
-    ] {
-        let unheard = world.node(2).try_run(command, "");
-        let unheard = unheard.expect_err("nobody would hear it");
-        assert!(
-            unheard.starts_with("exit Some(1)")
-                && unheard.contains("this node is no member of mesh home any more"),
-            "{command:?}: {unheard}"
-        );
-    }
+    says_nothing_more(world.node(2));
     for node in [0, 1] {
         let members = world.node(node).json(&["members"]);
         let c = named(&members, "c").expect("it is listed still");
@@ -88,6 +75,24 @@ fn an_evicted_node_that_comes_back_is_told_by_whom_when_and_why_and_its_history_
         .node(2)
         .run_with_input(&["join", "--name", "c"], &token);
     assert_eq!(joined, "joined mesh home as c; members: a, b, c\n");
+}
+
+/// Nothing is signed on a node that is out, for nobody would hear it.
+fn says_nothing_more(out: &Node) {
+    for command in [
+        &["evict", "a"][..],
+        &["set", "site=attic"],
+        &["rotate-key"],
+        &["invite"],
+    ] {
+        let unheard = out.try_run(command, "");
+        let unheard = unheard.expect_err("nobody would hear it");
+        assert!(
+            unheard.starts_with("exit Some(1)")
+                && unheard.contains("this node is no member of mesh home any more"),
+            "{command:?}: {unheard}"
+        );
+    }
 }
 
 #[test]
