@@ -23,6 +23,7 @@ mod keys;
 mod leave;
 mod man;
 mod members;
+mod mesh;
 mod netcheck;
 mod ping;
 mod qr;

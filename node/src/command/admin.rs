@@ -79,8 +79,8 @@ fn key(global: &Global, out: &mut Printer) -> Result<(), Failure> {
     let statements = match reader(&state)? {
         Doer::Node(mut client) => {
             // Says it where there is no mesh yet.
-            super::invite::mesh_named(&mut client)?;
-            super::invite::statements_of(&mut client)?
+            super::mesh::mesh_named(&mut client)?;
+            super::mesh::statements_of(&mut client)?
         }
         Doer::Ourselves(_lock) => Membership::of_mesh(&state)?.statements,
     };

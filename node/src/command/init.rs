@@ -8,7 +8,8 @@ use std::time::Duration;
 use outlast_mesh::trust::{InviteTerms, Statement, found};
 use outlast_mesh::{AdminKey, NodeId};
 
-use super::invite::{self, Invited, public_of};
+use super::invite::{self, Invited};
+use super::mesh::public_of;
 use super::sign::Owner;
 use super::{Doer, doer, service};
 use crate::cli::{Global, InitArgs};

@@ -40,7 +40,7 @@ fn through_node(
     arguments: &LeaveArgs,
     out: &mut Printer,
 ) -> Result<(), Failure> {
-    let (_, mesh) = super::invite::mesh_named(client)?;
+    let (_, mesh) = super::mesh::mesh_named(client)?;
     let reason = arguments.reason.clone().unwrap_or_default();
     let before = client.call(&Request::Goodbye { reason })?["before"].take();
     if before["itself"] == false {

@@ -14,7 +14,7 @@ use outlast_mesh::{AdminKey, Journal, MeshId, NodeId};
 use serde_json::Value;
 
 use super::confirmed::Confirmed;
-use super::invite::{mesh_of, statements_of};
+use super::mesh::{mesh_of, statements_of};
 use super::{Doer, reader};
 use crate::cli::{Global, SignArgs};
 use crate::control::Request;
