@@ -1,4 +1,4 @@
-//! Becoming a member and letting others become one: what `init`, `invite` and `join` do to a state directory.
+//! What a state directory holds of a mesh: who this node is, what was signed, and how it got there.
 //!
 //! In: keys, names, tokens. Out: statements on disk, all of a mesh's or none.
 //! Invariant: `statements.log` appears whole, by a rename, and only after this node is a member by it; a refused
@@ -8,24 +8,24 @@
 pub(crate) mod addresses;
 pub(crate) mod admin;
 pub(crate) mod former;
+mod joining;
+mod keys;
 pub(crate) mod public;
 pub(crate) mod recovery;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use data_encoding::{BASE64, HEXLOWER};
-use outlast_mesh::trust::{
-    Bootstrap, Cut, EndpointKind, Member, State, Statement, Statements, Token, kind,
-};
-use outlast_mesh::{Identity, JoinError, Journal, MeshId, NodeId, NodeKey, TunnelKey};
+use outlast_mesh::trust::{Bootstrap, Cut, EndpointKind, State, Statement, Statements, kind};
+use outlast_mesh::{Journal, MeshId, NodeId, NodeKey};
 
-use crate::config::Config;
 use crate::failure::Failure;
 use crate::state::StateDir;
-use crate::text::{self, visible};
-use crate::when;
+use crate::text::visible;
+
+pub(crate) use joining::{Joined, already_joined, join};
+pub(crate) use keys::{Keys, rotate};
 
 /// The journal's name in the state directory.
 pub(crate) const JOURNAL: &str = "statements.log";
@@ -129,86 +129,6 @@ pub(crate) fn establish(state: &StateDir, statements: &[Statement]) -> Result<()
         .with_context(context)
 }
 
-/// This node's keys, and which of their files this call made.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    pub(crate) identity: Identity,
-    made: Vec<PathBuf>,
-}
-
-impl Keys {
-    /// Loads the keys, making those that are missing.
-    pub(crate) fn load_or_make(state: &StateDir) -> Result<Self> {
-        let mut made = Vec::new();
-        let path = state.join("node.key");
-        let node = if path.exists() {
-            NodeKey::load(&path)?
-        } else {
-            let key = NodeKey::generate();
-            key.store(&path)?;
-            made.push(path);
-            key
-        };
-        let path = state.join("wg.key");
-        let tunnel = if path.exists() {
-            TunnelKey::load(&path)?
-        } else {
-            let key = TunnelKey::generate();
-            key.store(&path)?;
-            made.push(path);
-            key
-        };
-        let previous = TunnelKey::load_previous(&state.join("wg.key"))?;
-        Ok(Self {
-            identity: Identity {
-                node,
-                tunnel,
-                previous,
-            },
-            made,
-        })
-    }
-
-    /// Removes what `load_or_make` made.
-    pub(crate) fn forget(self) {
-        for path in self.made {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// How long a key that was replaced is kept for those that were away: a month.
-const KEPT_MS: u64 = 30 * 24 * 3_600 * 1_000;
-
-/// Replaces the tunnel key where no node runs. One that nobody can have heard of yet makes way; one that somebody may
-/// have, never goes for it.
-pub(crate) fn rotate(state: &StateDir) -> Result<TunnelKey, Failure> {
-    let path = state.join("wg.key");
-    let present = Keys::load_or_make(state)?.identity;
-    let folded = Membership::load(state)?.map(|held| held.statements.state());
-    let me = present.node.id();
-    if let Some(folded) = &folded {
-        still_member(folded, &me)?;
-    }
-    let said = folded.as_ref().and_then(|folded| {
-        let info = folded.members.get(&me)?.info.as_ref()?;
-        Some(info.tunnel)
-    });
-    if said.is_some_and(|said| said != present.tunnel.public()) {
-        let new = TunnelKey::lay_by(&path).map_err(anyhow::Error::from)?;
-        TunnelKey::put_next(&path).map_err(anyhow::Error::from)?;
-        return Ok(new);
-    }
-    let now_ms = u64::try_from(when::now_ms()).unwrap_or_default();
-    if TunnelKey::is_full(&path, now_ms.saturating_sub(KEPT_MS)).map_err(anyhow::Error::from)? {
-        return Err(Failure::new(
-            "the tunnel key was replaced so often within a month that one which others may know would go: start the node \
-             with `outlast up`, and say this again once it has met them",
-        ));
-    }
-    Ok(TunnelKey::rotate(&path).map_err(anyhow::Error::from)?)
-}
-
 /// That this node can still say anything in the mesh; else nobody would hear what is signed here.
 pub(crate) fn still_member(state: &State, me: &NodeId) -> Result<(), Failure> {
     match why_out(state, me) {
@@ -219,80 +139,6 @@ pub(crate) fn still_member(state: &State, me: &NodeId) -> Result<(), Failure> {
             visible(&why)
         ))),
     }
-}
-
-/// Who let this node in, and where it is.
-#[derive(Debug)]
-pub(crate) struct Joined {
-    pub(crate) mesh_name: String,
-    pub(crate) name: String,
-    pub(crate) members: Vec<String>,
-    /// The machine whose place it took.
-    pub(crate) replaces: Option<String>,
-    /// It was a member before it was given this token, which is unused.
-    pub(crate) before: bool,
-}
-
-/// Joins the mesh of a token and stores it; the caller holds the lock. `waits` is told each time that an admin has yet to
-/// approve, which may take as long as it takes.
-pub(crate) async fn join(
-    state: &StateDir,
-    config: &Config,
-    token: &Token,
-    name: &str,
-    waits: &mut (dyn FnMut(&str) + Send),
-) -> Result<Joined, Failure> {
-    let keys = Keys::load_or_make(state)?;
-    if let Some(membership) = Membership::load(state)? {
-        return already_joined(&membership.statements, &keys.identity.node.id(), token);
-    }
-    match outlast_mesh::join(config.listen, token, &keys.identity, name, waits).await {
-        Ok(statements) => {
-            let me = keys.identity.node.id();
-            let gathered = gather(statements.clone())?;
-            let state_of_mesh = gathered.state();
-            let joined = describe(&state_of_mesh.members, &state_of_mesh.name, &me)?;
-            establish(state, &statements)?;
-            Ok(joined)
-        }
-        Err(error) => {
-            if !matches!(error, JoinError::NoAnswer { .. }) {
-                keys.forget();
-            }
-            Err(refusal(token, &error))
-        }
-    }
-}
-
-/// The answer to a member that is given a token: the same mesh is no mistake, another one is.
-pub(crate) fn already_joined(
-    statements: &Statements,
-    me: &NodeId,
-    token: &Token,
-) -> Result<Joined, Failure> {
-    let folded = statements.state();
-    if statements.mesh() != token.mesh() {
-        return Err(Failure::new(format!(
-            "this node is a member of mesh {} ({}) already, and the token is for mesh {} ({}); \
-             name an empty directory with --state-dir to join another",
-            visible(&folded.name),
-            beginning(&statements.mesh()),
-            visible(token.mesh_name()),
-            beginning(&token.mesh())
-        )));
-    }
-    if let Some(why) = why_out(&folded, me) {
-        return Err(Failure::new(format!(
-            "this node belongs to mesh {} no more, it was {}; `outlast leave` puts aside what it kept, then join again",
-            visible(&folded.name),
-            visible(&why)
-        )));
-    }
-    let joined = describe(&folded.members, &folded.name, me)?;
-    Ok(Joined {
-        before: true,
-        ..joined
-    })
 }
 
 /// How a node came to be no member any more, to follow "it was". `None`: it is one.
@@ -307,45 +153,6 @@ pub(crate) fn why_out(state: &State, me: &NodeId) -> Option<String> {
         "let in by nobody whose word counts"
     };
     Some(state.why_gone(me).unwrap_or_else(|| unsaid.to_owned()))
-}
-
-/// Enough of an id to tell two meshes of one name apart.
-fn beginning(mesh: &MeshId) -> String {
-    mesh.to_string().chars().take(8).collect()
-}
-
-fn describe(
-    members: &std::collections::BTreeMap<NodeId, Member>,
-    mesh_name: &str,
-    me: &NodeId,
-) -> Result<Joined, Failure> {
-    let myself = members
-        .get(me)
-        .ok_or_else(|| Failure::new("what the mesh sent does not make this node a member"))?;
-    let mut names: Vec<String> = members.values().map(|member| member.name.clone()).collect();
-    names.sort_unstable();
-    Ok(Joined {
-        mesh_name: mesh_name.to_owned(),
-        name: myself.name.clone(),
-        replaces: myself
-            .replaces
-            .and_then(|old| Some(members.get(&old)?.name.clone())),
-        members: names,
-        before: false,
-    })
-}
-
-fn refusal(token: &Token, error: &JoinError) -> Failure {
-    let over_ms = i64::try_from(token.invite().not_after_ms).unwrap_or(i64::MAX);
-    let over = over_ms < when::now_ms();
-    // A token that expired more than a day ago is met with silence.
-    if over && matches!(error, JoinError::NoAnswer { .. }) {
-        return Failure::new(format!(
-            "the token expired at {} by this machine's clock, and nobody answered it; make a new one with `outlast invite`",
-            text::moment(over_ms)
-        ));
-    }
-    Failure::from(anyhow!(error.to_string()))
 }
 
 /// Whom a token names: `me` first, then up to two others, the most recently heard first.
@@ -451,6 +258,7 @@ mod tests {
     use outlast_mesh::trust::{Setting, found, issue_policy};
 
     use super::*;
+    use crate::when;
 
     #[test]
     fn what_is_read_again_is_cut_by_when_it_came() {
