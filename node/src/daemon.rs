@@ -8,10 +8,14 @@
 mod answer;
 mod bound;
 mod chronicle;
+mod entrance;
 mod history;
+mod holdings;
+mod live;
 mod netcheck;
 mod ping;
 mod pulse;
+mod query;
 mod standing;
 mod status;
 mod store;

@@ -1,7 +1,7 @@
 //! What `status --json` and `members --json` say.
 //!
 //! In: the snapshots of mesh, store and flow. Out: JSON as the command line promises it; fields may be added.
-//! Absent: rates and judgements; the reader makes those.
+//! Absent: the store's own part (`holdings.rs`); rates and judgements, which the reader makes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
-use outlast_store::{ClockChange, Reason, Stats, Step};
+use outlast_store::{ClockChange, Stats};
 
-use super::{Daemon, Running, bound, standing};
+use super::{Daemon, Running, holdings, standing};
 use crate::flow::{TWO_CONTENTS, node_of, time};
 use crate::{membership, trusted, when};
 
@@ -68,7 +68,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         },
         "node": node(daemon, Some((running, &snapshot))),
         "peers": peers,
-        "store": with_bound(store(&stats), daemon, &snapshot),
+        "store": holdings::with_bound(holdings::store(&stats), daemon, &snapshot),
         "flow": running.flow.stats(),
         "clock": running.flow.clock_state(),
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
@@ -215,67 +215,6 @@ fn with_backlog(peer: &PeerSnapshot, snapshot: &Snapshot, backlog_samples: u64) 
         "backlog_samples": backlog_samples,
         "clock_offset_ms": peer.clock_offset_ms,
     })
-}
-
-fn store(stats: &Stats) -> Value {
-    let quarantined: Vec<Value> = stats
-        .quarantined
-        .iter()
-        .map(|generation| json!({ "name": generation.name, "reason": generation.reason }))
-        .collect();
-    let over_share: Vec<String> = stats
-        .over_share
-        .iter()
-        .map(|origin| node_of(*origin).to_string())
-        .collect();
-    json!({
-        "bytes": stats.bytes,
-        "limit_bytes": stats.limit_bytes,
-        "oldest_ms": stats.oldest_ms,
-        "newest_ms": stats.newest_ms,
-        "series": stats.series,
-        "rows": stats.rows,
-        "generations": stats.generations,
-        "ready": stats.ready,
-        "health": stats.health,
-        "quarantined": quarantined,
-        "conflicts": stats.conflicts,
-        "damaged": stats.damaged,
-        "lost_rows": stats.lost,
-        "refused": stats.refused,
-        "unkept": stats.unkept,
-        "gone_rows": gone(stats),
-        "tiers": tiers(stats),
-        "over_share": over_share,
-        "synced_seq": stats.synced.as_ref().map(|(_, seq)| seq),
-    })
-}
-
-/// The store's part, with who said how much it may take.
-fn with_bound(mut store: Value, daemon: &Daemon, snapshot: &Snapshot) -> Value {
-    let settled = bound::settled_here(snapshot);
-    store["limit_from"] = json!(daemon.config.bound_from(settled).as_str());
-    store["retention_bytes"] = json!(settled);
-    store
-}
-
-/// How many rows went from here, by reason.
-fn gone(stats: &Stats) -> Value {
-    let of = |reason| stats.gone_rows.get(&reason).copied().unwrap_or(0);
-    json!({
-        "budget": of(Reason::Budget),
-        "damaged": of(Reason::Damaged),
-        "unwritten": of(Reason::Unwritten),
-    })
-}
-
-/// What is left of rows that went: how many rows each tier stands for, and its bytes.
-fn tiers(stats: &Stats) -> Value {
-    let of = |step| {
-        let tier = stats.tiers.get(&step).copied().unwrap_or_default();
-        json!({ "rows": tier.rows, "bytes": tier.bytes })
-    };
-    json!({ "10s": of(Step::S10), "1m": of(Step::M1), "1h": of(Step::H1) })
 }
 
 /// An alarm for each node whose key signs two contents for one row.
