@@ -36,6 +36,7 @@ pub mod collect;
 pub mod flow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod ledger;
 pub mod replica;
 pub mod summary;
 pub mod web;
