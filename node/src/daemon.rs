@@ -86,6 +86,8 @@ struct Running {
     mesh: Mesh,
     store: Store,
     flow: Flow,
+    /// How the sources of measurements fare.
+    sources: crate::collect::Sources,
     /// What the store said of itself when it was asked last, for when its disk hangs.
     stats: std::sync::Mutex<Stats>,
     /// Whose turn it is to look at the disk for the status.
@@ -224,12 +226,14 @@ impl Daemon {
         } else {
             Pace::Polite
         };
+        let collector = Collector::new(Path::new("/"));
+        let sources = collector.sources();
         let flow = Flow::start(
             FlowConfig { seed: None, pace },
             store.clone(),
             mesh.clone(),
             events,
-            Collector::new(Path::new("/")),
+            collector,
             stop.clone(),
         )?;
         let tickets = Tickets::new();
@@ -255,6 +259,7 @@ impl Daemon {
             mesh,
             store,
             flow,
+            sources,
             stats: std::sync::Mutex::default(),
             looks: Arc::new(tokio::sync::Semaphore::new(1)),
             dashboard,

@@ -94,6 +94,7 @@ pub(crate) fn examine(facts: &Facts) -> Vec<Finding> {
     findings.push(machine::ipv6(facts));
     findings.push(machine::receive_buffer(facts));
     findings.extend(machine::sources(facts));
+    findings.extend(machine::failing_sources(facts));
     findings.push(machine::service(facts));
     findings.extend(store::store(facts));
     findings.extend(node::peers(facts));

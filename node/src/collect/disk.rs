@@ -47,7 +47,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new(root: &Path) -> Self {
         Self {
-            file: Kept::new(root, "proc/diskstats"),
+            file: Kept::optional(root, "proc/diskstats"),
             family: Family::new(SPECS),
         }
     }

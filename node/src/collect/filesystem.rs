@@ -1,29 +1,23 @@
 //! How full each real filesystem is.
 //!
-//! Asking a dying disk may take for ever, so a thread asks, every 10 s, and the tick takes what it
-//! found. A measurement stands for its own 10 s; when the next one doesn't come, the values are absent.
+//! Asking a dying disk may take for ever, so it is done aside, every 10 s.
 //! Absent: filesystems of other machines (their own nodes say), of memory and of the kernel, and
 //! all but the shortest mount point of a device.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
-use tracing::warn;
 
-use super::kept::read_once;
+use super::aside::Aside;
+use super::kept::{Buffer, read_once};
 use super::scan::{lines, words};
 use super::sheet::{Family, Sheet, Spec};
 
 /// How often filesystems are measured.
 const PERIOD: Duration = Duration::from_secs(10);
-
-/// What a measurement may take before its values go absent.
-const GRACE: Duration = Duration::from_millis(1_500);
 
 /// The most filesystems that are measured; those mounted first count.
 const MAX_FILESYSTEMS: usize = 64;
@@ -43,15 +37,7 @@ const SPECS: [Spec; 6] = [
 #[derive(Debug)]
 pub(super) struct Filesystem {
     family: Family<6>,
-    found: Arc<Mutex<Option<Found>>>,
-    /// The thread ends when this is dropped.
-    _running: mpsc::Sender<()>,
-}
-
-#[derive(Debug)]
-struct Found {
-    at: Instant,
-    filesystems: Vec<(Mount, [u64; 6])>,
+    measured: Aside<Vec<(Mount, [u64; 6])>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,27 +49,18 @@ pub(super) struct Mount {
 
 impl Filesystem {
     pub(super) fn new(root: &Path) -> Self {
-        let (running, stop) = mpsc::channel();
-        let found = Arc::new(Mutex::new(None));
-        let (root, shared) = (root.to_owned(), Arc::clone(&found));
-        let thread = thread::Builder::new().name("filesystems".into());
-        if let Err(error) = thread.spawn(move || measure_until(&stop, &root, &shared)) {
-            warn!(%error, "filesystems can't be measured, their values are absent");
-        }
+        let root = root.to_owned();
         Self {
             family: Family::new(SPECS),
-            found,
-            _running: running,
+            measured: Aside::each("filesystem", PERIOD, move || measure(&root)),
         }
     }
 
-    pub(super) fn tick(&mut self, sheet: &mut Sheet, now: Instant) {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = |found: &&Found| now.saturating_duration_since(found.at) < PERIOD + GRACE;
-        let Some(found) = found.as_ref().filter(fresh) else {
+    pub(super) fn tick(&mut self, sheet: &mut Sheet, buffer: &mut Buffer, now: Instant) {
+        let Some(filesystems) = self.measured.latest(buffer, now) else {
             return;
         };
-        for (mount, values) in &found.filesystems {
+        for (mount, values) in filesystems.iter() {
             let labels = [
                 ("device", mount.device.as_str()),
                 ("fstype", mount.fstype.as_str()),
@@ -97,28 +74,6 @@ impl Filesystem {
                 .into_iter()
                 .zip(values)
                 .for_each(|(slot, value)| sheet.set(slot, *value));
-        }
-    }
-}
-
-fn measure_until(stop: &mpsc::Receiver<()>, root: &Path, found: &Mutex<Option<Found>>) {
-    let mut failing = false;
-    loop {
-        match measure(root) {
-            Ok(filesystems) => {
-                let at = Instant::now();
-                let found_now = Found { at, filesystems };
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found_now);
-                failing = false;
-            }
-            Err(error) if !failing => {
-                warn!(%error, "mounted filesystems can't be listed, their values are absent");
-                failing = true;
-            }
-            Err(_) => {}
-        }
-        if stop.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout) {
-            return;
         }
     }
 }
@@ -269,22 +224,17 @@ mod tests {
 
     #[test]
     fn a_measurement_that_stays_away_makes_its_values_absent() {
-        let (now, running) = (Instant::now(), mpsc::channel().0);
-        let filesystems = vec![(mount("/dev/vda", "/", "ext4"), [6, 5, 4, 3, 2, 1])];
-        let found = Arc::new(Mutex::new(Some(Found {
-            at: now,
-            filesystems,
-        })));
+        let now = Instant::now();
+        let measured = vec![(mount("/dev/vda", "/", "ext4"), [6, 5, 4, 3, 2, 1])];
         let mut filesystem = Filesystem {
             family: Family::new(SPECS),
-            found,
-            _running: running,
+            measured: Aside::holding(measured, now, PERIOD),
         };
         let mut sheet = Sheet::new(now);
         let mut sizes_at = |millis| {
             let now = now + Duration::from_millis(millis);
             sheet.begin(now);
-            filesystem.tick(&mut sheet, now);
+            filesystem.tick(&mut sheet, &mut Buffer::new(), now);
             sheet.finish().values[0]
         };
         assert_eq!(

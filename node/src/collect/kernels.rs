@@ -388,8 +388,11 @@ fn values(tick: &Tick) -> BTreeMap<String, Option<f64>> {
 
 /// What doesn't change between two ticks: not what this process says of itself.
 fn settle(values: &BTreeMap<String, Option<f64>>) -> BTreeMap<&String, &Option<f64>> {
-    let own =
-        |series: &str| series.starts_with("process_") || series.starts_with("outlast_collect");
+    let own = |series: &str| {
+        ["process_", "outlast_collect", "outlast_source"]
+            .iter()
+            .any(|own| series.starts_with(own))
+    };
     values
         .iter()
         .filter(|(series, _)| !own(series) && !series.starts_with("node_filesystem"))

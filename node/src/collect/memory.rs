@@ -103,7 +103,7 @@ impl Memory {
     pub(super) fn new(root: &Path) -> Self {
         Self {
             meminfo: Kept::new(root, "proc/meminfo"),
-            vmstat: Kept::new(root, "proc/vmstat"),
+            vmstat: Kept::optional(root, "proc/vmstat"),
             memory: Family::new(MEMORY),
             paging: Family::new(PAGING),
         }

@@ -3,7 +3,9 @@
 //! One file a source. Each reads kernel text into one shared buffer, takes what it needs out of it
 //! by a pure function and sets values on the `Sheet`, which numbers the series. Names and units are
 //! node_exporter's where it has one; ours begin `outlast_`. Values are integers with a decimal
-//! exponent. A source that fails leaves its values absent, never zero, and is logged once.
+//! exponent. A source that fails leaves its values absent, never zero, is logged once, and says so by
+//! `outlast_source_ok` and in `status`; what the machine lacks is absent. What is slow or may hang is measured aside, on a
+//! thread of its own, and never delays the tick.
 //! Absent: when to tick, and what time it is (`flow`).
 
 mod cpu;
@@ -17,8 +19,10 @@ mod own;
 mod tunnel;
 mod uptime;
 
+mod aside;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod health;
 mod kept;
 mod scan;
 mod sheet;
@@ -28,13 +32,10 @@ use std::time::Instant;
 
 use outlast_store::Series;
 
-use sheet::{Family, Sheet, Spec};
+use health::{Health, Round};
+pub use health::{SourceState, Sources};
+use sheet::Sheet;
 pub use tunnel::{TunnelPeer, TunnelStats};
-
-const OWN: [Spec; 2] = [
-    Spec::gauge("outlast_collect_duration_seconds", "seconds", -6),
-    Spec::gauge("outlast_series_refused", "", 0),
-];
 
 /// What one tick found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub struct Collector {
     tunnel: tunnel::Tunnel,
     own: own::Own,
     machine: machine::Machine,
-    collect: Family<2>,
+    health: Health,
 }
 
 impl Collector {
@@ -80,30 +81,45 @@ impl Collector {
             tunnel: tunnel::Tunnel::new(),
             own: own::Own::new(root),
             machine: machine::Machine::new(machine::Facts::of_this_machine()),
-            collect: Family::new(OWN),
+            health: Health::new(),
         }
+    }
+
+    /// How each source fared in the last tick; holds as long as anybody wants to know.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        self.health.sources()
     }
 
     /// Reads everything once. Takes well under a millisecond and never waits for a disk or a peer.
     pub fn tick(&mut self, tunnel: &TunnelStats) -> Tick {
         let now = Instant::now();
-        let (sheet, buffer) = (&mut self.sheet, &mut self.buffer);
-        sheet.begin(now);
-        self.cpu.tick(sheet, buffer);
-        self.load.tick(sheet, buffer, self.cpu.stat());
-        self.memory.tick(sheet, buffer);
-        self.disk.tick(sheet, buffer);
-        self.filesystem.tick(sheet, now);
-        self.network.tick(sheet, buffer, now);
-        self.uptime.tick(sheet, buffer, self.cpu.stat());
-        self.tunnel.tick(sheet, tunnel);
-        self.own.tick(sheet, buffer);
-        self.machine.tick(sheet);
-        if let Some([duration, refused]) = self.collect.only(sheet) {
-            sheet.set(duration, now.elapsed().as_micros());
-            sheet.set(refused, sheet.refused());
-        }
-        sheet.finish()
+        self.sheet.begin(now);
+        let mut round = Round {
+            sheet: &mut self.sheet,
+            buffer: &mut self.buffer,
+            health: &mut self.health,
+        };
+        round.run("cpu", |sheet, buffer| self.cpu.tick(sheet, buffer));
+        round.run("load", |sheet, buffer| {
+            self.load.tick(sheet, buffer, self.cpu.stat());
+        });
+        round.run("memory", |sheet, buffer| self.memory.tick(sheet, buffer));
+        round.run("disk", |sheet, buffer| self.disk.tick(sheet, buffer));
+        round.run("filesystem", |sheet, buffer| {
+            self.filesystem.tick(sheet, buffer, now);
+        });
+        round.run("network", |sheet, buffer| {
+            self.network.tick(sheet, buffer, now);
+        });
+        round.run("uptime", |sheet, buffer| {
+            self.uptime.tick(sheet, buffer, self.cpu.stat());
+        });
+        round.run("tunnel", |sheet, _| self.tunnel.tick(sheet, tunnel));
+        round.run("own", |sheet, buffer| self.own.tick(sheet, buffer));
+        round.run("machine", |sheet, _| self.machine.tick(sheet));
+        round.finish(now);
+        self.sheet.finish()
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
     })
 }
 
+/// A word of hexadecimal digits as a number; `None` where it isn't one or is beyond 64 bits.
+pub(super) fn hex(word: &[u8]) -> Option<u64> {
+    let digits = !word.is_empty() && word.iter().all(u8::is_ascii_hexdigit);
+    u64::from_str_radix(str::from_utf8(word).ok().filter(|_| digits)?, 16).ok()
+}
+
 /// A number that was written with two decimals, in hundredths. `None` where it isn't one or is
 /// below zero.
 pub(super) fn to_hundredths(value: impl Into<f64>) -> Option<u64> {
@@ -70,6 +76,15 @@ mod tests {
             "\u{661}",
         ] {
             assert_eq!(number(word.as_bytes()), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_numbers_are_digits_and_nothing_else() {
+        assert_eq!(hex(b"0294243b"), Some(43_262_011));
+        assert_eq!(hex(b"ffffffffffffffff"), Some(u64::MAX));
+        for word in ["", "+1", "-1", "0x1", "g", "10000000000000000"] {
+            assert_eq!(hex(word.as_bytes()), None, "{word}");
         }
     }
 

@@ -98,6 +98,17 @@ impl Sheet {
         }
     }
 
+    /// Puts in what is there of the values of one device.
+    pub(super) fn set_all<const N: usize>(
+        &mut self,
+        slots: [Slot; N],
+        values: [Option<impl TryInto<i64>>; N],
+    ) {
+        for (slot, value) in slots.into_iter().zip(values) {
+            self.set_some(slot, value);
+        }
+    }
+
     /// How many series of present devices have no number in this tick.
     pub(super) fn refused(&self) -> u64 {
         self.refused
@@ -171,6 +182,10 @@ impl Spec {
     pub(super) const fn with(mut self, label: &'static str, value: &'static str) -> Self {
         self.label = Some((label, value));
         self
+    }
+
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
     }
 
     fn series(&self, labels: &[(&str, &str)]) -> Series {

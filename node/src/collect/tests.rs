@@ -1,11 +1,15 @@
 //! The whole collector over recorded files, and what it costs over the real ones.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use outlast_store::{Schema, SchemaDelta};
 
 use super::*;
+
+/// The sources that read a file which every machine has.
+const FILES: [&str; 6] = ["cpu", "load", "memory", "network", "uptime", "own"];
 
 #[test]
 fn the_series_of_a_recorded_machine_make_a_schema() {
@@ -60,15 +64,34 @@ fn a_source_that_fails_is_absent_and_never_zero() {
         .iter()
         .zip(&tick.values)
         .filter(|(_, value)| value.is_some());
-    let names: Vec<_> = present.map(|(series, _)| series.name.as_str()).collect();
+    let names: BTreeSet<_> = present.map(|(series, _)| series.name.as_str()).collect();
     let wanted = [
-        "process_cpu_seconds_total",
-        "node_uname_info",
         "node_os_info",
+        "node_uname_info",
         "outlast_collect_duration_seconds",
+        "outlast_collect_overruns_total",
         "outlast_series_refused",
+        "outlast_source_duration_seconds",
+        "outlast_source_ok",
+        "process_cpu_seconds_total",
     ];
-    assert_eq!(names, wanted);
+    assert_eq!(names, wanted.into());
+    let sources = collector.sources().list();
+    let failed: Vec<_> = sources
+        .iter()
+        .filter(|source| source.error.is_some())
+        .map(|source| source.name)
+        .collect();
+    assert_eq!(failed, FILES);
+}
+
+#[test]
+fn on_a_recorded_machine_no_source_fails() {
+    let mut collector = Collector::new(&fixture());
+    collector.tick(&TunnelStats::default());
+    for source in collector.sources().list() {
+        assert_eq!(source.error, None, "{}", source.name);
+    }
 }
 
 #[test]

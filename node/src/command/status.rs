@@ -68,10 +68,21 @@ fn show(status: &Value, out: &mut Printer) -> Result<(), Failure> {
         let line = format!("! {}: {}", shown(&alarm["node"]), shown(&alarm["title"]));
         out.line(out.toned(Tone::Bad, &line))?;
     }
-    for notice in status["notices"].as_array().into_iter().flatten() {
-        out.line(out.toned(Tone::Doubtful, &format!("! {}", shown(notice))))?;
+    let notices = status["notices"].as_array().into_iter().flatten();
+    for notice in notices.map(shown).chain(not_measured(status)) {
+        out.line(out.toned(Tone::Doubtful, &format!("! {notice}")))?;
     }
     Ok(())
+}
+
+/// A sentence for each source of measurements that fails.
+fn not_measured(status: &Value) -> impl Iterator<Item = String> {
+    let sources = status["sources"].as_array().into_iter().flatten();
+    let failed = sources.filter(|source| source["ok"] == false);
+    failed.map(|source| {
+        let (name, error) = (shown(&source["name"]), shown(&source["error"]));
+        format!("{name} is not measured: {error}")
+    })
 }
 
 fn facts(status: &Value, out: &mut Printer) -> Result<(), Failure> {
@@ -251,6 +262,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_source_that_fails_is_named_with_its_reason() {
+        let status = json!({ "sources": [
+            { "name": "cpu", "ok": true, "error": null },
+            { "name": "disk", "ok": false, "error": "/proc/diskstats: permission\u{1b} denied" },
+        ] });
+        let said: Vec<_> = not_measured(&status).collect();
+        assert_eq!(
+            said,
+            ["disk is not measured: /proc/diskstats: permission\\u{1b} denied"]
+        );
+        assert_eq!(not_measured(&json!({})).count(), 0);
+    }
 
     #[test]
     fn of_a_node_that_is_kept_elsewhere_the_age_of_its_summary_shows() {

@@ -13,6 +13,7 @@ use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Sn
 use outlast_store::{ClockChange, Stats};
 
 use super::{Daemon, Running, holdings, standing};
+use crate::collect::SourceState;
 use crate::flow::{TWO_CONTENTS, node_of, time};
 use crate::{membership, trusted, when};
 
@@ -70,6 +71,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "peers": peers,
         "store": holdings::with_bound(holdings::store(&stats), daemon, &snapshot),
         "flow": running.flow.stats(),
+        "sources": sources(running),
         "clock": running.flow.clock_state(),
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
         "summaries": summaries(running, &snapshot).await,
@@ -78,6 +80,20 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "refused": refused(&snapshot, running.flow.refused()),
         "notices": notices,
     })
+}
+
+/// How each source of measurements fared a second ago.
+fn sources(running: &Running) -> Vec<Value> {
+    let sources = running.sources.list().into_iter();
+    let line = |source: SourceState| {
+        json!({
+            "name": source.name,
+            "ok": source.error.is_none(),
+            "error": source.error,
+            "took_ms": source.took.as_micros() as f64 / 1_000.0,
+        })
+    };
+    sources.map(line).collect()
 }
 
 /// Read off the runtime: where a clock was set, blocks are looked into.

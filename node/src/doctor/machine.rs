@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Finding;
 use super::facts::{Facts, NodeFacts};
-use crate::text::{count, size};
+use crate::text::{count, size, visible};
 
 /// What the node asks for, so that a second of a bursting mesh fits.
 const RECEIVE_BUFFER: u64 = 4 << 20;
@@ -140,6 +140,28 @@ pub(super) fn receive_buffer(facts: &Facts) -> Finding {
         format!("at most {}, and {why}", size(granted)),
         format!("sudo sysctl net.core.rmem_max={RECEIVE_BUFFER}"),
     )
+}
+
+/// What the running node can't measure, in its own words.
+pub(super) fn failing_sources(facts: &Facts) -> Option<Finding> {
+    let NodeFacts::Runs(status) = &facts.node else {
+        return None;
+    };
+    let sources = status["sources"].as_array().into_iter().flatten();
+    let failed: Vec<String> = sources
+        .filter(|source| source["ok"] == false)
+        .map(|source| {
+            let text = |field: &str| visible(source[field].as_str().unwrap_or("-")).into_owned();
+            format!("{} ({})", text("name"), text("error"))
+        })
+        .collect();
+    (!failed.is_empty()).then(|| {
+        Finding::warn(
+            "sources",
+            format!("not measured: {}", failed.join(", ")),
+            "`outlast status` shows whether it lasts; what is there must be readable for the node's user",
+        )
+    })
 }
 
 pub(super) fn sources(facts: &Facts) -> Option<Finding> {

@@ -271,6 +271,15 @@ fn each_trouble_is_one_sentence_and_its_mending() {
             "warn measurements: /proc/stat can't be read, so what is in there is not measured -> let this user read /proc; in a container or a sandboxed unit it may be hidden",
         ),
         (
+            running(|s| {
+                s["sources"] = json!([
+                    {"name": "cpu", "ok": true, "error": null},
+                    {"name": "sensors", "ok": false, "error": "timed out"},
+                ]);
+            }),
+            "warn sources: not measured: sensors (timed out) -> `outlast status` shows whether it lasts; what is there must be readable for the node's user",
+        ),
+        (
             with(|f| f.service.enabled = false),
             "warn service: installed, but it does not start with the machine -> sudo systemctl enable --now outlast",
         ),
