@@ -3,7 +3,7 @@
 //! Each says whether the bytes were taken, and asserts what must hold of whatever was. In tests every target runs over
 //! the inputs kept in `tests/fuzz/corpus/node`. Absent from releases.
 
-use crate::collect::fuzzing::kernel;
+use crate::collect::fuzzing::{counters, kernel};
 use crate::config::Config;
 use crate::control::{Answer, LONGEST_LINE, Lines, Request};
 use crate::flow::fuzzing::{answer, digest, handed, live, question, summary};
@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("page", page),
     ("headers", headers),
     ("kernel", kernel),
+    ("counters", counters),
 ];
 
 /// Lines on the control socket, as either side reads them.

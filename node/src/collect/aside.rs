@@ -93,7 +93,11 @@ impl<T: Send + Sync + 'static> Aside<T> {
             )));
             return None;
         }
-        match last.found.as_ref()? {
+        let Some(found) = &last.found else {
+            buffer.pend();
+            return None;
+        };
+        match found {
             Ok(found) => {
                 buffer.found();
                 Some(Arc::clone(found))
@@ -224,6 +228,23 @@ mod tests {
         assert_eq!(told(io::ErrorKind::NotFound.into()), Some(Fault::Lacks));
         let why = Some(Fault::Failed("timed out".to_owned()));
         assert_eq!(told(io::ErrorKind::TimedOut.into()), why);
+    }
+
+    #[test]
+    fn before_the_first_finding_nothing_is_wrong_until_it_is_overdue() {
+        let start = Instant::now();
+        let mut aside = Aside::<()>::holding((), start, PERIOD);
+        aside.last = Arc::new(Mutex::new(Last::nothing(start)));
+        let at = |millis| {
+            let mut buffer = Buffer::new();
+            aside.latest(&mut buffer, start + Duration::from_millis(millis));
+            let report = buffer.take_report();
+            (report.pending, report.fault.is_some())
+        };
+        assert_eq!(
+            [0, 11_499, 11_500].map(at),
+            [(true, false), (true, false), (false, true)]
+        );
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Containers, FUSE and old kernels write files that look like the kernel's; the worst they may do is be absent.
 //! Absent from releases.
 
-use super::{cpu, disk, filesystem, load, memory, network, own, uptime};
+use super::{
+    conntrack, cpu, disk, filesystem, load, memory, network, own, pressure, protocols, sockets,
+    uptime,
+};
 
 /// A kernel file behind one byte that says which.
 pub(crate) fn kernel(bytes: &[u8]) -> bool {
@@ -49,6 +52,63 @@ pub(crate) fn kernel(bytes: &[u8]) -> bool {
             !found.is_empty()
         }
     }
+}
+
+/// A table of counters or an answer of the kernel, behind one byte that says which.
+pub(crate) fn counters(bytes: &[u8]) -> bool {
+    let Some((which, text)) = bytes.split_first() else {
+        return false;
+    };
+    match which % 32 {
+        0 => {
+            let mut layout = protocols::Layout::default();
+            let (mut first, mut again) = ([None; 49], [None; 49]);
+            layout.read(text, &mut first);
+            layout.read(text, &mut again);
+            assert_eq!(first, again, "a layout that is kept reads the same");
+            first.iter().any(Option::is_some)
+        }
+        1 => protocols::parse_six(text).iter().any(Option::is_some),
+        2 => {
+            let mut values = [None; 9];
+            protocols::parse_in_use(text, &mut values);
+            values.iter().any(Option::is_some)
+        }
+        3 => protocols::parse_softnet(text).iter().any(Option::is_some),
+        4 => pressure::parse(text).iter().any(Option::is_some),
+        5 => conntrack::parse(text).iter().any(Option::is_some),
+        6 => {
+            let mut sockets = 0;
+            sockets::diag::parse(text, &mut |_| {
+                sockets += 1;
+                true
+            });
+            assert!(sockets <= text.len() / 88);
+            sockets > 0
+        }
+        _ => false,
+    }
+}
+
+/// The recorded counters of one machine.
+#[cfg(test)]
+pub(crate) fn counter_seeds() -> Vec<Vec<u8>> {
+    let files = [
+        (0, "proc/net/snmp"),
+        (0, "proc/net/netstat"),
+        (1, "proc/net/snmp6"),
+        (2, "proc/net/sockstat"),
+        (3, "proc/net/softnet_stat"),
+        (4, "proc/pressure/io"),
+        (5, "proc/net/stat/nf_conntrack"),
+        (6, "sock_diag"),
+    ];
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/here");
+    let read = |(which, file): (u8, &str)| {
+        let text = std::fs::read(here.join(file)).expect("a fixture is there");
+        [&[which][..], &text].concat()
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// The recorded files of one machine.

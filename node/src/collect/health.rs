@@ -44,6 +44,8 @@ pub(super) struct Report {
     pub(super) fault: Option<Fault>,
     /// How long it took where it wasn't the tick that read.
     pub(super) took: Option<Duration>,
+    /// Its first measurement isn't there yet.
+    pub(super) pending: bool,
 }
 
 /// One source as `status` shows it.
@@ -83,6 +85,8 @@ pub(super) struct Health {
     source: Family<2>,
     whole: Family<3>,
     overruns: u64,
+    /// How many sources have yet to find anything.
+    pub(super) pending: usize,
 }
 
 /// One tick's run through the sources.
@@ -101,6 +105,7 @@ impl Health {
             source: Family::new(SOURCE),
             whole: Family::new(WHOLE),
             overruns: 0,
+            pending: 0,
         }
     }
 
@@ -139,7 +144,11 @@ impl Round<'_> {
     /// Runs one source and notes how it fared.
     pub(super) fn run(&mut self, name: &'static str, tick: impl FnOnce(&mut Sheet, &mut Buffer)) {
         let began = Instant::now();
-        let Report { mut fault, took } = if self.health.off.contains(&name) {
+        let Report {
+            mut fault,
+            took,
+            pending,
+        } = if self.health.off.contains(&name) {
             Report::default()
         } else {
             let (sheet, buffer) = (&mut *self.sheet, &mut *self.buffer);
@@ -153,7 +162,9 @@ impl Round<'_> {
         if self.health.off.contains(&name) {
             fault = Some(Fault::Failed("it panicked and is off".to_owned()));
         }
+        self.health.pending += usize::from(pending);
         let error = match fault {
+            None if pending => return,
             Some(Fault::Lacks) => return,
             Some(Fault::Failed(why)) => Some(why),
             None => None,

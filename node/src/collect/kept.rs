@@ -95,6 +95,11 @@ impl Buffer {
         self.report.took = Some(took);
     }
 
+    /// Reports that what is measured aside isn't there yet.
+    pub(super) fn pend(&mut self) {
+        self.report.pending = true;
+    }
+
     /// What the source before reported; the next begins anew.
     pub(super) fn take_report(&mut self) -> Report {
         let mut report = std::mem::take(&mut self.report);

@@ -8,6 +8,7 @@
 //! thread of its own, and never delays the tick.
 //! Absent: when to tick, and what time it is (`flow`).
 
+mod conntrack;
 mod cpu;
 mod disk;
 mod filesystem;
@@ -16,25 +17,32 @@ mod machine;
 mod memory;
 mod network;
 mod own;
+mod pressure;
+mod protocols;
+mod sockets;
 mod tunnel;
 mod uptime;
 
 mod aside;
+mod board;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod health;
 mod kept;
 mod scan;
 mod sheet;
+mod steady;
 
 use std::path::Path;
 use std::time::Instant;
 
 use outlast_store::Series;
 
+pub use board::Board;
 use health::{Health, Round};
 pub use health::{SourceState, Sources};
 use sheet::Sheet;
+pub use sockets::Listener;
 pub use tunnel::{TunnelPeer, TunnelStats};
 
 /// What one tick found.
@@ -57,6 +65,10 @@ pub struct Collector {
     disk: disk::Disk,
     filesystem: filesystem::Filesystem,
     network: network::Network,
+    protocols: protocols::Protocols,
+    sockets: sockets::Sockets,
+    conntrack: conntrack::Conntrack,
+    pressure: pressure::Pressure,
     uptime: uptime::Uptime,
     tunnel: tunnel::Tunnel,
     own: own::Own,
@@ -77,6 +89,10 @@ impl Collector {
             disk: disk::Disk::new(root),
             filesystem: filesystem::Filesystem::new(root),
             network: network::Network::new(root),
+            protocols: protocols::Protocols::new(root),
+            sockets: sockets::Sockets::new(root == Path::new("/")),
+            conntrack: conntrack::Conntrack::new(root),
+            pressure: pressure::Pressure::new(root),
             uptime: uptime::Uptime::new(root),
             tunnel: tunnel::Tunnel::new(),
             own: own::Own::new(root),
@@ -91,10 +107,17 @@ impl Collector {
         self.health.sources()
     }
 
+    /// The TCP sockets that listen, as of the last look at them.
+    #[must_use]
+    pub fn listeners(&self) -> Board<Vec<Listener>> {
+        self.sockets.listeners()
+    }
+
     /// Reads everything once. Takes well under a millisecond and never waits for a disk or a peer.
     pub fn tick(&mut self, tunnel: &TunnelStats) -> Tick {
         let now = Instant::now();
         self.sheet.begin(now);
+        self.health.pending = 0;
         let mut round = Round {
             sheet: &mut self.sheet,
             buffer: &mut self.buffer,
@@ -112,6 +135,18 @@ impl Collector {
         round.run("network", |sheet, buffer| {
             self.network.tick(sheet, buffer, now);
         });
+        round.run("protocols", |sheet, buffer| {
+            self.protocols.tick(sheet, buffer);
+        });
+        round.run("sockets", |sheet, buffer| {
+            self.sockets.tick(sheet, buffer, now);
+        });
+        round.run("conntrack", |sheet, buffer| {
+            self.conntrack.tick(sheet, buffer);
+        });
+        round.run("pressure", |sheet, buffer| {
+            self.pressure.tick(sheet, buffer);
+        });
         round.run("uptime", |sheet, buffer| {
             self.uptime.tick(sheet, buffer, self.cpu.stat());
         });
@@ -120,6 +155,25 @@ impl Collector {
         round.run("machine", |sheet, _| self.machine.tick(sheet));
         round.finish(now);
         self.sheet.finish()
+    }
+}
+
+#[cfg(test)]
+impl Collector {
+    /// Ticks until every source that measures aside has been heard of: the last tick, with all series.
+    fn settle(&mut self) -> Tick {
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        let mut series = Vec::new();
+        loop {
+            let mut tick = self.tick(&TunnelStats::default());
+            series.append(&mut tick.appended);
+            if self.health.pending == 0 {
+                tick.appended = series;
+                return tick;
+            }
+            assert!(Instant::now() < deadline, "a source was silent for 20 s");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 }
 

@@ -1,26 +1,27 @@
 //! What each network interface has carried, from `/proc/net/dev`; whether it is up, has a carrier
 //! and how fast it is, from `/sys/class/net`.
 //!
-//! The second is slow: measured every 10 s, and the measurement stands for its own
-//! 10 s. A measurement that fails makes the value absent at once.
+//! The second may wait for the driver of a card that is being set up: it is measured aside, every 10 s.
 //! The parser of `/proc/net/dev` is ours: that of crate `procfs` finds no interface at all where
 //! one line is short or has no space after its colon, and loses their order.
 //! Absent: `veth` interfaces. Each container has one under a random name, and its traffic is
 //! its bridge's; their names alone would use up the numbers of a machine that runs many.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::aside::Aside;
 use super::kept::{Buffer, Kept, read_once};
 use super::scan::{lines, number, words};
 use super::sheet::{Family, Sheet, Spec};
 
 /// How often the slow values are measured.
-const SLOW_EVERY: Duration = Duration::from_secs(10);
+const PERIOD: Duration = Duration::from_secs(10);
 
-/// Ticks come a little early or late.
-const JITTER: Duration = Duration::from_millis(500);
+/// The most interfaces that are measured.
+const MAX_INTERFACES: usize = 1_024;
 
 /// Eight that are read in every tick, then three that are measured slowly.
 const SPECS: [Spec; 11] = [
@@ -43,48 +44,46 @@ const COLUMNS: [usize; 8] = [0, 1, 2, 3, 8, 9, 10, 11];
 #[derive(Debug)]
 pub(super) struct Network {
     file: Kept,
-    class: PathBuf,
     family: Family<11>,
-    /// What was last measured of each present interface.
-    measured: BTreeMap<String, [Option<u64>; 3]>,
-    measured_at: Option<Instant>,
+    measured: Aside<BTreeMap<String, [Option<u64>; 3]>>,
 }
 
 impl Network {
     pub(super) fn new(root: &Path) -> Self {
+        let class = root.join("sys/class/net");
         Self {
             file: Kept::new(root, "proc/net/dev"),
-            class: root.join("sys/class/net"),
             family: Family::new(SPECS),
-            measured: BTreeMap::new(),
-            measured_at: None,
+            measured: Aside::each("interfaces", PERIOD, move || measure_all(&class)),
         }
     }
 
     pub(super) fn tick(&mut self, sheet: &mut Sheet, buffer: &mut Buffer, now: Instant) {
-        let due = self
-            .measured_at
-            .is_none_or(|at| now.duration_since(at) >= SLOW_EVERY - JITTER);
-        if due {
-            self.measured_at = Some(now);
-            self.measured.clear();
-        }
+        let measured = self.measured.latest(buffer, now);
         for (name, values) in parse(self.file.read(buffer).unwrap_or_default()) {
-            if due {
-                self.measured
-                    .insert(name.to_owned(), measure(&self.class.join(name)));
-            }
             let Some(slots) = self.family.slots(sheet, name, &[("device", name)]) else {
                 continue;
             };
-            let slow = self.measured.get(name).copied().unwrap_or_default();
-            let values = values.into_iter().chain(slow);
+            let slow = measured.as_ref().and_then(|all| all.get(name).copied());
+            let values = values.into_iter().chain(slow.unwrap_or_default());
             slots
                 .into_iter()
                 .zip(values)
                 .for_each(|(slot, value)| sheet.set_some(slot, value));
         }
     }
+}
+
+fn measure_all(class: &Path) -> io::Result<BTreeMap<String, [Option<u64>; 3]>> {
+    let entries = std::fs::read_dir(class)?.take(MAX_INTERFACES);
+    let named = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let counted = named.filter(|name| !name.starts_with("veth"));
+    Ok(counted
+        .map(|name| {
+            let values = measure(&class.join(&name));
+            (name, values)
+        })
+        .collect())
 }
 
 /// Each interface and its values, in the order of `SPECS`.
@@ -158,25 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn a_measured_value_stands_for_its_ten_seconds_and_no_longer() {
+    fn every_interface_is_measured_but_those_of_containers() {
         let root = tempfile::tempdir().unwrap();
-        let class = root.path().join("sys/class/net/eth0");
-        fs::create_dir_all(&class).unwrap();
-        fs::create_dir_all(root.path().join("proc/net")).unwrap();
-        fs::write(root.path().join("proc/net/dev"), "eth0: 1 2 3\n").unwrap();
-        fs::write(class.join("speed"), "1000\n").unwrap();
-        let start = Instant::now();
-        let (mut network, mut sheet) = (Network::new(root.path()), Sheet::new(start));
-        let mut speed_at = |second| {
-            let now = start + Duration::from_secs(second);
-            sheet.begin(now);
-            network.tick(&mut sheet, &mut Buffer::new(), now);
-            sheet.finish().values[10]
-        };
-        assert_eq!(speed_at(0), Some(125_000_000));
-        fs::remove_file(class.join("speed")).unwrap();
-        assert_eq!(speed_at(9), Some(125_000_000));
-        assert_eq!(speed_at(10), None);
+        for name in ["eth0", "veth7a", "lo"] {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        fs::write(root.path().join("eth0/speed"), "1000\n").unwrap();
+        let found = measure_all(root.path()).unwrap();
+        let names: Vec<_> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["eth0", "lo"]);
+        assert_eq!(found["eth0"], [None, None, Some(125_000_000)]);
+        assert!(measure_all(&root.path().join("gone")).is_err());
     }
 
     proptest! {

@@ -228,6 +228,16 @@ impl<const N: usize> Family<N> {
         Some(slots)
     }
 
+    /// Puts in the values of what exists once. While nothing was ever there, no series is made of it.
+    pub(super) fn put(&mut self, sheet: &mut Sheet, values: [Option<u64>; N]) {
+        if self.known.is_empty() && values.iter().all(Option::is_none) {
+            return;
+        }
+        if let Some(slots) = self.only(sheet) {
+            sheet.set_all(slots, values);
+        }
+    }
+
     /// The slots of what exists once.
     pub(super) fn only(&mut self, sheet: &mut Sheet) -> Option<[Slot; N]> {
         self.slots(sheet, "", &[])
@@ -340,6 +350,18 @@ mod tests {
         sheet.set_some(b, Some(3_u64));
         sheet.set_some(b, None::<u64>);
         assert_eq!(sheet.finish().values, [None, Some(3)]);
+    }
+
+    #[test]
+    fn what_was_never_there_makes_no_series() {
+        let (mut sheet, mut family) = (Sheet::new(Instant::now()), Family::new(SPECS));
+        family.put(&mut sheet, [None, None]);
+        assert_eq!(sheet.finish().values, []);
+        family.put(&mut sheet, [None, Some(3)]);
+        assert_eq!(sheet.finish().values, [None, Some(3)]);
+        sheet.begin(Instant::now());
+        family.put(&mut sheet, [None, None]);
+        assert_eq!(sheet.finish().values, [None, None]);
     }
 
     fn tick(sheet: &mut Sheet, family: &mut Family<2>, now: Instant, devices: &[&str]) -> Tick {

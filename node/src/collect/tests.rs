@@ -58,7 +58,7 @@ fn values_stand_at_the_numbers_of_their_series() {
 fn a_source_that_fails_is_absent_and_never_zero() {
     let root = tempfile::tempdir().unwrap();
     let mut collector = Collector::new(root.path());
-    let tick = collector.tick(&TunnelStats::default());
+    let tick = collector.settle();
     let present = tick
         .appended
         .iter()
@@ -88,7 +88,7 @@ fn a_source_that_fails_is_absent_and_never_zero() {
 #[test]
 fn on_a_recorded_machine_no_source_fails() {
     let mut collector = Collector::new(&fixture());
-    collector.tick(&TunnelStats::default());
+    collector.settle();
     for source in collector.sources().list() {
         assert_eq!(source.error, None, "{}", source.name);
     }
@@ -141,22 +141,10 @@ fn spent() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// Ticks until the filesystems, which a thread measures, are there too.
+/// Ticks until what is measured aside is there too.
 fn settled(root: &Path) -> (Vec<Series>, Tick) {
-    let mut collector = Collector::new(root);
-    let mut series = Vec::new();
-    for _ in 0..500 {
-        let tick = collector.tick(&TunnelStats::default());
-        series.extend(tick.appended.iter().cloned());
-        if series
-            .iter()
-            .any(|series| series.name == "node_filesystem_size_bytes")
-        {
-            return (series, tick);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("filesystems were not measured within 5 s");
+    let tick = Collector::new(root).settle();
+    (tick.appended.clone(), tick)
 }
 
 fn fixture() -> PathBuf {

@@ -1,7 +1,7 @@
 //! The kept inputs, and what today's encoders write, run through every target.
 
 use super::*;
-use crate::collect::fuzzing::kernel_seeds;
+use crate::collect::fuzzing::{counter_seeds, kernel_seeds};
 use crate::flow::fuzzing::flow_seeds;
 use crate::web::fuzzing::web_seeds;
 
@@ -32,6 +32,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "live" | "handed" | "digest" | "summary" | "question" | "answer" => flow_seeds(target),
         "page" | "headers" => web_seeds(target),
         "kernel" => kernel_seeds(),
+        "counters" => counter_seeds(),
         "control" => texts(&[
             "{\"verb\":\"status\"}\n{\"verb\":\"tally\",\"cuts\":{\"a\":1}}\n",
             "{\"verb\":\"query\",\"series\":\"*\",\"node\":\"*\",\"from_ms\":-1,\"to_ms\":2,\"step\":\"raw\"}\n",
