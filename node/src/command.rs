@@ -5,6 +5,7 @@
 //! Absent: the daemon's work.
 
 mod admin;
+mod admin_key;
 mod approve;
 mod check_config;
 mod completions;

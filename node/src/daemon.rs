@@ -317,7 +317,7 @@ impl Daemon {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = WebKey::generate();
                 let line = zeroize::Zeroizing::new(format!("{}\n", *key.to_base64()));
-                crate::state::write_new(&path, line.as_bytes(), 0o600)?;
+                crate::file::write_new(&path, line.as_bytes(), 0o600)?;
                 Ok(key)
             }
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),

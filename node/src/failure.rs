@@ -106,6 +106,10 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
         ErrorKind::PermissionDenied => {
             Some("run this as the user it belongs to, or as root with sudo")
         }
+        ErrorKind::NotFound => Some("look whether that path is right"),
+        ErrorKind::AlreadyExists => {
+            Some("name a file that is not there yet, or move that one elsewhere")
+        }
         ErrorKind::AddrInUse => Some(
             "another program has that port; take another one, or ask `sudo ss -lnp` which it is",
         ),
@@ -147,7 +151,14 @@ mod tests {
                 ErrorKind::ReadOnlyFilesystem,
                 "write /x: read-only filesystem or storage medium; mount that file system writable, or name another directory with --state-dir",
             ),
-            (ErrorKind::NotFound, "write /x: entity not found"),
+            (
+                ErrorKind::NotFound,
+                "write /x: entity not found; look whether that path is right",
+            ),
+            (
+                ErrorKind::AlreadyExists,
+                "write /x: entity already exists; name a file that is not there yet, or move that one elsewhere",
+            ),
         ];
         for (kind, said) in cases {
             let error = Err::<(), _>(io::Error::from(kind)).context("write /x");

@@ -10,6 +10,7 @@ pub(crate) mod admin;
 pub(crate) mod former;
 mod joining;
 mod keys;
+pub(crate) mod passphrase;
 pub(crate) mod public;
 pub(crate) mod recovery;
 

@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use crate::cli::Global;
 use crate::control;
+use crate::file;
 use crate::service;
 use crate::service::account::{self, Account, HeldDir};
 
@@ -241,7 +242,7 @@ impl StateDir {
         }
         std::fs::set_permissions(&self.path, Permissions::from_mode(0o700))
             .with_context(|| format!("make {shown} private"))?;
-        write_new(&self.join("FORMAT"), FORMAT.as_bytes(), 0o644)
+        file::write_new(&self.join("FORMAT"), FORMAT.as_bytes(), 0o644)
     }
 
     /// Becomes the directory's only writer.
@@ -330,25 +331,6 @@ fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf> {
             anyhow!("neither {variable} nor HOME names a directory; set one, or use --state-dir")
         })?;
     Ok(home.join(below_home))
-}
-
-/// Writes a new file and makes sure of it on disk; one that exists already is left alone and an error.
-pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let context = || format!("write {}", path.display());
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .with_context(context)?;
-    file.write_all(content).with_context(context)?;
-    file.sync_all().with_context(context)?;
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .with_context(context)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -175,6 +175,18 @@ impl AdminKey {
         write_secret(path, self.0.as_bytes())
     }
 
+    /// The secret bytes, for an owner who keeps them in another form than `store`.
+    #[must_use]
+    pub fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// What `store` writes: base64 and a newline.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(self.0.as_bytes()) + "\n")
+    }
+
     /// The public half, as Genesis names it.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use outlast_mesh::trust::{MAX_NAME, is_name};
 
-use super::SignArgs;
+use super::{NewPassphraseArgs, SignArgs};
 use crate::config::address;
 use crate::when;
 
@@ -38,6 +38,8 @@ pub(crate) struct InitArgs {
     /// Write the 24 recovery words to a new file instead of showing them
     #[arg(long, value_name = "FILE")]
     pub(crate) recovery_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) new: NewPassphraseArgs,
     /// Run this node as a systemd service from now on; needs root
     #[arg(long)]
     pub(crate) service: bool,

@@ -19,6 +19,20 @@ pub(crate) struct SignArgs {
     /// Sign with this admin key [default: the one of this mesh in your configuration directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) admin_key: Option<PathBuf>,
+    /// Read that key's passphrase from a file [default: asks on the terminal, if it has one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Whether a new key gets a passphrase, and from where.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NewPassphraseArgs {
+    /// Give the admin key a passphrase, asked for on the terminal
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) passphrase: bool,
+    /// Give the admin key the passphrase in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// `evict`.
@@ -100,7 +114,13 @@ pub(crate) struct AdminArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
     /// Print the public half of your admin key, making the key if you have none
-    Key,
+    #[command(after_help = "\
+Examples:
+  outlast admin key                      your public key, for an admin to add
+  outlast admin key --passphrase         who signs is asked for it from now on; again: another
+  outlast admin key --no-passphrase      and no more
+A lost passphrase is a lost key: the recovery words or another admin help then, nobody else.")]
+    Key(KeyArgs),
     /// Let another key invite, set and evict, one rank below yours
     Add {
         /// What the key is called: a-z, 0-9 and -, at most 63 letters
@@ -143,6 +163,22 @@ pub(crate) enum AdminCommand {
     },
 }
 
+/// `admin key`.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// This key file [default: the one of this mesh in your configuration directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) new: NewPassphraseArgs,
+    /// Take the passphrase off the key
+    #[arg(long, conflicts_with_all = ["passphrase", "passphrase_file"])]
+    pub(crate) no_passphrase: bool,
+    /// Read the passphrase that the key has from a file [default: asks on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) old_passphrase_file: Option<PathBuf>,
+}
+
 /// `recover`.
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
@@ -158,14 +194,21 @@ pub(crate) struct RecoverArgs {
     /// What the revoked keys signed since then counts for nothing: 2h, RFC 3339, or milliseconds since the epoch
     #[arg(long, value_name = "WHEN", value_parser = since, requires = "revoke")]
     pub(crate) since: Option<i64>,
+    /// Give the new admin key a passphrase, asked for on the terminal
+    #[arg(long, conflicts_with_all = ["passphrase_file", "setup"])]
+    pub(crate) passphrase: bool,
+    /// Give the new admin key the passphrase in this file; with --setup, the one of the key that signs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
     /// Make recovery words for a mesh that has none, with the admin key
     #[arg(long, conflicts_with_all = ["words_file", "revoke", "label"])]
     pub(crate) setup: bool,
     /// With --setup: write the words to a new file instead of showing them
     #[arg(long, value_name = "FILE", requires = "setup")]
     pub(crate) recovery_out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) sign: SignArgs,
+    /// With --setup: sign with this admin key [default: the one of this mesh in your configuration directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_key: Option<PathBuf>,
 }
 
 fn reason(text: &str) -> Result<String, String> {

@@ -10,12 +10,11 @@ use outlast_mesh::AdminKey;
 use outlast_mesh::trust::{Manner, Revocation, State, Target, issue_grant, issue_revoke};
 use serde_json::Value;
 
+use super::admin_key;
 use super::sign::{Desk, Signer, now_ms};
-use super::{Doer, reader};
 use crate::cli::{AdminArgs, AdminCommand, Global};
 use crate::failure::Failure;
-use crate::membership::{Membership, admin, public};
-use crate::state::{self, StateDir};
+use crate::membership::public;
 use crate::text::{self, Cell, Printer, aside, visible};
 
 pub(super) fn run(
@@ -24,7 +23,7 @@ pub(super) fn run(
     out: &mut Printer,
 ) -> Result<(), Failure> {
     match &arguments.command {
-        AdminCommand::Key => key(global, out),
+        AdminCommand::Key(arguments) => admin_key::run(global, arguments, out),
         AdminCommand::Add {
             label,
             public,
@@ -70,52 +69,6 @@ pub(super) fn run(
             told.remark(out)
         }
         AdminCommand::List { json } => list(global, *json, out),
-    }
-}
-
-/// The public half of this owner's key, which is made where there is none.
-fn key(global: &Global, out: &mut Printer) -> Result<(), Failure> {
-    let state = StateDir::resolve(global)?;
-    let statements = match reader(&state)? {
-        Doer::Node(mut client) => {
-            // Says it where there is no mesh yet.
-            super::mesh::mesh_named(&mut client)?;
-            super::mesh::statements_of(&mut client)?
-        }
-        Doer::Ourselves(_lock) => Membership::of_mesh(&state)?.statements,
-    };
-    let mesh = statements.mesh();
-    let home = state::config_home()?;
-    let path = admin::path(&home, &mesh);
-    let key = if path.exists() {
-        AdminKey::load(&path).map_err(anyhow::Error::from)?
-    } else {
-        let key = AdminKey::generate();
-        admin::store(&home, &mesh, &key)?;
-        aside(format!("made {}; keep a copy elsewhere", path.display()));
-        key
-    };
-    out.line(public::show(&key.public()))?;
-    out.flush()?;
-    aside(power(&statements.state(), &key.public(), &path));
-    Ok(())
-}
-
-/// What a key may in the mesh, for its owner.
-fn power(folded: &State, key: &[u8; 32], path: &Path) -> String {
-    let name = visible(&folded.name);
-    match folded.admins.get(key) {
-        None => format!(
-            "it decides nothing in mesh {name} until an admin says: outlast admin add LABEL PUBLIC"
-        ),
-        Some(admin) if admin.revoked.is_some() => format!(
-            "it was revoked and decides nothing in mesh {name} any more; for another key move {} elsewhere and say this again",
-            path.display()
-        ),
-        Some(_) if folded.frozen.contains_key(key) => {
-            format!("it is in use in two places, so nothing new by it counts in mesh {name}")
-        }
-        Some(admin) => format!("it decides in mesh {name}, with rank {}", admin.rank),
     }
 }
 

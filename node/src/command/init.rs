@@ -17,8 +17,10 @@ use crate::config::Config;
 use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
+use crate::membership::passphrase::{self, Passphrase};
 use crate::membership::{self, Keys, Membership, addresses, admin, recovery};
 use crate::state::{self, StateDir};
+use crate::terminal::Terminal;
 use crate::text::{Printer, aside, visible};
 use crate::when;
 
@@ -33,12 +35,16 @@ pub(super) fn run(global: &Global, arguments: &InitArgs, out: &mut Printer) -> R
     let state = StateDir::resolve(global)?;
     let home = state::config_home()?;
     admin::prepare(&home)?;
-    let owner = Owner::at(home.clone());
+    let new = &arguments.new;
+    let passphrase =
+        passphrase::wanted(new.passphrase, new.passphrase_file.as_deref(), "admin key")?;
+    let owner = Owner::at(home.clone(), passphrase);
     let name = arguments.name.clone().unwrap_or_else(membership::host_name);
     let wanted = Wanted {
         name: &name,
         mesh: &arguments.mesh,
         home: &home,
+        passphrase: owner.passphrase(),
     };
     let terms = arguments.invite.map(terms);
     let (invited, runs) = match doer(&state)? {
@@ -89,6 +95,8 @@ struct Wanted<'a> {
     name: &'a str,
     mesh: &'a str,
     home: &'a Path,
+    /// Of the admin key.
+    passphrase: Option<&'a Passphrase>,
 }
 
 fn terms(uses: u16) -> InviteTerms {
@@ -116,8 +124,8 @@ fn words_or_how(file: Option<&Path>) -> Result<Option<[u8; 32]>, Failure> {
     let words = recovery_words(file)?;
     if words.is_none() {
         aside(
-            "no recovery words were made, for they are shown only where both input and output are a terminal: give \
-             --recovery-out FILE next time, or run `outlast recover --setup` on a terminal now",
+            "no recovery words were made, for nobody is at a terminal to write them down: run `outlast recover --setup` on \
+             one now; another time give `outlast init` --recovery-out FILE",
         );
     }
     Ok(words)
@@ -134,11 +142,11 @@ pub(super) fn recovery_words(file: Option<&Path>) -> Result<Option<[u8; 32]>, Fa
         ));
         return Ok(Some(words.public()));
     }
-    if !recovery::has_reader() {
+    let Some(terminal) = Terminal::of_reader() else {
         return Ok(None);
-    }
+    };
     let words = recovery::Words::generate();
-    words.show()?;
+    words.show(&terminal)?;
     Ok(Some(words.public()))
 }
 
@@ -172,8 +180,13 @@ pub(super) fn found_through(
     mesh: &str,
 ) -> Result<(), Failure> {
     let founder = public_of(&client.call(&Request::Identity)?)?;
-    let founding = Founding::new(&Wanted { name, mesh, home }, founder, None)?;
-    founding.submit(client)
+    let wanted = Wanted {
+        name,
+        mesh,
+        home,
+        passphrase: None,
+    };
+    Founding::new(&wanted, founder, None)?.submit(client)
 }
 
 /// A mesh that is about to be, its admin key kept already.
@@ -192,7 +205,7 @@ impl Founding {
         let now_ms = u64::try_from(when::now_ms()).unwrap_or_default();
         let (mesh, genesis) = found(&key, founder, wanted.name, wanted.mesh, recovery, now_ms);
         Ok(Self {
-            admin_key: admin::store(wanted.home, &mesh, &key)?,
+            admin_key: admin::store(wanted.home, &mesh, &key, wanted.passphrase)?,
             genesis,
         })
     }

@@ -14,10 +14,11 @@ use zeroize::Zeroizing;
 
 use super::sign::{Desk, Signer, now_ms};
 use super::{admin as admins, init, reader};
-use crate::cli::{Global, RecoverArgs};
+use crate::cli::{Global, RecoverArgs, SignArgs};
 use crate::failure::Failure;
-use crate::membership::{admin, recovery};
+use crate::membership::{admin, passphrase, recovery};
 use crate::state::{self, StateDir};
+use crate::terminal::Terminal;
 use crate::text::{Printer, aside, visible};
 
 /// Far more than 24 words take; a larger file is something else.
@@ -39,7 +40,7 @@ pub(super) fn run(
 }
 
 fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Result<(), Failure> {
-    if arguments.sign.admin_key.is_some() {
+    if arguments.admin_key.is_some() {
         return Err(Failure::usage(
             "the recovery words sign here, and no admin key: --admin-key goes with --setup",
         ));
@@ -85,8 +86,13 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
         revoked.push(admins::revoke(&mut desk, typed, "", arguments.since)?);
     }
     desk.still_member()?;
+    let passphrase = passphrase::wanted(
+        arguments.passphrase,
+        arguments.passphrase_file.as_deref(),
+        "new admin key",
+    )?;
     let others = still_decide(&desk.statements.state(), &[words_key, key.public()]);
-    admin::store(&home, &mesh, &key)?;
+    admin::store(&home, &mesh, &key, passphrase.as_ref())?;
     let told = desk.publish()?;
     out.line(format!(
         "new admin key {label} of mesh {}: {}",
@@ -119,8 +125,8 @@ fn words(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
         let context = || format!("open the words in {}", path.display());
         return read(std::fs::File::open(path).with_context(context)?);
     }
-    if recovery::has_reader() {
-        return recovery::ask();
+    if let Some(terminal) = Terminal::of_reader() {
+        return recovery::ask(&terminal);
     }
     read(std::io::stdin())
 }
@@ -145,7 +151,11 @@ fn free_label(wished: &str, is_taken: impl Fn(&str) -> bool) -> String {
 
 /// Words for a mesh that has none: their key becomes an admin of the rank below the one that signs.
 fn setup(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Result<(), Failure> {
-    let mut desk = Desk::open(global, Signer::Owner(&arguments.sign))?;
+    let sign = SignArgs {
+        admin_key: arguments.admin_key.clone(),
+        passphrase_file: arguments.passphrase_file.clone(),
+    };
+    let mut desk = Desk::open(global, Signer::Owner(&sign))?;
     let folded = desk.statements.state();
     let from_start = folded.genesis.as_ref().and_then(|genesis| genesis.recovery);
     let set_up = folded.admins.values();

@@ -21,6 +21,7 @@ use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::membership::admin::Admin;
+use crate::membership::passphrase::{Passphrase, Unlock};
 use crate::membership::{self, Membership};
 use crate::nodes;
 use crate::state::{self, Lock, StateDir};
@@ -55,6 +56,7 @@ enum Place {
 pub(super) struct Owner {
     home: PathBuf,
     named: Option<PathBuf>,
+    unlock: Unlock,
 }
 
 impl Owner {
@@ -63,17 +65,36 @@ impl Owner {
         Ok(Self {
             home: state::config_home()?,
             named: sign.admin_key.clone(),
+            unlock: sign.passphrase_file.clone().into(),
         })
     }
 
-    /// Whoever's configuration this is.
-    pub(super) const fn at(home: PathBuf) -> Self {
-        Self { home, named: None }
+    /// Whoever's configuration this is, with the passphrase that was chosen if one was.
+    pub(super) fn at(home: PathBuf, passphrase: Option<Passphrase>) -> Self {
+        Self {
+            home,
+            named: None,
+            unlock: passphrase.map_or(Unlock::Ask, Unlock::Known),
+        }
+    }
+
+    /// The passphrase that was chosen by this command.
+    pub(super) const fn passphrase(&self) -> Option<&Passphrase> {
+        match &self.unlock {
+            Unlock::Known(passphrase) => Some(passphrase),
+            Unlock::Ask | Unlock::File(_) => None,
+        }
     }
 
     /// Takes up the key of a mesh.
     pub(super) fn admin(&self, mesh: &MeshId, mesh_name: &str) -> Result<Admin, Failure> {
-        Admin::open(&self.home, mesh, mesh_name, self.named.as_deref())
+        Admin::open(
+            &self.home,
+            mesh,
+            mesh_name,
+            self.named.as_deref(),
+            &self.unlock,
+        )
     }
 }
 

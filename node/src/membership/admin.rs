@@ -2,17 +2,20 @@
 //!
 //! `store` keeps the key of a new mesh, `Admin::open` takes it up for signing; one in another file is taken up by its path.
 //! Invariant: two commands never sign with one key at once, or the key's log would fork and be frozen.
-//! Absent: passphrases, and what a key may; the mesh's statements say that.
+//! Absent: how a passphrase seals a key (`passphrase.rs`), and what a key may; the mesh's statements say that.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use outlast_mesh::{AdminKey, MeshId};
 use rustix::fs::FlockOperation;
+use zeroize::Zeroizing;
 
+use super::passphrase::{self, Passphrase, Stored, Unlock};
 use crate::failure::Failure;
+use crate::file;
 use crate::text::visible;
 
 /// An admin key in use; nobody else signs with it until this is dropped.
@@ -39,12 +42,37 @@ pub(crate) fn prepare(config_home: &Path) -> Result<()> {
     rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).with_context(context)
 }
 
-/// Keeps the key of a new mesh.
-pub(crate) fn store(config_home: &Path, mesh: &MeshId, key: &AdminKey) -> Result<PathBuf> {
+/// Keeps the key of a new mesh, sealed if there is a passphrase.
+pub(crate) fn store(
+    config_home: &Path,
+    mesh: &MeshId,
+    key: &AdminKey,
+    passphrase: Option<&Passphrase>,
+) -> Result<PathBuf> {
     prepare(config_home)?;
     let path = path(config_home, mesh);
-    key.store(&path)?;
+    match passphrase {
+        None => key.store(&path)?,
+        Some(passphrase) => {
+            let sealed = passphrase::seal(key, passphrase);
+            file::write_new(&path, sealed.as_bytes(), 0o600).context("admin key")?;
+        }
+    }
     Ok(path)
+}
+
+/// Gives a kept key another passphrase, or none, while nobody signs with it. What it has is asked for first.
+pub(crate) fn reseal(
+    path: &Path,
+    unlock: &Unlock,
+    chosen: impl FnOnce() -> Result<Option<Passphrase>, Failure>,
+) -> Result<(), Failure> {
+    let admin = Admin::load(path, unlock)?;
+    let text = match chosen()? {
+        Some(passphrase) => Zeroizing::new(passphrase::seal(&admin.key, &passphrase)),
+        None => admin.key.to_text(),
+    };
+    Ok(file::replace(path, text.as_bytes(), 0o600)?)
 }
 
 fn directory(config_home: &Path) -> PathBuf {
@@ -58,9 +86,10 @@ impl Admin {
         mesh: &MeshId,
         mesh_name: &str,
         named: Option<&Path>,
+        unlock: &Unlock,
     ) -> Result<Self, Failure> {
         if let Some(path) = named {
-            return Self::load(path);
+            return Self::load(path, unlock);
         }
         let path = path(config_home, mesh);
         if !path.exists() {
@@ -70,7 +99,7 @@ impl Admin {
                 path.display()
             )));
         }
-        Self::load(&path)
+        Self::load(&path, unlock)
     }
 
     /// Takes up a key that is in no file: the one of the recovery words. Who types them is alone with them.
@@ -78,15 +107,27 @@ impl Admin {
         Self { key, _only: None }
     }
 
-    fn load(path: &Path) -> Result<Self, Failure> {
-        let key = AdminKey::load(path).map_err(anyhow::Error::from)?;
-        let only = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        rustix::fs::flock(&only, FlockOperation::LockExclusive)
-            .with_context(|| format!("lock {}", path.display()))?;
+    fn load(path: &Path, unlock: &Unlock) -> Result<Self, Failure> {
+        // Whoever types a passphrase keeps nobody waiting.
+        let key = Stored::read(path)?.unlock(path, unlock)?;
         Ok(Self {
             key,
-            _only: Some(only),
+            _only: Some(lock(path)?),
         })
+    }
+}
+
+/// The file at `path`, which nobody else has locked. One that was put in its place meanwhile is another.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let context = || format!("lock {}", path.display());
+    loop {
+        let only = File::open(path).with_context(context)?;
+        rustix::fs::flock(&only, FlockOperation::LockExclusive).with_context(context)?;
+        let held = only.metadata().with_context(context)?;
+        let there = std::fs::metadata(path).with_context(context)?;
+        if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
+            return Ok(only);
+        }
     }
 }
 
@@ -98,7 +139,7 @@ mod tests {
     fn a_missing_admin_key_is_told_with_the_place_it_is_expected() {
         let home = tempfile::tempdir().unwrap();
         let mesh = MeshId([7; 32]);
-        let failure = Admin::open(home.path(), &mesh, "home", None).unwrap_err();
+        let failure = Admin::open(home.path(), &mesh, "home", None, &Unlock::Ask).unwrap_err();
         let expected = path(home.path(), &mesh);
         assert_eq!(
             failure.message,
@@ -114,8 +155,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mesh = MeshId([8; 32]);
         let key = AdminKey::generate();
-        store(home.path(), &mesh, &key).unwrap();
-        let opened = Admin::open(home.path(), &mesh, "home", None).unwrap();
+        store(home.path(), &mesh, &key, None).unwrap();
+        let opened = Admin::open(home.path(), &mesh, "home", None, &Unlock::Ask).unwrap();
         assert_eq!(opened.key.public(), key.public());
     }
 }

@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use outlast_mesh::MeshId;
 
 use super::JOURNAL;
-use crate::state::{self, FORMAT, StateDir};
+use crate::file;
+use crate::state::{FORMAT, StateDir};
 
 /// Where former memberships are kept, in the state directory.
 const FORMER: &str = "former";
@@ -39,7 +40,7 @@ pub(crate) fn put_aside(state: &StateDir, mesh: &MeshId) -> Result<PathBuf> {
     std::fs::create_dir_all(&place).with_context(context)?;
     let format = place.join("FORMAT");
     if !format.exists() {
-        state::write_new(&format, FORMAT.as_bytes(), 0o600)?;
+        file::write_new(&format, FORMAT.as_bytes(), 0o600)?;
     }
     let entries = std::fs::read_dir(state.path()).with_context(context)?;
     let mut names: Vec<_> = entries

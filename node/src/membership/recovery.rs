@@ -4,9 +4,7 @@
 //! Invariant: the words are never on standard output's main screen, in a log, an error or an argument.
 //! Absent: what their key may; the mesh's statements say that.
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use bip39::{Language, Mnemonic};
@@ -14,7 +12,8 @@ use outlast_mesh::AdminKey;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::Failure;
-use crate::state;
+use crate::file;
+use crate::terminal::Terminal;
 
 /// Separates the key of the words from any other use of their entropy.
 const CONTEXT: &str = "outlast 2026 recovery key from the entropy of 24 words";
@@ -59,27 +58,28 @@ impl Words {
     /// Writes the words to a new file that only its owner can read.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let line = Zeroizing::new(format!("{}\n", *self.words));
-        state::write_new(path, line.as_bytes(), 0o600).context("recovery words")
+        file::write_new(path, line.as_bytes(), 0o600).context("recovery words")
     }
 
     /// Shows the words on the terminal's other screen, then asks three of them back.
-    pub(crate) fn show(&self) -> Result<(), Failure> {
-        let _screen = Screen::enter();
+    pub(crate) fn show(&self, terminal: &Terminal) -> Result<(), Failure> {
+        let _screen = terminal.other_screen();
         let words: Vec<&str> = self.words.split(' ').collect();
-        say("Write these 24 words down, in this order, and keep them away from this machine.\r\n");
-        say(
-            "They are the only way back into the mesh if the admin key is lost. They are shown once.\r\n\r\n",
+        terminal.say(
+            "Write these 24 words down, in this order, and keep them away from this machine.\r\n\
+             They are the only way back into the mesh if the admin key is lost. They are shown once.\r\n\r\n",
         );
         for (row, four) in words.chunks(4).enumerate() {
             for (column, word) in four.iter().enumerate() {
-                say(&format!("  {:>2} {word:<10}", row * 4 + column + 1));
+                let cell = Zeroizing::new(format!("  {:>2} {word:<10}", row * 4 + column + 1));
+                terminal.say(&cell);
             }
-            say("\r\n");
+            terminal.say("\r\n");
         }
-        say("\r\nPress Enter when you have them all. ");
-        answer()?;
+        terminal.say("\r\nPress Enter when you have them all. ");
+        answer(terminal)?;
         for number in three_numbers() {
-            ask_back(number, words[number - 1])?;
+            ask_back(terminal, number, words[number - 1])?;
         }
         Ok(())
     }
@@ -126,48 +126,33 @@ pub(crate) fn key(text: &str) -> Result<AdminKey, Failure> {
 }
 
 /// Asks for the words on the terminal's other screen, so that they don't stay in the scroll-back.
-pub(crate) fn ask() -> Result<Zeroizing<String>, Failure> {
-    let _screen = Screen::enter();
-    say("Type the 24 recovery words, apart by spaces, then Enter.\r\n\r\n");
-    let mut typed = Zeroizing::new(String::new());
-    let read = io::stdin().lock().read_line(&mut typed);
-    match read {
-        Ok(count) if count > 0 => Ok(typed),
-        _ => Err(Failure::new(
-            "no recovery words were typed; nothing was changed",
-        )),
-    }
+pub(crate) fn ask(terminal: &Terminal) -> Result<Zeroizing<String>, Failure> {
+    let _screen = terminal.other_screen();
+    terminal.say("Type the 24 recovery words, apart by spaces, then Enter.\r\n\r\n");
+    terminal
+        .line()
+        .ok_or_else(|| Failure::new("no recovery words were typed; nothing was changed"))
 }
 
-/// Whether somebody sits in front of both ends of this process.
-pub(crate) fn has_reader() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
-}
-
-fn ask_back(number: usize, word: &str) -> Result<(), Failure> {
+fn ask_back(terminal: &Terminal, number: usize, word: &str) -> Result<(), Failure> {
     const TRIES: usize = 3;
-    say("\u{1b}[2J\u{1b}[H");
+    terminal.say("\u{1b}[2J\u{1b}[H");
     for _ in 0..TRIES {
-        say(&format!("Word {number}? "));
-        if answer()?.trim().eq_ignore_ascii_case(word) {
+        terminal.say(&format!("Word {number}? "));
+        if answer(terminal)?.trim().eq_ignore_ascii_case(word) {
             return Ok(());
         }
-        say("That is another word.\r\n");
+        terminal.say("That is another word.\r\n");
     }
     Err(Failure::new(format!(
         "word {number} was not the one shown; nothing was changed; run this again and write the words down"
     )))
 }
 
-fn answer() -> Result<Zeroizing<String>, Failure> {
-    let mut line = Zeroizing::new(String::new());
-    let read = io::stdin().lock().read_line(&mut line);
-    match read {
-        Ok(count) if count > 0 => Ok(line),
-        _ => Err(Failure::new(
-            "the recovery words were not confirmed; nothing was changed",
-        )),
-    }
+fn answer(terminal: &Terminal) -> Result<Zeroizing<String>, Failure> {
+    terminal.line().ok_or_else(|| {
+        Failure::new("the recovery words were not confirmed; nothing was changed; run this again")
+    })
 }
 
 /// Three different places among the 24, in order.
@@ -177,40 +162,6 @@ fn three_numbers() -> [usize; 3] {
         .expect("the kernel hands out randomness on every system we run on");
     let eight = |at: usize| at * 8 + usize::from(random[at]) % 8 + 1;
     [eight(0), eight(1), eight(2)]
-}
-
-fn say(text: &str) {
-    let mut out = io::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// The terminal's other screen, left again on drop and on Ctrl-C, with nothing of it in the scroll-back.
-struct Screen;
-
-static SHOWING: AtomicBool = AtomicBool::new(false);
-
-impl Screen {
-    fn enter() -> Self {
-        SHOWING.store(true, Ordering::SeqCst);
-        crate::interrupt::on_signal(|| {
-            Self::leave();
-            std::process::exit(i32::from(crate::failure::FAILED));
-        });
-        say("\u{1b}[?1049h\u{1b}[2J\u{1b}[H");
-        Self
-    }
-
-    fn leave() {
-        if SHOWING.swap(false, Ordering::SeqCst) {
-            say("\u{1b}[2J\u{1b}[H\u{1b}[?1049l");
-        }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        Self::leave();
-    }
 }
 
 #[cfg(test)]

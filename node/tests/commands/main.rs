@@ -7,4 +7,5 @@ mod home;
 mod mistakes;
 mod pipes;
 mod settings;
+mod terminal;
 mod trust;

@@ -384,3 +384,57 @@ fn where_no_words_are_shown_the_way_to_them_is() {
         err(&begun)
     );
 }
+
+#[test]
+fn a_key_gets_a_passphrase_another_and_none_again_and_signs_with_each() {
+    let home = founded();
+    let [key] = &admin_keys(&home)[..] else {
+        panic!("one key")
+    };
+    let plain = std::fs::read_to_string(key).expect("the key");
+    let file = |name: &str, passphrase: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, passphrase).expect("write it");
+        text(&path).to_owned()
+    };
+    let (one, other) = (
+        file("one", "correct horse\n"),
+        file("other", "battery staple\n"),
+    );
+    let public = home.ok("a", &["admin", "key"], "");
+
+    let seal = ["admin", "key", "--passphrase-file", &one];
+    assert_eq!(home.ok("a", &seal, ""), public);
+    assert_eq!(home.ok("a", &["admin", "key"], ""), public, "unasked");
+    let mode = std::fs::metadata(key)
+        .expect("the key")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let set =
+        |passphrase: &str| ["set", "site=x", "--passphrase-file", passphrase].map(str::to_owned);
+    let set_by =
+        |passphrase: &str| home.run("a", &set(passphrase).each_ref().map(String::as_str), "");
+    assert!(set_by(&one).status.success());
+    let wrong = set_by(&other);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(
+        err(&wrong),
+        format!(
+            "outlast: this is not the passphrase of the admin key {}; nothing was changed; look at the first line of {other}\n",
+            key.display()
+        )
+    );
+
+    let again = [&seal[..3], &[&other, "--old-passphrase-file", &one]].concat();
+    assert_eq!(home.ok("a", &again, ""), public);
+    assert!(set_by(&other).status.success());
+    assert_eq!(set_by(&one).status.code(), Some(1));
+
+    let lifted = ["admin", "key", "--no-passphrase", "--old-passphrase-file"];
+    let (code, _) = home.fails("a", &[&lifted[..], &[&one]].concat(), "");
+    assert_eq!(code, 1);
+    assert_eq!(home.ok("a", &[&lifted[..], &[&other]].concat(), ""), public);
+    assert_eq!(std::fs::read_to_string(key).expect("the key"), plain);
+    home.ok("a", &["set", "site=y"], "");
+}

@@ -125,7 +125,7 @@ impl Nodes {
             uses: u16::try_from(others).expect("a demo has 16 nodes at most"),
             needs_approval: false,
         };
-        let owner = Owner::at(first.home.clone());
+        let owner = Owner::at(first.home.clone(), None);
         let invited = invite::through_node(&mut first.client()?, &owner, terms.into())?;
         for node in &self.nodes[1..] {
             node.call(&Request::Join {
