@@ -23,6 +23,7 @@ mod ping;
 mod probe;
 mod relay;
 pub(crate) mod rotation;
+mod rouse;
 mod statements;
 mod timers;
 mod view;

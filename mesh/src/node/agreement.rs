@@ -61,8 +61,9 @@ impl Node {
         }
         tracing::info!(peer = %id.short(), agrees, "connected");
         self.emit(NodeEvent::Connected(id));
-        self.may_relay_again(id);
+        self.may_relay_again(id, now);
         self.say_what_waited(id, now);
+        self.hand_over_held(id, now);
         self.tell_what_is_said(id, now);
     }
 

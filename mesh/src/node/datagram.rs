@@ -184,6 +184,10 @@ impl Node {
             peer.candidates.reset();
             peer.calls.reset();
             peer.dial.met();
+            match from {
+                Way::Direct(_) => peer.asking.settle(),
+                Way::Relay(relay) => peer.asking.lead(relay),
+            }
             peer.liveness.returned();
             peer.liveness.begin_session();
             peer.traffic.handshake_ms = Some(now.wall_ms());

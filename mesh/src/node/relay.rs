@@ -26,7 +26,10 @@ use crate::wire::message::kind;
 use crate::wire::relay::{self, Relayed};
 use crate::wire::{RELAY_PORT, RELAYED_PORT};
 
-/// A peer silent for so long is looked for through relays too.
+/// A peer dialled in vain for so long is looked for through relays too.
+const NO_ANSWER: Duration = Duration::from_secs(1);
+
+/// One with a session, which may merely have lost a datagram or two, once it is silent for so long.
 const NO_DIRECT_WAY: Duration = Duration::from_secs(5);
 
 /// In a large mesh signs of life are rarer: one lost doesn't end a way yet.
@@ -64,7 +67,7 @@ impl Node {
             Some("relay: second hop")
         } else if self.is_metered(self.me) {
             Some("relay: metered")
-        } else if to.is_none_or(|to| !self.reaches(to, now)) {
+        } else if to.is_none_or(|to| !self.reaches(to, now) && !self.rouse(from, to, now)) {
             Some("relay: no way there")
         } else {
             None
@@ -73,6 +76,14 @@ impl Node {
             self.drop_one(refusal.unwrap_or("relay: no way there"));
             return self.refuse_relaying(from, other, now);
         };
+        if !self.reaches(to, now) {
+            return self.hold(from, to, datagram, now);
+        }
+        self.hand_over(from, to, datagram, now);
+    }
+
+    /// Hands a datagram on, if the budget of who asks allows.
+    pub(super) fn hand_over(&mut self, from: NodeId, to: NodeId, datagram: &[u8], now: Now) {
         let (all, peers) = (&mut self.carries, &mut self.peers);
         let share = peers.get_mut(&from).map(|peer| &mut peer.share);
         if !share.is_some_and(|share| share.take(all, datagram.len(), now.mono)) {
@@ -159,11 +170,17 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let silence = now.mono.saturating_duration_since(peer.dial.quiet_since());
+        let quiet_since = peer.dial.quiet_since();
+        let silence = now.mono.saturating_duration_since(quiet_since);
         let is_relayed = peer.route.relay().is_some();
         let is_lost = peer.is_live() && peer.route.way().is_none();
+        // In a large mesh a pick that doesn't answer is soon left for another.
+        let is_sought = !self.wide.on || peer.bond.is_used(now) || self.wide.wants(id);
+        let is_unanswered = is_sought && (!peer.is_live() || peer.dial.is_unproved());
         if silence >= NO_DIRECT_WAY || is_relayed || is_lost {
-            peer.asking.follow(now.mono);
+            peer.asking.follow(now.mono, now.mono);
+        } else if is_unanswered {
+            peer.asking.follow(quiet_since + NO_ANSWER, now.mono);
         }
     }
 
@@ -210,9 +227,9 @@ impl Node {
     }
 
     /// A member has just connected: what it could not hand on before it may at this moment.
-    pub(super) fn may_relay_again(&mut self, relay: NodeId) {
+    pub(super) fn may_relay_again(&mut self, relay: NodeId, now: Now) {
         for peer in self.peers.values_mut() {
-            peer.asking.forgive(relay);
+            peer.asking.forgive(relay, now.mono);
         }
     }
 
@@ -235,6 +252,7 @@ impl Node {
     }
 
     fn choose_relays(&mut self, to: NodeId, now: Now) -> Vec<NodeId> {
+        let likely = self.wake_likely(to, now);
         let relays = self.relays(now);
         let others = relays.into_iter().filter(|id| *id != to);
         let others: Vec<_> = others
@@ -244,7 +262,7 @@ impl Node {
             return Vec::new();
         };
         peer.asking
-            .choose(others.into_iter(), now.mono, &mut self.random)
+            .choose(others.into_iter(), &likely, now.mono, &mut self.random)
     }
 
     /// Whether this member would hand on what we send it.

@@ -2,7 +2,7 @@
 //!
 //! Up to `spread::FULL` members everybody is awake: dialled, asked for signs of life, renewed. Above, a member is
 //! kept for one of these reasons: the application wants it, it is one of the view's picks, a message or stream for
-//! it is under way; or it keeps us. Each side tells the other whether it keeps it (`WISH`); a session nobody keeps
+//! it or through it is under way, we can be met there alone (`path::relay`); or it keeps us. Each side tells the other whether it keeps it (`WISH`); a session nobody keeps
 //! rests: no question, no renewal, until it expires. Everybody else sleeps and costs nothing, and a message wakes it.
 //! Bounds: `MOST_AWAKE` members awake, over it a message to a sleeper is refused; `MOST_EARLY` messages wait for a
 //! session that begins, the oldest goes first. Whatever is dropped is counted.
@@ -30,7 +30,7 @@ use crate::time::Now;
 use crate::wire::message::{self, Wish, kind};
 
 /// Members awake at once: several times what view, keepers and viewers come to.
-const MOST_AWAKE: usize = 512;
+pub(super) const MOST_AWAKE: usize = 512;
 
 /// Messages that wait for a session that begins.
 const MOST_EARLY: usize = 64;
@@ -52,6 +52,9 @@ const WORDS_AT_ONCE: usize = 32;
 /// `Pace::rare` and once a second from then on.
 pub(super) const ALIVE: Duration = Duration::from_secs(7);
 
+/// How often this node looks which members it is to be met at.
+const LANDMARKS_EVERY: Duration = Duration::from_secs(10);
+
 /// How often this node says that it lives when it is called silent.
 const REFUTES: (f64, f64) = (0.2, 8.0);
 
@@ -65,7 +68,10 @@ pub(super) struct Wide {
     /// Members with a session, or to be dialled; everybody in a small mesh.
     pub(super) awake: BTreeSet<NodeId>,
     wanted: BTreeSet<NodeId>,
-    view: View,
+    /// Kept so that others find this node there, and when that was looked at.
+    landmarks: Vec<NodeId>,
+    landmarks_at: Option<Instant>,
+    pub(super) view: View,
     pub(super) lives: Lives,
     pub(super) telling: Telling,
     pub(super) watch: Watch,
@@ -92,6 +98,10 @@ pub(crate) struct Bond {
     pub(super) born: Option<Instant>,
     /// Messages that wait for the session.
     early: VecDeque<(u8, Bytes)>,
+    /// When it was last woken for others that look for it.
+    pub(super) roused: Option<Instant>,
+    /// What these brought for it, and who.
+    pub(super) held: Vec<(NodeId, Vec<u8>)>,
     words_at: Option<Instant>,
     /// When it was told last that this node lives, since it said what was said of an earlier life.
     pub(super) said_again: Option<Instant>,
@@ -108,6 +118,8 @@ impl Default for Bond {
             proving: None,
             born: None,
             early: VecDeque::new(),
+            roused: None,
+            held: Vec::new(),
             words_at: None,
             said_again: None,
         }
@@ -126,6 +138,12 @@ impl Bond {
         self.keeps_us = true;
         self.resting = false;
         self.proving = None;
+        self.roused = None;
+    }
+
+    /// Whether it was used of late for what it was begun for.
+    pub(super) fn is_used(&self, now: Now) -> bool {
+        self.used.is_some_and(|at| now.mono < at + KEPT_FOR_USE)
     }
 }
 
@@ -142,6 +160,8 @@ impl Wide {
             full: FULL,
             awake: BTreeSet::new(),
             wanted: BTreeSet::new(),
+            landmarks: Vec::new(),
+            landmarks_at: None,
             view: View::new(first, now.mono),
             lives: Lives::new(me),
             telling: Telling::default(),
@@ -154,7 +174,12 @@ impl Wide {
     /// Whether anything but a message under way keeps a session with this peer.
     #[cfg(test)]
     pub(super) fn keeps(&self, id: NodeId, peer: &Peer) -> bool {
-        self.wanted.contains(&id) || self.view.contains(id) || peer.bond.keeps_us
+        self.wants(id) || self.view.contains(id) || peer.bond.keeps_us
+    }
+
+    /// Whether the application wants a session with this member, or it is one of our landmarks.
+    pub(super) fn wants(&self, id: NodeId) -> bool {
+        self.wanted.contains(&id) || self.landmarks.contains(&id)
     }
 
     /// A member is gone for good.
@@ -269,6 +294,11 @@ impl Node {
             self.wide.watch.handle_late(now.mono);
         }
         self.look_around(now);
+        let looked = |at: Instant| now.mono < at + LANDMARKS_EVERY;
+        if !self.wide.landmarks_at.is_some_and(looked) {
+            self.wide.landmarks_at = Some(now.mono);
+            self.wide.landmarks = self.own_landmarks();
+        }
         self.keep_sessions(now);
         self.watch_peers(now);
         self.tell_on(now);
@@ -315,6 +345,7 @@ impl Node {
             .wide
             .wanted
             .iter()
+            .chain(&self.wide.landmarks)
             .copied()
             .chain(self.wide.view.picks())
             .filter(|id| self.peers.contains_key(id))
@@ -341,13 +372,13 @@ impl Node {
     }
 
     fn keep_or_rest(&mut self, id: NodeId, now: Now) {
-        let by_us = self.wide.wanted.contains(&id) || self.wide.view.contains(id);
+        let by_us = self.wide.wants(id) || self.wide.view.contains(id);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let within = |moment: Option<Instant>, time| moment.is_some_and(|at| now.mono < at + time);
         let bond = &mut peer.bond;
-        bond.kept = by_us || within(bond.used, KEPT_FOR_USE);
+        bond.kept = by_us || bond.is_used(now);
         if !within(bond.proving, PROVING) {
             bond.proving = None;
         }
@@ -371,13 +402,14 @@ impl Node {
             return;
         };
         let unsaid = std::mem::take(&mut peer.bond.early).len();
+        let held = std::mem::take(&mut peer.bond.held).len();
         let was_connected = peer.connected;
         peer.disconnect();
         peer.renewal = None;
         if was_connected {
             self.emit(NodeEvent::Disconnected(id));
         }
-        for _ in 0..unsaid {
+        for _ in 0..unsaid + held {
             self.drop_one("never reached");
         }
     }

@@ -67,6 +67,11 @@ impl Dial {
         self.wanted
     }
 
+    /// Whether nothing was heard since the network changed.
+    pub(crate) fn is_unproved(&self) -> bool {
+        self.unproved
+    }
+
     /// When the silence began that the pauses grow with.
     pub(crate) fn quiet_since(&self) -> Instant {
         self.quiet_since

@@ -2,7 +2,8 @@
 //!
 //! `candidates` holds the addresses and how often each was tried, `dial` says when the next
 //! attempt is due, `way` the way in use, moved only by authenticated datagrams; `probe` asks whether
-//! a better one works, `relay` whom to ask where none does, `nat` what the router in front does.
+//! a better one works, `relay` whom to ask where none does, `landmarks` where
+//! members of a large mesh meet that can't begin sessions with each other, `nat` what the router in front does.
 //! `width` says whether the way carries long datagrams, `halves` joins those that were split; `lan`
 //! calls on the own link whoever is nowhere to be found.
 
@@ -10,6 +11,7 @@ pub(crate) mod candidates;
 pub(crate) mod dial;
 pub(crate) mod halves;
 pub(crate) mod lan;
+pub(crate) mod landmarks;
 pub(crate) mod nat;
 pub(crate) mod probe;
 pub(crate) mod relay;

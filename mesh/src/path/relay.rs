@@ -1,8 +1,8 @@
 //! Whom to ask to hand on datagrams for a peer no direct way leads to, and how much is handed on for others.
 //!
-//! `Asking` belongs to the peer that can't be reached: of the willing members it picks the two nearest and one at
-//! random, so that a mesh where the nearest have no way there is searched; who said no is left alone for
-//! `REFUSED_FOR`. `Share` is one member's part of what this node hands on. Bounds: `MOST_REFUSED` refusals
+//! `Asking` belongs to the peer that can't be reached: of the willing members it picks two, those most likely to lead there
+//! and then the nearest, and one at random, so that a mesh where these have no way there is searched; who said no is left
+//! alone for `REFUSED_FOR`. Most likely is whoever led there last, then the peer's landmarks. `Share` is one member's part of what this node hands on. Bounds: `MOST_REFUSED` refusals
 //! remembered, the oldest goes first; bytes a second by `SMALL_SHARE`, `SHARE` and `ALL`, over which datagrams are dropped
 //! and counted. What is small has a budget of its own, so bulk never costs a peer its signs of life.
 //! Absent: who is willing (`node::relay`), what stands in the packets (`wire::relay`).
@@ -16,8 +16,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::allowance::Allowance;
 use crate::id::NodeId;
 
-/// Asked at a time because they are near; one more is asked at random.
-const NEAREST: usize = 2;
+/// Asked at a time because they are likely or near; one more is asked at random.
+const BEST: usize = 2;
 
 /// How long a member that can't hand on is not asked again.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -45,13 +45,34 @@ const ALL: (f64, f64) = (1_000_000.0, 2_000_000.0);
 #[derive(Debug, Default)]
 pub(crate) struct Asking {
     due: Option<Instant>,
+    /// An attempt was due and nobody there to ask.
+    is_starved: bool,
+    /// Who led there last.
+    led: Option<NodeId>,
     refused: BTreeMap<NodeId, Instant>,
 }
 
 impl Asking {
-    /// A direct attempt was made in vain so far; one through relays follows.
-    pub(crate) fn follow(&mut self, now: Instant) {
-        self.due.get_or_insert(now + AFTER_DIRECT);
+    /// A direct attempt was made; one through relays follows, not before `earliest`.
+    pub(crate) fn follow(&mut self, earliest: Instant, now: Instant) {
+        let due = earliest.max(now + AFTER_DIRECT);
+        self.due.get_or_insert(due);
+    }
+
+    /// The direct attempt was answered.
+    pub(crate) fn settle(&mut self) {
+        self.due = None;
+        self.is_starved = false;
+    }
+
+    /// A way leads there through this one.
+    pub(crate) fn lead(&mut self, relay: NodeId) {
+        self.led = Some(relay);
+    }
+
+    /// Who led there last.
+    pub(crate) fn led(&self) -> Option<NodeId> {
+        self.led
     }
 
     /// Whether the attempt is due; counts it as made.
@@ -59,25 +80,32 @@ impl Asking {
         self.due.take_if(|due| now >= *due).is_some()
     }
 
-    /// Whom to ask, of the willing ones with their round trips.
+    /// Whom to ask, of the willing ones with their round trips; the `likely` ones first.
     pub(crate) fn choose(
         &mut self,
         willing: impl Iterator<Item = (NodeId, Option<Duration>)>,
+        likely: &[NodeId],
         now: Instant,
         random: &mut ChaCha8Rng,
     ) -> Vec<NodeId> {
         self.refused.retain(|_, at| now < *at + REFUSED_FOR);
-        let asked = willing.filter(|(id, _)| !self.refused.contains_key(id));
+        let asked = willing.filter(|(id, _)| !self.has_refused(*id));
         let mut asked: Vec<_> = asked
-            .map(|(id, rtt)| (rtt.unwrap_or(Duration::MAX), id))
+            .map(|(id, rtt)| (!likely.contains(&id), rtt.unwrap_or(Duration::MAX), id))
             .collect();
         asked.sort();
-        let mut chosen: Vec<NodeId> = asked.iter().map(|(_, id)| *id).collect();
-        let others = chosen.split_off(NEAREST.min(chosen.len()));
+        let mut chosen: Vec<NodeId> = asked.iter().map(|(.., id)| *id).collect();
+        let others = chosen.split_off(BEST.min(chosen.len()));
         if !others.is_empty() {
             chosen.push(others[random.random_range(0..others.len())]);
         }
+        self.is_starved = chosen.is_empty();
         chosen
+    }
+
+    /// Whether this one said of late that it can't hand on to the peer.
+    pub(crate) fn has_refused(&self, relay: NodeId) -> bool {
+        self.refused.contains_key(&relay)
     }
 
     /// This one can't hand on to the peer.
@@ -90,9 +118,12 @@ impl Asking {
         self.refused.insert(relay, now);
     }
 
-    /// This one may be asked again: it has just connected.
-    pub(crate) fn forgive(&mut self, relay: NodeId) {
+    /// This one may be asked again: it has just connected. It is at once, if there was nobody to ask.
+    pub(crate) fn forgive(&mut self, relay: NodeId, now: Instant) {
         self.refused.remove(&relay);
+        if std::mem::take(&mut self.is_starved) {
+            self.due.get_or_insert(now);
+        }
     }
 }
 
@@ -157,14 +188,39 @@ mod tests {
         let (mut asking, now) = (Asking::default(), start());
         let mut asked = std::collections::BTreeSet::new();
         for _ in 0..100 {
-            let chosen = asking.choose(willing(9), now, &mut random);
+            let chosen = asking.choose(willing(9), &[], now, &mut random);
             assert_eq!(chosen[..2], [NodeId([8; 32]), NodeId([7; 32])]);
             assert_eq!(chosen.len(), 3);
             asked.extend(chosen);
         }
         assert_eq!(asked.len(), 9);
-        assert_eq!(asking.choose(willing(1), now, &mut random).len(), 1);
-        assert!(asking.choose(willing(0), now, &mut random).is_empty());
+        assert_eq!(asking.choose(willing(1), &[], now, &mut random).len(), 1);
+        assert!(asking.choose(willing(0), &[], now, &mut random).is_empty());
+    }
+
+    #[test]
+    fn the_likely_ones_are_asked_before_nearer_ones() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let (mut asking, now) = (Asking::default(), start());
+        let likely = [NodeId([0; 32]), NodeId([77; 32])];
+        let chosen = asking.choose(willing(9), &likely, now, &mut random);
+        assert_eq!(chosen[..2], [NodeId([0; 32]), NodeId([8; 32])]);
+    }
+
+    #[test]
+    fn who_found_nobody_to_ask_asks_the_first_that_comes() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let (mut asking, now) = (Asking::default(), start());
+        asking.forgive(NodeId([1; 32]), now);
+        assert!(!asking.take_due(now));
+        for is_settled in [false, true] {
+            assert!(asking.choose(willing(0), &[], now, &mut random).is_empty());
+            if is_settled {
+                asking.settle();
+            }
+            asking.forgive(NodeId([1; 32]), now);
+            assert_eq!(asking.take_due(now), !is_settled);
+        }
     }
 
     #[test]
@@ -174,13 +230,13 @@ mod tests {
         asking.refuse(NodeId([2; 32]), now);
         asking.refuse(NodeId([1; 32]), now);
         assert_eq!(
-            asking.choose(willing(3), now, &mut random),
+            asking.choose(willing(3), &[], now, &mut random),
             [NodeId([0; 32])]
         );
-        asking.forgive(NodeId([1; 32]));
-        assert_eq!(asking.choose(willing(3), now, &mut random).len(), 2);
+        asking.forgive(NodeId([1; 32]), now);
+        assert_eq!(asking.choose(willing(3), &[], now, &mut random).len(), 2);
         let later = now + REFUSED_FOR;
-        assert_eq!(asking.choose(willing(3), later, &mut random).len(), 3);
+        assert_eq!(asking.choose(willing(3), &[], later, &mut random).len(), 3);
 
         for number in 0..=u8::MAX {
             asking.refuse(NodeId([number; 32]), later);
@@ -192,8 +248,8 @@ mod tests {
     fn an_attempt_through_relays_follows_the_direct_one_once() {
         let (mut asking, now) = (Asking::default(), start());
         assert!(!asking.take_due(now));
-        asking.follow(now);
-        asking.follow(now + AFTER_DIRECT / 2);
+        asking.follow(now, now);
+        asking.follow(now, now + AFTER_DIRECT / 2);
         assert!(!asking.take_due(now + AFTER_DIRECT / 2));
         assert!(asking.take_due(now + AFTER_DIRECT));
         assert!(!asking.take_due(now + AFTER_DIRECT * 9));

@@ -3,7 +3,8 @@
 //! In: where authentic data came from and what it proves, own proofs, losses. Out: where to send, and since when.
 //! Invariants: only authentic data moves it. A probe never does, its answer may: probes promote, nothing demotes a way
 //! that works. From a direct way to a relay it goes only by a new handshake through that relay, or once the direct
-//! one has been silent for `SILENT`. Where both sides have just proved different addresses the lower id's choice stands.
+//! one has been silent for `SILENT`. Where both sides have just proved different addresses, or go through different relays,
+//! the lower id's choice stands.
 //! Absent: what to probe (`probe`), whom to ask (`relay`), when to knock (`dial`).
 
 use std::net::SocketAddr;
@@ -146,6 +147,8 @@ impl Route {
             (Proof::Data, Way::Direct(_), Way::Direct(_)) => {
                 !(is_ours && within(self.proved, PROVED))
             }
+            // Two that begin through different relays would change over to each other's for ever.
+            (Proof::Data, Way::Relay(_), Way::Relay(_)) if !is_ours => true,
             (Proof::Data, _, Way::Relay(_)) => !within(self.heard, SILENT),
         }
     }
@@ -225,6 +228,31 @@ mod tests {
         assert_eq!(
             lower.heard(direct(3), Proof::Data, true, later),
             Change::Moved
+        );
+    }
+
+    #[test]
+    fn two_that_go_through_different_relays_end_with_the_lower_id_s() {
+        let mut now = Now::real();
+        let (mut lower, mut higher) = (Route::default(), Route::default());
+        lower.heard(RELAY, Proof::Handshake, true, now);
+        higher.heard(OTHER_RELAY, Proof::Handshake, false, now);
+        let mut moves = 0;
+        for _ in 0..20 {
+            now = now.after(Duration::from_secs(2));
+            let (from_lower, from_higher) = (lower.way().unwrap(), higher.way().unwrap());
+            let changes = [
+                lower.heard(from_higher, Proof::Data, true, now),
+                higher.heard(from_lower, Proof::Data, false, now),
+            ];
+            moves += changes
+                .iter()
+                .filter(|change| **change == Change::Moved)
+                .count();
+        }
+        assert_eq!(
+            (lower.way(), higher.way(), moves),
+            (Some(RELAY), Some(RELAY), 1)
         );
     }
 

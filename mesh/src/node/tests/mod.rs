@@ -15,6 +15,7 @@ mod eviction;
 mod growth;
 mod joining;
 mod lan;
+mod landmarks;
 mod liar;
 mod meeting;
 mod members;

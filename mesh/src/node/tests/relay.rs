@@ -25,9 +25,9 @@ fn via(world: &World, at: usize, of: usize) -> Option<usize> {
 }
 
 #[test]
-fn two_that_cannot_reach_each_other_talk_through_a_third_within_six_seconds() {
+fn two_that_cannot_reach_each_other_talk_through_a_third_within_a_second_and_a_half() {
     let mut world = parted(3);
-    world.run(6_000);
+    world.run(1_500);
 
     world.say(1, 2, b"over").unwrap();
     world.say(2, 1, b"and back").unwrap();
@@ -43,6 +43,41 @@ fn two_that_cannot_reach_each_other_talk_through_a_third_within_six_seconds() {
         assert!(peer.path_since_ms.is_some());
     }
     assert!(world.nodes[0].counters.relayed_datagrams > 0);
+}
+
+#[test]
+fn whoever_starts_again_is_back_through_the_relay_within_a_second_and_a_half_of_having_one() {
+    let mut world = parted(3);
+    world.run(10_000);
+    for again in [vec![1], vec![2], vec![1, 2], vec![0], vec![0, 1, 2]] {
+        // Long enough to be missed by all.
+        world.walls = again
+            .iter()
+            .flat_map(|at| (0..3).flat_map(|other| [(*at, other), (other, *at)]))
+            .collect();
+        world.run(60_000);
+        for at in &again {
+            world.restart(*at);
+        }
+        world.walls.clear();
+        let relay_is_there = |world: &World| {
+            [1, 2]
+                .iter()
+                .all(|at| world.peer(*at, 0).connected && world.peer(0, *at).connected)
+        };
+        while !relay_is_there(&world) {
+            world.run(50);
+        }
+        world.run(1_500);
+        world.say(1, 2, b"over").unwrap();
+        world.say(2, 1, b"and back").unwrap();
+        world.run(10);
+        assert_eq!(
+            (via(&world, 1, 2), via(&world, 2, 1)),
+            (Some(0), Some(0)),
+            "{again:?}"
+        );
+    }
 }
 
 #[test]

@@ -10,10 +10,16 @@ use crate::spread::lives::{Say, Word};
 use crate::wire::word;
 
 /// A world, who is switched off, and what the wire loses.
-struct Crowd {
-    world: World,
+pub(super) struct Crowd {
+    pub(super) world: World,
     places: BTreeMap<SocketAddr, usize>,
     off: BTreeSet<usize>,
+    /// Two that no datagram passes between, the lower first.
+    pub(super) walls: BTreeSet<(usize, usize)>,
+    /// Behind routers that let in nobody but whom their node has sent to, and nobody behind another.
+    pub(super) hidden: BTreeSet<usize>,
+    /// To whom those have sent.
+    opened: BTreeSet<(usize, usize)>,
     /// Datagrams between the two sides are lost.
     side: BTreeSet<usize>,
     /// The part of all datagrams that is lost.
@@ -24,7 +30,7 @@ struct Crowd {
 
 impl Crowd {
     /// Members that have all heard of each other's start, but nothing else.
-    fn new(count: u8) -> Self {
+    pub(super) fn new(count: u8) -> Self {
         let mut world = World::new(count);
         let mut all = world.first.clone();
         for node in &world.nodes {
@@ -42,6 +48,9 @@ impl Crowd {
         Self {
             places: world.homes.iter().copied().zip(0..).collect(),
             off: BTreeSet::new(),
+            walls: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            opened: BTreeSet::new(),
             side: BTreeSet::new(),
             loss: 0.0,
             random: ChaCha8Rng::seed_from_u64(1),
@@ -50,7 +59,7 @@ impl Crowd {
         }
     }
 
-    fn run(&mut self, seconds: u64) {
+    pub(super) fn run(&mut self, seconds: u64) {
         let end = self.world.now.after(Duration::from_secs(seconds));
         while self.world.now.mono < end.mono {
             let step = Duration::from_millis(25);
@@ -75,7 +84,9 @@ impl Crowd {
                 let Some(to) = self.places.get(&transmit.to).copied() else {
                     continue;
                 };
-                let apart = self.side.contains(&at) != self.side.contains(&to);
+                let walled = self.walls.contains(&(at.min(to), at.max(to)));
+                let aside = self.side.contains(&at) != self.side.contains(&to);
+                let apart = walled || aside || !self.is_let_in(at, to);
                 let lost = self.loss > 0.0 && self.random.random_bool(self.loss);
                 if apart || lost || self.off.contains(&to) {
                     continue;
@@ -91,6 +102,15 @@ impl Crowd {
                 .poll_timeout()
                 .map_or(now.mono, |due| due.0);
         }
+    }
+
+    /// Whether the router before a node, if there is one, lets in what comes from another.
+    fn is_let_in(&mut self, from: usize, to: usize) -> bool {
+        if self.hidden.contains(&from) {
+            self.opened.insert((from, to));
+        }
+        let is_asked = !self.hidden.contains(&from) && self.opened.contains(&(to, from));
+        !self.hidden.contains(&to) || is_asked
     }
 
     fn state(&self, at: usize, of: usize) -> PeerState {
