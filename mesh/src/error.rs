@@ -110,7 +110,7 @@ pub enum PingError {
 pub enum RotateError {
     /// The last change has not reached everybody.
     #[error(
-        "{peers} connected peers still use the tunnel key before this one; try again when they have changed over"
+        "{peers} of the connected peers still use the tunnel key before this one; try again when they have changed over"
     )]
     UnderWay {
         /// How many.

@@ -165,15 +165,15 @@ Needs an admin key: run it where `outlast init` ran, or where an admin was added
 Examples:
   outlast retire attic                   nobody waits for it any more; its history stays
   outlast retire attic --reason 'given to Ann'
-Like `evict` in effect, without an alarm. A dead machine's place goes to a new one with
-`outlast invite --replaces`.")]
+As final as `evict`, and said in peace: it is shown as retired, and its keys are not called stolen.
+A dead machine's place goes to a new one with `outlast invite --replaces`.")]
     Retire(RetireArgs),
     /// Give a node another name
     #[command(after_help = "\
 Examples:
   outlast rename attic roof
   outlast rename attic-k3pq attic        once that name is free
-The history follows; a name that somebody has already is shown with letters of the id added.")]
+The history follows. A name that a member has already is refused: rename that one first.")]
     Rename(RenameArgs),
     /// Agree to a node that joins by a token of `invite --approve`
     #[command(after_help = "\

@@ -130,12 +130,14 @@ fn print(page: &clap::Error) -> Result<(), Failure> {
 /// A mistake as clap tells it, in one line that names the help of the command it happened in.
 fn one_line(rendered: &str) -> String {
     let program = cli::shown();
-    let mut typed = std::env::args_os().skip(1);
-    let command = typed.find_map(|word| program.find_subcommand(word));
-    let help = command.map_or_else(
-        || "outlast --help".to_owned(),
-        |command| format!("outlast {} --help", command.get_name()),
-    );
+    let (mut command, mut help) = (&program, "outlast".to_owned());
+    for word in std::env::args_os().skip(1) {
+        if let Some(below) = command.find_subcommand(word) {
+            help = format!("{help} {}", below.get_name());
+            command = below;
+        }
+    }
+    help.push_str(" --help");
     let rendered = rendered.strip_prefix("error: ").unwrap_or(rendered);
     let sentences: Vec<&str> = rendered
         .split("\n\n")

@@ -95,6 +95,12 @@ pub(crate) fn moment(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), |at| format!("{at:.3}"))
 }
 
+/// The same to the minute, for tables: `2026-11-24 01:02`, in UTC.
+pub(crate) fn minute(at_ms: i64) -> String {
+    let shown = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M").to_string();
+    Timestamp::from_millisecond(at_ms).map_or_else(|_| at_ms.to_string(), shown)
+}
+
 /// A duration in its largest fitting unit: `830 ms`, `12 s`, `3 min`, `5 h`, `2 d`.
 pub(crate) fn duration(ms: u64) -> String {
     match ms {
@@ -185,6 +191,17 @@ impl Printer {
         }
     }
 
+    /// Whether a line of so many letters is broken by the screen it is for.
+    pub(crate) fn is_narrower_than(&self, letters: usize) -> bool {
+        screen_of(io::stdout()).is_some_and(|(columns, _)| columns < letters)
+    }
+
+    /// How wide a table of these rows is.
+    pub(crate) fn width_of(rows: &[Vec<Cell>]) -> usize {
+        let widths = widths(rows);
+        widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+    }
+
     /// Whether somebody looks at a screen.
     pub(crate) const fn is_terminal(&self) -> bool {
         self.terminal
@@ -235,16 +252,7 @@ impl Printer {
 
     /// Writes rows as columns two spaces apart, the first row being the heading.
     pub(crate) fn table(&mut self, rows: &[Vec<Cell>]) -> Result<(), Failure> {
-        let mut widths: Vec<usize> = Vec::new();
-        for row in rows {
-            for (column, cell) in row.iter().enumerate() {
-                let width = cell.text.chars().count();
-                match widths.get_mut(column) {
-                    Some(widest) => *widest = (*widest).max(width),
-                    None => widths.push(width),
-                }
-            }
-        }
+        let widths = widths(rows);
         for (at, row) in rows.iter().enumerate() {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
@@ -264,6 +272,28 @@ impl Printer {
     }
 }
 
+/// The widest cell of each column.
+fn widths(rows: &[Vec<Cell>]) -> Vec<usize> {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let width = cell.text.chars().count();
+            match widths.get_mut(column) {
+                Some(widest) => *widest = (*widest).max(width),
+                None => widths.push(width),
+            }
+        }
+    }
+    widths
+}
+
+/// Columns and lines of the screen that `stream` goes to. `None`: to none, or it doesn't say.
+pub(crate) fn screen_of(stream: impl std::os::fd::AsFd) -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    let (columns, lines) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0 && lines > 0).then_some((columns, lines))
+}
+
 /// One cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
@@ -277,7 +307,7 @@ impl Cell {
         let tone = match state {
             "alive" => Tone::Good,
             "stale" | "suspect" | "unknown" => Tone::Doubtful,
-            "left" | "retired" => Tone::Faint,
+            "left" | "left (is off)" | "left for good" | "retired" => Tone::Faint,
             _ => Tone::Bad,
         };
         Self {

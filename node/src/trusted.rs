@@ -23,6 +23,7 @@ fn invites(state: &State, now_ms: u64) -> Value {
         json!({
             "id": id.to_string(),
             "open": one.is_open(now_ms),
+            "expired": one.invite.not_after_ms <= now_ms,
             "name": one.invite.name,
             "uses": one.invite.uses,
             "used_by": one.used.iter().map(|used| name(&used.by)).collect::<Vec<_>>(),
@@ -54,17 +55,25 @@ pub(crate) fn members<'a>(state: &State, heard: impl Fn(&NodeId) -> &'a str) -> 
             "address": member.address,
             "joined_ms": member.joined_ms,
             "state": standing,
+            "final": false,
             "replaces": name(member.replaces),
             "replaced_by": name(member.replaced_by),
         })
     };
     let current = state.members.values();
     let current = current.map(|member| match member.replaced_by {
-        Some(_) => line(member, "retired"),
+        Some(_) => {
+            let mut shown = line(member, "retired");
+            shown["final"] = json!(true);
+            shown
+        }
+        // One that never said where it is has never run as a member, which is no outage.
+        None if member.info.is_none() && heard(&member.id) == "down" => line(member, "unknown"),
         None => line(member, heard(&member.id)),
     });
     let gone = state.gone.values().map(|gone| {
         let mut shown = line(&gone.member, word(gone.manner));
+        shown["final"] = json!(true);
         shown["gone_ms"] = json!(gone.at_ms);
         shown["by"] = gone.by.map_or(Value::Null, |_key| json!(gone.by_label));
         shown["reason"] = json!(gone.reason);
@@ -119,4 +128,37 @@ fn pending(state: &State, id: &NodeId, pending: &Pending) -> Value {
         "sponsor": sponsor.map(|sponsor| &sponsor.name),
         "at_ms": pending.at_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_mesh::AdminKey;
+    use outlast_mesh::trust::{Gone, Statements, found};
+
+    use super::*;
+
+    #[test]
+    fn who_never_ran_is_unknown_and_who_is_gone_is_so_for_good() {
+        let founder = NodeId([7; 32]);
+        let (mesh, genesis) = found(&AdminKey::generate(), founder, "attic", "home", None, 1);
+        let mut held = Statements::new(mesh);
+        held.insert(genesis).unwrap();
+        let mut state = State::clone(&held.state());
+        let gone = Gone {
+            member: state.members[&founder].clone(),
+            manner: Manner::Left,
+            by: None,
+            by_label: String::new(),
+            at_ms: 2,
+            reason: String::new(),
+            may_return: false,
+        };
+        state.gone.insert(NodeId([8; 32]), gone);
+        let shown = members(&state, |_id| "down");
+        let of = |at: usize| (shown[at]["state"].clone(), shown[at]["final"].clone());
+        assert_eq!(of(0), (json!("unknown"), json!(false)));
+        assert_eq!(of(1), (json!("left"), json!(true)));
+        let shown = members(&state, |_id| "alive");
+        assert_eq!(shown[0]["state"], "alive");
+    }
 }

@@ -120,8 +120,10 @@ impl Token {
     }
 
     /// Reads a text. White space anywhere in it is ignored: mail and terminals break long lines.
+    /// Capitals stand for small letters: a QR code of capitals is a third smaller.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
-        let text: String = text.split_ascii_whitespace().collect();
+        let mut text: String = text.split_ascii_whitespace().collect();
+        text.make_ascii_lowercase();
         let payload = open(&text)?;
         // The checksum fits from here on: what does not decode was never a token.
         let ((seed, bootstraps), mut rest): (([u8; 32], Vec<Bootstrap>), _) =

@@ -3,11 +3,13 @@
 //! In: words of the command line. Out: values with their meaning; a word that has none is refused here, by name.
 //! Absent: what each command does, which is in its file in `command/`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::arguments::node_name;
+use crate::text::escaped;
 use crate::when;
 
 /// Bytes of a reason at most, as the statement that carries it has room for.
@@ -215,8 +217,10 @@ fn reason(text: &str) -> Result<String, String> {
     if text.len() > MAX_REASON {
         return Err(format!("a reason has {MAX_REASON} bytes at most"));
     }
-    if text.chars().any(char::is_control) {
-        return Err("a reason is one line without control characters".to_owned());
+    if matches!(escaped(text), Cow::Owned(_)) {
+        return Err(
+            "a reason is one line without control, bidi or invisible characters".to_owned(),
+        );
     }
     Ok(text.to_owned())
 }
@@ -261,7 +265,7 @@ mod tests {
     fn a_reason_is_one_line_of_200_bytes() {
         assert_eq!(reason("stolen"), Ok("stolen".to_owned()));
         assert!(reason(&"x".repeat(200)).is_ok());
-        for text in [&"x".repeat(201), "a\nb", "a\u{1b}[31mb"] {
+        for text in [&"x".repeat(201), "a\nb", "a\u{1b}[31mb", "x\u{202e}y"] {
             assert!(reason(text).is_err(), "{text:?}");
         }
     }

@@ -85,6 +85,11 @@ fn add(
     rank: Option<u8>,
     out: &mut Printer,
 ) -> Result<(), Failure> {
+    if desk.statements.state().rank(&desk.admin.key.public()) == Some(u8::MAX) {
+        return Err(Failure::new(
+            "this key makes no admins, for there is no rank below its own, 255; ask one with a smaller number",
+        ));
+    }
     let public = match whose {
         Whose::Theirs(public) => *public,
         Whose::Made(key, _) => key.public(),
@@ -129,8 +134,22 @@ pub(super) fn revoke(
     reason: &str,
     since_ms: Option<i64>,
 ) -> Result<String, Failure> {
-    let key = find(&desk.statements.state(), typed)?;
-    let label = desk.statements.state().admins[&key].label.clone();
+    let folded = desk.statements.state();
+    let key = find(&folded, typed)?;
+    let (label, forked) = (
+        folded.admins[&key].label.clone(),
+        folded.frozen.contains_key(&key),
+    );
+    if let Some(revoked) = &folded.admins[&key].revoked
+        && since_ms.is_none()
+        && !forked
+    {
+        let (label, by) = (visible(&label), visible(&revoked.by_label));
+        let at = text::moment(i64::try_from(revoked.at_ms).unwrap_or(i64::MAX));
+        return Err(Failure::new(format!(
+            "{label} was revoked already, by {by} at {at}; to void what it signed before that as well, give --since"
+        )));
+    }
     let revocation = Revocation {
         target: Target::Admin(key),
         manner: Manner::Evicted,
@@ -145,13 +164,16 @@ pub(super) fn revoke(
 /// Letters of a public key that nobody types by mistake: what each begins with, and four.
 const SURE: usize = 7;
 
-/// The one key meant: by its label, or by the beginning of its public text.
+/// The one key meant: by its label, or by the beginning of its public text. Of several with one label those in force.
 fn find(folded: &State, typed: &str) -> Result<[u8; 32], Failure> {
     let mut found: Vec<_> = folded
         .admins
         .iter()
         .filter(|(_, admin)| admin.label == typed)
         .collect();
+    if found.iter().any(|(_, admin)| admin.revoked.is_none()) {
+        found.retain(|(_, admin)| admin.revoked.is_none());
+    }
     if found.is_empty() && typed.len() >= SURE {
         let begins = |key: &[u8; 32]| public::show(key).starts_with(typed);
         found = folded
@@ -163,7 +185,7 @@ fn find(folded: &State, typed: &str) -> Result<[u8; 32], Failure> {
     match found[..] {
         [(key, _)] => Ok(*key),
         [] => Err(Failure::usage(format!(
-            "no admin is called {} and no key begins so; `outlast admin list` shows all",
+            "no admin is called \"{}\" and no key begins so; `outlast admin list` shows all",
             visible(typed)
         ))),
         _ => {
@@ -201,7 +223,7 @@ fn row(admin: &Value) -> Vec<Cell> {
     let field = |name: &str| visible(admin[name].as_str().unwrap_or("-")).into_owned();
     let key: String = field("key").chars().take(11).collect();
     let since = admin["at_ms"].as_i64();
-    let since = since.map_or_else(|| "-".to_owned(), text::moment);
+    let since = since.map_or_else(|| "-".to_owned(), text::minute);
     vec![
         field("label").into(),
         key.into(),
@@ -217,7 +239,7 @@ fn standing(admin: &Value) -> String {
     if revoked.is_null() {
         let twice = admin["in_two_places"] == true;
         let word = if twice {
-            "in two places: nothing new counts"
+            "in two places, void"
         } else {
             "in force"
         };
@@ -225,7 +247,7 @@ fn standing(admin: &Value) -> String {
     }
     let by = visible(revoked["by"].as_str().unwrap_or("-")).into_owned();
     let at = revoked["at_ms"].as_i64();
-    let at = at.map_or_else(|| "-".to_owned(), text::moment);
+    let at = at.map_or_else(|| "-".to_owned(), text::minute);
     match revoked["reason"].as_str().unwrap_or_default() {
         "" => format!("revoked by {by} at {at}"),
         reason => format!("revoked by {by} at {at}: {}", visible(reason)),
@@ -242,6 +264,6 @@ mod tests {
     fn a_key_in_two_places_is_not_in_force() {
         let of = |twice: bool| standing(&json!({ "revoked": null, "in_two_places": twice }));
         assert_eq!(of(false), "in force");
-        assert_eq!(of(true), "in two places: nothing new counts");
+        assert_eq!(of(true), "in two places, void");
     }
 }

@@ -69,7 +69,7 @@ fn waiting(folded: &State, typed: &str) -> Result<NodeId, Failure> {
     Err(match nodes::surely_one_of(&folded.names(), typed) {
         Ok(Some(_)) => Failure::new(format!("{typed_shown} is a member already")),
         _ => Failure::usage(format!(
-            "nobody called {typed_shown} waits, and no id begins so; `outlast approve` lists those that wait"
+            "nobody called \"{typed_shown}\" waits, and no id begins so; `outlast approve` lists those that wait"
         )),
     })
 }
@@ -94,7 +94,7 @@ fn row(one: &Value) -> Vec<Cell> {
     let field = |name: &str| visible(one[name].as_str().unwrap_or("-")).into_owned();
     let id: String = field("id").chars().take(8).collect();
     let since = one["at_ms"].as_i64();
-    let since = since.map_or_else(|| "-".to_owned(), text::moment);
+    let since = since.map_or_else(|| "-".to_owned(), text::minute);
     vec![
         field("name").into(),
         id.into(),

@@ -57,7 +57,7 @@ pub(super) fn run(
     };
     show(&invited, arguments.json, out)?;
     if arguments.qr {
-        super::qr::show(&invited.text())?;
+        super::qr::show(&invited.text().to_uppercase())?;
     }
     Ok(())
 }

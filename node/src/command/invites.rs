@@ -53,7 +53,7 @@ fn row(invite: &Value) -> Vec<Cell> {
         id.into(),
         standing(invite).into(),
         format!("{} of {}{by}", used.len(), invite["uses"]).into(),
-        expires.map_or_else(|| "-".to_owned(), text::moment).into(),
+        expires.map_or_else(|| "-".to_owned(), text::minute).into(),
         whom(invite).into(),
     ]
 }
@@ -62,7 +62,8 @@ fn standing(invite: &Value) -> String {
     match (invite["revoked"]["by"].as_str(), invite["open"] == true) {
         (Some(by), _) => format!("revoked by {}", visible(by)),
         (None, true) => "open".to_owned(),
-        (None, false) => "closed".to_owned(),
+        (None, false) if invite["expired"] == true => "expired".to_owned(),
+        (None, false) => "used up".to_owned(),
     }
 }
 
@@ -123,5 +124,23 @@ fn find(folded: &State, typed: &str) -> Result<StatementId, Failure> {
             "no invite has an id that begins \"{}\"; `outlast invite --list` shows them",
             visible(typed)
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn why_a_token_admits_nobody_is_told_apart() {
+        let of = |open: bool, expired: bool, revoked: Value| {
+            standing(&json!({ "open": open, "expired": expired, "revoked": revoked }))
+        };
+        assert_eq!(of(true, false, Value::Null), "open");
+        assert_eq!(of(false, true, Value::Null), "expired");
+        assert_eq!(of(false, false, Value::Null), "used up");
+        assert_eq!(of(false, true, json!({ "by": "ann" })), "revoked by ann");
     }
 }

@@ -11,6 +11,9 @@ use crate::state::StateDir;
 use crate::text::{self, Cell, Printer, visible};
 use crate::trusted;
 
+/// The column that goes where the screen is too narrow for all.
+const ADDRESS: usize = 2;
+
 pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> Result<(), Failure> {
     let state = StateDir::resolve(global)?;
     let mut members = match reader(&state)? {
@@ -37,12 +40,12 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
         let id: String = field("id").chars().take(8).collect();
         let joined = member["joined_ms"]
             .as_i64()
-            .map_or_else(|| "-".to_owned(), text::moment);
+            .map_or_else(|| "-".to_owned(), text::minute);
         let mut row: Vec<Cell> = vec![
             field("name").into(),
             id.into(),
             field("address").into(),
-            Cell::state(member["state"].as_str().unwrap_or("-")),
+            Cell::state(word(member)),
             joined.into(),
         ];
         if any_past {
@@ -50,7 +53,20 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
         }
         rows.push(row);
     }
+    if out.is_narrower_than(Printer::width_of(&rows)) {
+        // `--json` has them; nobody types an overlay address.
+        rows.iter_mut().for_each(|row| drop(row.remove(ADDRESS)));
+    }
     out.table(&rows)
+}
+
+/// How a member is. The same word for a machine that was shut down and one that left the mesh would mislead.
+fn word(member: &Value) -> &str {
+    match member["state"].as_str().unwrap_or("-") {
+        "left" if member["final"] == true => "left for good",
+        "left" => "left (is off)",
+        state => state,
+    }
 }
 
 /// Whose history a member carries on, and who carries on its own; of one that is gone who said so, when and why.
@@ -58,7 +74,7 @@ fn history(member: &Value) -> String {
     let name = |field: &str| member[field].as_str().map(visible);
     if let Some(at_ms) = member["gone_ms"].as_i64() {
         let by = name("by").map_or_else(String::new, |by| format!("by {by} "));
-        let at = text::moment(at_ms);
+        let at = text::minute(at_ms);
         return match name("reason").as_deref() {
             None | Some("") => format!("{by}at {at}"),
             Some(reason) => format!("{by}at {at}: {reason}"),
@@ -78,4 +94,24 @@ fn stored(state: &StateDir) -> Result<Value, Failure> {
         &membership.statements.state(),
         |_id| "unknown",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_that_was_shut_down_has_not_left_for_good() {
+        let cases = [
+            ("left", false, "left (is off)"),
+            ("left", true, "left for good"),
+            ("alive", false, "alive"),
+            ("evicted", true, "evicted"),
+        ];
+        for (state, is_final, shown) in cases {
+            assert_eq!(word(&json!({ "state": state, "final": is_final })), shown);
+        }
+    }
 }

@@ -17,6 +17,13 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
         return out.json(&found);
     }
     out.line(format!("UDP port {}", found["udp_port"]))?;
+    if let Some(out_of_mesh) = found["out"].as_str() {
+        let line = format!(
+            "this node is no member any more, so nobody speaks with it or relays for it; it was {}",
+            visible(out_of_mesh)
+        );
+        return out.line(out.toned(Tone::Bad, &line));
+    }
     if found["isolated"] == true {
         out.line(out.toned(
             Tone::Bad,
@@ -62,7 +69,8 @@ fn nat(nat: &Value) -> Vec<String> {
 
 fn names(list: &Value) -> String {
     let names = list.as_array().into_iter().flatten();
-    let names: Vec<String> = names.map(shown).collect();
+    let mut names: Vec<String> = names.map(shown).collect();
+    names.sort_unstable();
     names.join(", ")
 }
 
@@ -139,7 +147,7 @@ mod tests {
         let lines = |mapping: &str| {
             nat(&json!({
                 "mapping": mapping,
-                "reflexive": [{ "address": "192.0.2.7:51800", "by": ["b", "c\u{1b}"] }],
+                "reflexive": [{ "address": "192.0.2.7:51800", "by": ["c\u{1b}", "b"] }],
                 "relays": ["b"],
                 "relays_nothing": "it is metered",
             }))

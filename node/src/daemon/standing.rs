@@ -14,8 +14,11 @@ use crate::membership::{public, why_out};
 /// Lines of one kind at most.
 const MOST: usize = 8;
 
-/// How long it is told that somebody went.
+/// How long it is told that somebody was evicted.
 const NEWS: i64 = 86_400_000;
+
+/// How long that somebody went in peace: `members` lists who did for ever.
+const PEACEFUL_NEWS: i64 = 3_600_000;
 
 /// Why this node exchanges nothing any more. `None`: it is a member.
 pub(super) fn out_of_mesh(state: &State, me: NodeId) -> Option<String> {
@@ -59,10 +62,16 @@ fn waiting(state: &State) -> Vec<String> {
         .collect()
 }
 
-/// Who went within a day, the last first.
+/// Who went lately, the last first.
 fn news(state: &State, me: NodeId, now_ms: i64) -> Vec<String> {
     let mut gone: Vec<_> = state.gone.iter().filter(|(id, _)| **id != me).collect();
-    gone.retain(|(_, gone)| now_ms.saturating_sub(millis(gone.at_ms)) < NEWS);
+    gone.retain(|(_, gone)| {
+        let within = match gone.manner {
+            Manner::Evicted => NEWS,
+            Manner::Retired | Manner::Left => PEACEFUL_NEWS,
+        };
+        now_ms.saturating_sub(millis(gone.at_ms)) < within
+    });
     gone.sort_by_key(|(id, gone)| (std::cmp::Reverse(gone.at_ms), **id));
     let line = |(id, gone): (&NodeId, &outlast_mesh::trust::Gone)| {
         let why = state.why_gone(id).unwrap_or_default();
@@ -235,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_and_who_went_within_a_day_is_told_by_name() {
+    fn who_waits_and_who_went_lately_is_told_by_name() {
         let (me, mut state) = state();
         let waits = NodeId([3; 32]);
         state.pending.insert(
@@ -258,7 +267,7 @@ mod tests {
             .insert(NodeId([5; 32]), gone("shed", Manner::Left, NOW_MS - 1, ""));
         state.gone.insert(
             NodeId([6; 32]),
-            gone("old", Manner::Retired, NOW_MS - day, ""),
+            gone("old", Manner::Retired, NOW_MS - day / 24, ""),
         );
         let id = waits.short();
         let told = said(&state, me);

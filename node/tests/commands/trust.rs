@@ -438,3 +438,52 @@ fn a_key_gets_a_passphrase_another_and_none_again_and_signs_with_each() {
     assert_eq!(std::fs::read_to_string(key).expect("the key"), plain);
     home.ok("a", &["set", "site=y"], "");
 }
+
+#[test]
+fn an_admin_who_got_another_key_is_revoked_by_name_and_only_once() {
+    let home = founded();
+    for number in ["1", "2"] {
+        let key = home.path().join(number);
+        home.ok("a", &["admin", "add", "ann", "--out", text(&key)], "");
+        let revoked = home.ok("a", &["admin", "revoke", "ann"], "");
+        assert_eq!(revoked, "ann decides no more\n", "{number}");
+    }
+    let one = home.ok("a", &["admin", "list", "--json"], "");
+    let one: Value = serde_json::from_str(&one).expect("JSON");
+    let key = one[1]["key"].as_str().expect("its key");
+    let (code, said) = home.fails("a", &["admin", "revoke", key], "");
+    assert_eq!(code, 1);
+    assert!(
+        said.starts_with("outlast: ann was revoked already, by admin at "),
+        "{said}"
+    );
+    let (code, said) = home.fails("a", &["admin", "revoke", ""], "");
+    assert_eq!(code, 2);
+    assert!(said.contains("no admin is called \"\""), "{said}");
+}
+
+#[test]
+fn an_admin_of_the_last_rank_is_told_that_it_makes_none() {
+    let home = founded();
+    let key = home.path().join("bob");
+    let add = ["admin", "add", "bob", "--rank", "255", "--out", text(&key)];
+    home.ok("a", &add, "");
+    let (code, said) = home.fails(
+        "a",
+        &[
+            "admin",
+            "add",
+            "cy",
+            "--out",
+            "/tmp/none",
+            "--admin-key",
+            text(&key),
+        ],
+        "",
+    );
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("there is no rank below its own, 255"),
+        "{said}"
+    );
+}
