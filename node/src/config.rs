@@ -13,6 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::{ReachArgs, UpArgs};
+use crate::collect::Wishes;
 
 /// Read when no file is named.
 pub(crate) const DEFAULT_FILE: &str = "/etc/outlast/outlast.toml";
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) dashboard: SocketAddr,
     /// How much the store may take. `None` chooses by the size of the file system.
     pub(crate) store_limit_bytes: Option<u64>,
+    /// What is measured beside what the machine itself tells.
+    pub(crate) measure: Wishes,
     /// Whether peers are served what they missed as fast as the way carries it.
     pub(crate) unlimited_repair: bool,
 }
@@ -89,6 +92,13 @@ struct RawConfig {
     dashboard: Option<SocketAddr>,
     store: RawStore,
     repair: RawRepair,
+    measure: RawMeasure,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawMeasure {
+    ups: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,12 +145,19 @@ impl Config {
         {
             bail!("store.limit_bytes is {limit}, the least is {LEAST_STORE_BYTES} (64 MiB)");
         }
+        if let Some(address) = &raw.measure.ups {
+            endpoint(address).map_err(|why| anyhow::anyhow!("measure.ups: {why}"))?;
+        }
+        let measure = Wishes {
+            ups: raw.measure.ups,
+        };
         Ok(Self {
             listen: raw.listen,
             endpoints: raw.endpoints,
             lan_calls: raw.lan_calls.unwrap_or(true),
             dashboard: raw.dashboard.unwrap_or(DEFAULT_DASHBOARD),
             store_limit_bytes: raw.store.limit_bytes,
+            measure,
             unlimited_repair: raw.repair.unlimited,
         })
     }
@@ -298,6 +315,7 @@ mod tests {
                 lan_calls: true,
                 dashboard: "127.0.0.1:5180".parse().unwrap(),
                 store_limit_bytes: None,
+                measure: Wishes::default(),
                 unlimited_repair: false,
             }
         );
@@ -306,7 +324,8 @@ mod tests {
     #[test]
     fn every_key_turns_something() {
         let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\nlan_calls = false\n\
-                    dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n[repair]\nunlimited = true\n";
+                    dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n[repair]\nunlimited = true\n\
+                    [measure]\nups = \"cellar.example.net:3493\"\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(
             config,
@@ -316,6 +335,9 @@ mod tests {
                 lan_calls: false,
                 dashboard: "127.0.0.1:0".parse().unwrap(),
                 store_limit_bytes: Some(256 << 20),
+                measure: Wishes {
+                    ups: Some("cellar.example.net:3493".to_owned()),
+                },
                 unlimited_repair: true,
             }
         );

@@ -226,7 +226,7 @@ impl Daemon {
         } else {
             Pace::Polite
         };
-        let collector = Collector::new(Path::new("/"));
+        let collector = Collector::with(Path::new("/"), &self.config.measure);
         let sources = collector.sources();
         let flow = Flow::start(
             FlowConfig { seed: None, pace },

@@ -4,8 +4,8 @@
 //! Absent from releases.
 
 use super::{
-    conntrack, cpu, disk, filesystem, load, memory, network, own, pressure, protocols, sockets,
-    uptime,
+    conntrack, cpu, disk, filesystem, load, memory, network, own, power, pressure, processes,
+    protocols, sockets, ups, uptime,
 };
 
 /// A kernel file behind one byte that says which.
@@ -86,6 +86,17 @@ pub(crate) fn counters(bytes: &[u8]) -> bool {
             assert!(sockets <= text.len() / 88);
             sockets > 0
         }
+        7 => {
+            processes::stat::parse_io(text);
+            processes::stat::parse(text).is_some()
+        }
+        8 => power::parse(text).is_some(),
+        9 => {
+            let text = String::from_utf8_lossy(text);
+            let names = ups::names(&text);
+            assert!(names.len() <= 8);
+            !names.is_empty() | !ups::variables(&text, "cellar").is_empty()
+        }
         _ => false,
     }
 }
@@ -102,6 +113,9 @@ pub(crate) fn counter_seeds() -> Vec<Vec<u8>> {
         (4, "proc/pressure/io"),
         (5, "proc/net/stat/nf_conntrack"),
         (6, "sock_diag"),
+        (7, "proc/1/stat"),
+        (8, "../linux-6.12-laptop/sys/class/power_supply/BAT0/uevent"),
+        (9, "../odd/nut-variables"),
     ];
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/here");
     let read = |(which, file): (u8, &str)| {

@@ -17,10 +17,14 @@ mod machine;
 mod memory;
 mod network;
 mod own;
+mod power;
 mod pressure;
+mod processes;
 mod protocols;
+mod sensors;
 mod sockets;
 mod tunnel;
+pub(crate) mod ups;
 mod uptime;
 
 mod aside;
@@ -41,9 +45,12 @@ use outlast_store::Series;
 pub use board::Board;
 use health::{Health, Round};
 pub use health::{SourceState, Sources};
+pub use power::Power;
+pub use processes::Process;
 use sheet::Sheet;
 pub use sockets::Listener;
 pub use tunnel::{TunnelPeer, TunnelStats};
+pub use ups::Ups;
 
 /// What one tick found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +59,13 @@ pub struct Tick {
     pub appended: Vec<Series>,
     /// The value of every series so far, by number. `None` = not measured in this tick.
     pub values: Vec<Option<i64>>,
+}
+
+/// What the owner wants to be measured beside what the machine itself tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Where upsd listens, `HOST:PORT`. `None`: loopback is tried, and nobody misses it.
+    pub ups: Option<String>,
 }
 
 /// Reads the machine. Numbers of series are given once and hold for the collector's life.
@@ -69,6 +83,10 @@ pub struct Collector {
     sockets: sockets::Sockets,
     conntrack: conntrack::Conntrack,
     pressure: pressure::Pressure,
+    processes: processes::Processes,
+    sensors: sensors::Sensors,
+    power: power::Supplies,
+    ups: ups::Upses,
     uptime: uptime::Uptime,
     tunnel: tunnel::Tunnel,
     own: own::Own,
@@ -80,6 +98,13 @@ impl Collector {
     /// Reads below `root`: `/`, or a tree of recorded files.
     #[must_use]
     pub fn new(root: &Path) -> Self {
+        Self::with(root, &Wishes::default())
+    }
+
+    /// As `new`, and asks whom the owner named.
+    #[must_use]
+    pub fn with(root: &Path, wishes: &Wishes) -> Self {
+        let of_this_machine = root == Path::new("/");
         Self {
             sheet: Sheet::new(Instant::now()),
             buffer: kept::Buffer::new(),
@@ -90,9 +115,13 @@ impl Collector {
             filesystem: filesystem::Filesystem::new(root),
             network: network::Network::new(root),
             protocols: protocols::Protocols::new(root),
-            sockets: sockets::Sockets::new(root == Path::new("/")),
+            sockets: sockets::Sockets::new(of_this_machine),
             conntrack: conntrack::Conntrack::new(root),
             pressure: pressure::Pressure::new(root),
+            processes: processes::Processes::new(root),
+            sensors: sensors::Sensors::new(root),
+            power: power::Supplies::new(root),
+            ups: ups::Upses::new(wishes.ups.clone(), of_this_machine),
             uptime: uptime::Uptime::new(root),
             tunnel: tunnel::Tunnel::new(),
             own: own::Own::new(root),
@@ -111,6 +140,24 @@ impl Collector {
     #[must_use]
     pub fn listeners(&self) -> Board<Vec<Listener>> {
         self.sockets.listeners()
+    }
+
+    /// The heaviest processes, as of the last look at all of them.
+    #[must_use]
+    pub fn processes(&self) -> Board<Vec<Process>> {
+        self.processes.heaviest()
+    }
+
+    /// Mains and batteries, as of the last look at them; a loss of mains shows within 2 s.
+    #[must_use]
+    pub fn power(&self) -> Board<Power> {
+        self.power.power()
+    }
+
+    /// Each UPS that upsd knows, as of the last time it was asked.
+    #[must_use]
+    pub fn ups(&self) -> Board<Vec<Ups>> {
+        self.ups.shown()
     }
 
     /// Reads everything once. Takes well under a millisecond and never waits for a disk or a peer.
@@ -147,6 +194,14 @@ impl Collector {
         round.run("pressure", |sheet, buffer| {
             self.pressure.tick(sheet, buffer);
         });
+        round.run("processes", |sheet, buffer| {
+            self.processes.tick(sheet, buffer, now);
+        });
+        round.run("sensors", |sheet, buffer| {
+            self.sensors.tick(sheet, buffer, now);
+        });
+        round.run("power", |sheet, buffer| self.power.tick(sheet, buffer, now));
+        round.run("ups", |sheet, buffer| self.ups.tick(sheet, buffer, now));
         round.run("uptime", |sheet, buffer| {
             self.uptime.tick(sheet, buffer, self.cpu.stat());
         });

@@ -24,6 +24,17 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
     })
 }
 
+/// A number that may be below zero.
+pub(super) fn signed(word: &[u8]) -> Option<i64> {
+    let digits = word.strip_prefix(b"-").unwrap_or(word);
+    let value = i64::try_from(number(digits)?).ok()?;
+    Some(if digits.len() < word.len() {
+        -value
+    } else {
+        value
+    })
+}
+
 /// A word of hexadecimal digits as a number; `None` where it isn't one or is beyond 64 bits.
 pub(super) fn hex(word: &[u8]) -> Option<u64> {
     let digits = !word.is_empty() && word.iter().all(u8::is_ascii_hexdigit);
@@ -76,6 +87,15 @@ mod tests {
             "\u{661}",
         ] {
             assert_eq!(number(word.as_bytes()), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn numbers_below_zero_have_one_sign() {
+        assert_eq!(signed(b"-5250"), Some(-5_250));
+        assert_eq!(signed(b"7"), Some(7));
+        for word in ["", "-", "--1", "+1", "9223372036854775808"] {
+            assert_eq!(signed(word.as_bytes()), None, "{word}");
         }
     }
 

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::{Global, JsonArgs};
+use crate::collect::ups;
 use crate::config::{Config, DEFAULT_FILE, default_listen};
 use crate::failure::Failure;
 use crate::state::StateDir;
@@ -27,6 +28,7 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
             "dashboard": config.dashboard,
             "store": { "limit_bytes": limit },
             "repair": { "unlimited": config.unlimited_repair },
+            "measure": { "ups": config.measure.ups },
         }));
     }
     let seen = if file.exists() {
@@ -46,5 +48,13 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
         ))?,
     }
     out.line("[repair]")?;
-    out.line(format!("unlimited = {}", config.unlimited_repair))
+    out.line(format!("unlimited = {}", config.unlimited_repair))?;
+    out.line("[measure]")?;
+    let ups = config.measure.ups.as_deref();
+    let whose = if ups.is_some() {
+        ""
+    } else {
+        " # where one answers"
+    };
+    out.line(format!("ups = \"{}\"{whose}", ups.unwrap_or(ups::DEFAULT)))
 }
