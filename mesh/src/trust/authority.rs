@@ -1,11 +1,17 @@
 //! Whether a key may sign as an admin, and the signing itself.
 //!
-//! In: the key and what is held. Out: its rank, or a sentence that says why nothing it signs would count.
+//! In: the key and what is held. Out: its rank, or a sentence that says why nothing it signs would count, or why signing
+//! here would put the key in two places.
 //! Absent: what is signed, which `invite`, `policy` and `issue` decide.
 
 use serde::Serialize;
 
-use super::{log::Statements, moment::Moment, payload::log_body, record::Statement};
+use super::{
+    log::Statements,
+    moment::Moment,
+    payload::{Payload, log_body},
+    record::Statement,
+};
 use crate::{id::MeshId, tunnel::keys::AdminKey};
 
 /// Why nothing that an admin key signs counts.
@@ -26,11 +32,31 @@ pub enum NoAuthority {
     },
     /// The key was copied.
     #[error(
-        "this admin key signed two different statements as its number {seq}: it is in use in two places, and \
-         nothing it signs counts any more"
+        "this admin key signed two different statements as its number {seq}: it is in use in two places; revoke it, by a \
+         key above it or with the recovery words"
     )]
     Frozen {
         /// The first place with two statements.
+        seq: u32,
+    },
+    /// It signed more than is held here: with another statement at one place it would be in two places.
+    #[error(
+        "this admin key signed its number {seq} elsewhere and only {held} are known here: let this node meet one that \
+         knows the rest, then say it again"
+    )]
+    Behind {
+        /// The number of what it signed last.
+        seq: u32,
+        /// How far its log goes here.
+        held: u32,
+    },
+    /// It signed something else under a number than is held here.
+    #[error(
+        "this admin key signed another number {seq} elsewhere than is known here: it is in use in two places; revoke it, \
+         by a key above it or with the recovery words"
+    )]
+    Parted {
+        /// The number.
         seq: u32,
     },
 }
@@ -52,6 +78,20 @@ pub(super) fn check_admin(admin: &AdminKey, statements: &Statements) -> Result<u
         Some(frozen) => Err(NoAuthority::Frozen { seq: frozen.seq }),
         None => Ok(known.rank),
     }
+}
+
+/// Signs what an admin wishes next: later than the last wish on the same that is held, whatever time that claims.
+pub(super) fn sign_wish(
+    admin: &AdminKey,
+    statements: &Statements,
+    kind: u8,
+    wish: &Payload,
+    payload: &impl Serialize,
+    now_ms: u64,
+) -> Statement {
+    let mut header = statements.next_header(&admin.public(), now_ms);
+    header.hlc = header.hlc.max(statements.wished(wish).saturating_add(1));
+    Statement::sign(kind, &statements.mesh(), admin, log_body(header, payload))
 }
 
 /// Signs what an admin says next.

@@ -1,7 +1,7 @@
 //! From a set of statements to what it means.
 //!
 //! In: everything held, by author. Out: the state, and which statements it rests on. `admins` finds in rank order whose
-//! words count, `admission` lets in by time, `departure` takes out, `unseated` finds who came in by what was taken back, `names` names; `logs` says how far each log acts.
+//! words count, `wishes` what they wish, `admission` lets in by time, `departure` takes out, `unseated` finds who came in by what was taken back, `names` names; `logs` says how far each log acts.
 //! What counts of a known author is its whole log, also beyond a cut: a revocation that is voided itself takes nothing
 //! with it.
 //! Invariant: a pure function of the set.
@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     log::{Authored, Entry},
-    payload::{CRITICAL, Genesis, Leave, Payload, Revoke, kind},
+    payload::{CRITICAL, Genesis, Leave, Manner, Payload, Revoke, kind},
     settings::Settings,
     state::{Frozen, Gone, Member, State},
 };
@@ -26,6 +26,8 @@ mod logs;
 
 mod admins;
 
+mod wishes;
+
 mod admission;
 
 mod departure;
@@ -36,16 +38,18 @@ mod names;
 
 use admins::Said;
 pub use admission::GRACE;
+use admission::Turn;
 pub(super) use admission::{MAX_PENDING, MAX_SURPLUS};
 pub(super) use counted::{Counted, Folded};
 use logs::Log;
+pub(super) use wishes::Wish;
 
 /// Folds everything held about `mesh`.
 pub(super) fn fold(mesh: MeshId, authors: &BTreeMap<[u8; 32], Authored>) -> Folded {
     let mut fold = Fold::new(mesh, authors);
     if let Some(genesis) = fold.genesis() {
         fold.read_admins(&genesis);
-        fold.read_settings();
+        fold.read_wishes();
         fold.read_invites();
         fold.read_revokes();
         fold.found(genesis);
@@ -61,14 +65,18 @@ pub(super) fn fold(mesh: MeshId, authors: &BTreeMap<[u8; 32], Authored>) -> Fold
 /// A fold at work.
 struct Fold<'a> {
     authors: &'a BTreeMap<[u8; 32], Authored>,
-    /// The logs, an admin's with the cut that those above it set.
+    /// All logs, whole.
     logs: BTreeMap<[u8; 32], Log<'a>>,
+    /// The logs of revoked admins with the cut that those above them set.
+    admin_logs: BTreeMap<[u8; 32], Log<'a>>,
     /// The logs of revoked nodes with the cut that admins set.
     node_logs: BTreeMap<[u8; 32], Log<'a>>,
     /// What admins said that counts, by time.
     said: Vec<Said<'a>>,
-    /// The earliest approval of each Join.
-    approvals: BTreeMap<StatementId, (u64, StatementId)>,
+    /// The last word on each wish, and its time.
+    wishes: BTreeMap<Wish, (u64, &'a Payload)>,
+    /// The earliest approval of each Join, those on ground that forks behind all others.
+    approvals: BTreeMap<StatementId, Turn>,
     /// Since when nobody comes in by an invite any more.
     closed: BTreeMap<StatementId, u64>,
     revokes: BTreeMap<NodeId, Vec<(Said<'a>, &'a Revoke)>>,
@@ -79,10 +87,12 @@ struct Fold<'a> {
     little: BTreeSet<[u8; 32]>,
     /// Joins that a member vouched for, admitted or not.
     vouched: BTreeSet<StatementId>,
+    /// Those of them that nothing is missing from.
+    decided: BTreeSet<StatementId>,
     /// Joins that let nobody in and count of each invite.
     surplus: BTreeMap<StatementId, usize>,
-    /// Who came in, in that order.
-    admitted: Vec<NodeId>,
+    /// Who came in, when, and what settles a tie.
+    admitted: BTreeMap<NodeId, (u64, StatementId)>,
     order: Vec<[u8; 32]>,
     state: State,
 }
@@ -95,8 +105,10 @@ impl<'a> Fold<'a> {
             logs: logs
                 .map(|(author, authored)| (*author, Log::new(authored, None)))
                 .collect(),
+            admin_logs: BTreeMap::new(),
             node_logs: BTreeMap::new(),
             said: Vec::new(),
+            wishes: BTreeMap::new(),
             approvals: BTreeMap::new(),
             closed: BTreeMap::new(),
             revokes: BTreeMap::new(),
@@ -104,8 +116,9 @@ impl<'a> Fold<'a> {
             unseated: BTreeMap::new(),
             little: BTreeSet::new(),
             vouched: BTreeSet::new(),
+            decided: BTreeSet::new(),
             surplus: BTreeMap::new(),
-            admitted: Vec::new(),
+            admitted: BTreeMap::new(),
             order: Vec::new(),
             state: State {
                 mesh,
@@ -140,22 +153,15 @@ impl<'a> Fold<'a> {
             genesis.created_ms,
             None,
         );
+        // Before everybody, whatever clocks say.
+        self.admitted
+            .insert(genesis.founder, (0, StatementId([0; 32])));
         self.state.name.clone_from(&genesis.name);
         self.state.genesis = Some(genesis);
     }
 
-    /// Of two admins that say the same thing the later counts.
-    fn read_settings(&mut self) {
-        for said in &self.said {
-            if let Payload::Policy(policy) = &said.entry.payload {
-                self.state.settings.take(policy);
-            }
-        }
-    }
-
     fn welcome(&mut self, id: NodeId, wish: &str, joined_ms: u64, sponsor: Option<NodeId>) {
         self.order.push(id.0);
-        self.admitted.push(id);
         let address = overlay_address(&self.state.mesh, &id);
         self.state.members.insert(
             id,
@@ -224,13 +230,14 @@ impl<'a> Fold<'a> {
         self.state.frozen = self.frozen();
         self.state.unsupported = self.unsupported(&counted);
         let (root, trust) = counted::roots(&counted);
-        let full = self.logs.iter().filter_map(|(author, log)| {
-            let beside = self.node_logs.get(author);
-            let full = beside.map_or(log.full, |beside| beside.full.max(log.full));
-            Some((*author, full?))
+        let full = self.logs.keys().filter_map(|author| {
+            let full = self.logs_of(author).map(|log| log.full);
+            let full: Option<Vec<u32>> = full.collect();
+            Some((*author, full?.into_iter().max()?))
         });
         Folded {
             full: full.collect(),
+            wishes: self.wished(),
             state: Arc::new(self.state),
             counted,
             order: self.order,
@@ -241,9 +248,8 @@ impl<'a> Fold<'a> {
 
     /// A log as it is passed on: with every branch that acts.
     fn whole_log(&self, author: &[u8; 32]) -> Vec<Arc<Entry>> {
-        let logs = [self.logs.get(author), self.node_logs.get(author)];
         let mut places: BTreeMap<u32, Vec<&Arc<Entry>>> = BTreeMap::new();
-        for (seq, rivals) in logs.into_iter().flatten().flat_map(|log| &log.places) {
+        for (seq, rivals) in self.logs_of(author).flat_map(|log| &log.places) {
             places.entry(*seq).or_default().extend(rivals);
         }
         for rivals in places.values_mut() {
@@ -253,12 +259,27 @@ impl<'a> Fold<'a> {
         places.into_values().flatten().cloned().collect()
     }
 
-    /// The members and admins whose keys were copied. Of who is gone it makes no difference any more.
+    /// An author's log, whole and as far as revocations accept it.
+    fn logs_of(&self, author: &[u8; 32]) -> impl Iterator<Item = &Log<'a>> {
+        let logs = [&self.logs, &self.node_logs, &self.admin_logs];
+        logs.map(|logs| logs.get(author)).into_iter().flatten()
+    }
+
+    /// The members and admins whose keys were copied. Of who was revoked it makes no difference any more; who went by its
+    /// own word may still have branches on which it did not.
     fn frozen(&self) -> BTreeMap<[u8; 32], Frozen> {
         let copied = self.logs.iter().filter_map(|(author, log)| {
-            let is_member = self.state.members.contains_key(&NodeId(*author));
-            let counts = is_member || self.state.rank(author).is_some();
-            Some((*author, log.frozen.clone().filter(|_frozen| counts)?))
+            let node = NodeId(*author);
+            let gone = self.state.gone.get(&node);
+            let is_node = self.state.members.contains_key(&node)
+                || gone.is_some_and(|gone| gone.manner == Manner::Left);
+            let admin = self.state.admins.get(author);
+            let revoked = admin.map(|admin| admin.revoked.as_ref());
+            let is_admin = revoked.is_some_and(|one| one.is_none_or(|one| one.by == *author));
+            Some((
+                *author,
+                log.frozen.clone().filter(|_frozen| is_node || is_admin)?,
+            ))
         });
         copied.collect()
     }

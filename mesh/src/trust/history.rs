@@ -8,7 +8,7 @@ use proptest::{prelude::*, sample::Index};
 use super::payload::LogHeader;
 use super::scene::{START, Scene, exchange, id, node, terms};
 use super::{
-    AdminGrant, Approve, Cut, InviteTerms, Join, Leave, Manner, Rename, Revoke, Statement,
+    AdminGrant, Approve, Cut, InviteTerms, Join, Leave, Manner, Policy, Rename, Revoke, Statement,
     Statements, Target, Token, Witness, author_join, issue_invite, kind, witness,
 };
 use crate::id::StatementId;
@@ -43,10 +43,12 @@ pub(super) enum Happening {
         site: Index,
         node: u8,
     },
+    /// An admin says something at the time it claims, which may be none.
     Admin {
         site: Index,
         by: u8,
         act: Act,
+        hlc: Option<u64>,
     },
     Leave {
         site: Index,
@@ -67,6 +69,7 @@ pub(super) enum Act {
     RevokeInvite { token: Index },
     Approve { join: Index },
     Rename { of: u8, name: u8 },
+    Site { of: Option<u8>, name: u8 },
 }
 
 pub(super) fn happening() -> impl Strategy<Value = Happening> {
@@ -79,9 +82,19 @@ pub(super) fn happening() -> impl Strategy<Value = Happening> {
         }),
         1 => (site(), 0_u8..7, 0_u32..4).prop_map(|(site, node, seq)| Happening::Info { site, node, seq }),
         1 => (site(), 0_u8..7).prop_map(|(site, node)| Happening::Unknown { site, node }),
-        6 => (site(), 0..ADMINS, act()).prop_map(|(site, by, act)| Happening::Admin { site, by, act }),
+        6 => (site(), 0..ADMINS, act(), prop::option::weighted(0.2, hlc()))
+            .prop_map(|(site, by, act, hlc)| Happening::Admin { site, by, act, hlc }),
         1 => (site(), 0_u8..7).prop_map(|(site, node)| Happening::Leave { site, node }),
         3 => (site(), site()).prop_map(|(one, other)| Happening::Meet { one, other }),
+    ]
+}
+
+/// The beginning of time, some time, and its end.
+fn hlc() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(0),
+        (0_u64..30).prop_map(|after_ms| (START + after_ms) << 16),
+        Just(u64::MAX)
     ]
 }
 
@@ -94,6 +107,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<Index>().prop_map(|token| Act::RevokeInvite { token }),
         2 => any::<Index>().prop_map(|join| Act::Approve { join }),
         1 => (0_u8..7, 0_u8..3).prop_map(|(of, name)| Act::Rename { of, name }),
+        1 => (prop::option::of(0_u8..3), 0_u8..3).prop_map(|(of, name)| Act::Site { of, name }),
     ]
 }
 
@@ -172,14 +186,11 @@ impl History<'_> {
                     vec![self.say(at, &node(*number), kind::POLICY, &now_ms, now_ms)],
                 )
             }
-            Happening::Admin { site, by, act } => {
+            Happening::Admin { site, by, act, hlc } => {
                 let at = self.at(site);
-                (
-                    at,
-                    self.act(at, &self.scene.nth_admin(*by), act, now_ms)
-                        .into_iter()
-                        .collect(),
-                )
+                let by = self.scene.nth_admin(*by);
+                let said = self.act(at, &by, act, now_ms, *hlc);
+                (at, said.into_iter().collect())
             }
             Happening::Leave { site, node: number } => {
                 let at = self.at(site);
@@ -256,7 +267,16 @@ impl History<'_> {
         vec![vouched.ok().flatten().unwrap_or_else(careless), join]
     }
 
-    fn act(&self, at: usize, by: &AdminKey, act: &Act, now_ms: u64) -> Option<Statement> {
+    fn act(
+        &self,
+        at: usize,
+        by: &AdminKey,
+        act: &Act,
+        now_ms: u64,
+        hlc: Option<u64>,
+    ) -> Option<Statement> {
+        let mut header = self.sites[at].next_header(&by.public(), now_ms);
+        header.hlc = hlc.unwrap_or(header.hlc);
         let revoke = |target, cut, manner| {
             let revoke = Revoke {
                 target,
@@ -264,7 +284,7 @@ impl History<'_> {
                 manner,
                 reason: String::new(),
             };
-            Some(self.say(at, by, kind::REVOKE, &revoke, now_ms))
+            Some(self.scene.placed(by, kind::REVOKE, header, &revoke))
         };
         match act {
             Act::Grant { of, rank } => {
@@ -274,7 +294,7 @@ impl History<'_> {
                     rank: *rank,
                     label: format!("a{of}"),
                 };
-                Some(self.say(at, by, kind::ADMIN_GRANT, &grant, now_ms))
+                Some(self.scene.placed(by, kind::ADMIN_GRANT, header, &grant))
             }
             Act::RevokeAdmin { of, back } => {
                 let key = self.scene.nth_admin(*of).public();
@@ -299,14 +319,25 @@ impl History<'_> {
             }
             Act::Approve { join } => {
                 let join = *(!self.joins.is_empty()).then(|| join.get(&self.joins))?;
-                Some(self.say(at, by, kind::APPROVE, &Approve { join }, now_ms))
+                Some(
+                    self.scene
+                        .placed(by, kind::APPROVE, header, &Approve { join }),
+                )
             }
             Act::Rename { of, name } => {
                 let rename = Rename {
                     node: id(*of),
                     name: format!("n{name}"),
                 };
-                Some(self.say(at, by, kind::RENAME, &rename, now_ms))
+                Some(self.scene.placed(by, kind::RENAME, header, &rename))
+            }
+            Act::Site { of, name } => {
+                let policy = Policy {
+                    node: of.map(id),
+                    key: "site".to_owned(),
+                    value: Some(format!("s{name}")),
+                };
+                Some(self.scene.placed(by, kind::POLICY, header, &policy))
             }
         }
     }

@@ -5,12 +5,12 @@
 //! Absent: what it means (`fold`).
 
 use super::{
-    authority::{NoAuthority, check_admin, sign},
+    authority::{NoAuthority, check_admin, sign, sign_wish},
     log::Statements,
     moment::Moment,
     payload::{
-        AdminGrant, Approve, Cut, Leave, MAX_REASON, Manner, Rename, Revoke, Target, is_name,
-        is_reason, kind, log_body,
+        AdminGrant, Approve, Cut, Leave, MAX_REASON, Manner, Payload, Rename, Revoke, Target,
+        is_name, is_reason, kind, log_body,
     },
     record::Statement,
     state::{Revoked, State},
@@ -124,10 +124,8 @@ pub enum IssueError {
         "this is the key of the node {0}; an admin has one of its own, made by `outlast admin add`"
     )]
     NodeKey(String),
-    /// A member whose key was copied says nothing any more.
-    #[error(
-        "this node's key is in use on a second machine and nothing it signs counts; an admin can retire it"
-    )]
+    /// A member whose key was copied says nothing any more: which of the two leaves?
+    #[error("this node's key is in use on a second machine; an admin has to retire it")]
     Copied,
 }
 
@@ -271,7 +269,15 @@ pub fn issue_rename(
     }
     let name = name.to_owned();
     let rename = Rename { node, name };
-    Ok(sign(admin, statements, kind::RENAME, &rename, now_ms))
+    let wish = Payload::Rename(rename.clone());
+    Ok(sign_wish(
+        admin,
+        statements,
+        kind::RENAME,
+        &wish,
+        &rename,
+        now_ms,
+    ))
 }
 
 /// Signs that a member leaves for good.

@@ -94,6 +94,11 @@ pub enum JoinRefusal {
         "the node asked vouched by this token as often as it may; ask another one, or for a new token"
     )]
     Spent,
+    /// Nobody can tell whose token it is.
+    #[error(
+        "the token is refused: the admin key that made it is in use in two places; ask another admin for one"
+    )]
+    Doubtful,
 }
 
 /// Signs a Join by `token`.
@@ -200,6 +205,9 @@ fn check_invite(
     if let Some(revoked) = &invite.revoked {
         return Err(refusal(revoked));
     }
+    if invite.doubtful {
+        return Err(JoinRefusal::Doubtful);
+    }
     if let Some(last) = invite
         .used
         .last()
@@ -255,6 +263,7 @@ fn check_sponsor(
     if !state.unsupported.is_empty() {
         return Err(JoinRefusal::Upgrade);
     }
+    // It would count, and fall with the branch that an eviction does not accept.
     if state.frozen.contains_key(&node.public()) {
         return Err(JoinRefusal::Copied);
     }

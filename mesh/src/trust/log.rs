@@ -20,8 +20,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::{Counted, Folded, fold},
-    payload::{LogHeader, Place, kind, read},
+    fold::{Counted, Folded, Wish, fold},
+    payload::{LogHeader, Payload, Place, kind, read},
     record::{MAX_BODY, Refusal, Statement},
     state::State,
 };
@@ -30,9 +30,9 @@ use crate::id::{MeshId, StatementId, hash};
 /// Statements one author's log may hold. A sponsor of 10,000 nodes fits; who says more is refused,
 /// whatever the order, so that all holders refuse the same.
 pub const MAX_LOG: u32 = 16_384;
-/// Bytes of bodies that count of one author's log: 11,000 Witnesses fit. What goes beyond is held
-/// as little as a stranger's words, and refused once the author is known to be over it. The start
-/// of a log counts whatever comes later, so that all holders cut it at the same place.
+/// Bytes of bodies that count of one author's log: 11,000 Witnesses fit; a quarter as much again of a second branch
+/// where its key was copied. What goes beyond is held as little as a stranger's words, and refused once the author is
+/// known to be over it. The start of a log counts whatever comes later, so that all holders cut it at the same place.
 pub const MAX_LOG_BYTES: usize = 1 << 20;
 /// Statements that do not count (yet) and are kept all the same, because what they rest on may
 /// still come: a Join before its Witness, a log with a hole, a stranger's. Over it the oldest
@@ -60,6 +60,8 @@ pub struct Statements {
     waiting: VecDeque<Arc<Entry>>,
     /// How far the logs reach that are at their quota, as of the last fold.
     full: BTreeMap<[u8; 32], u32>,
+    /// How many came.
+    arrivals: u64,
     folded: OnceLock<Arc<Folded>>,
 }
 
@@ -110,6 +112,7 @@ impl Statements {
             authors: BTreeMap::new(),
             waiting: VecDeque::new(),
             full: BTreeMap::new(),
+            arrivals: 0,
             folded: OnceLock::new(),
         }
     }
@@ -166,6 +169,7 @@ impl Statements {
             statement,
             invite_signed: OnceLock::new(),
             received_ms: OnceLock::new(),
+            arrival: OnceLock::new(),
         }))))
     }
 
@@ -173,6 +177,8 @@ impl Statements {
     pub(crate) fn take(&mut self, checked: Checked) -> Statement {
         let entry = checked.0;
         let statement = entry.statement.clone();
+        self.arrivals += 1;
+        let _first = entry.arrival.set(self.arrivals);
         self.authors
             .entry(statement.author)
             .or_default()
@@ -219,9 +225,23 @@ impl Statements {
         }
     }
 
-    /// The clock of `author`'s last log statement; 0 when there is none.
+    /// The latest clock in `author`'s log, wishes left out, whose clocks may run ahead to be the last word; 0 when there is
+    /// none.
     pub(super) fn last_hlc(&self, author: &[u8; 32]) -> u64 {
-        self.last(author).map_or(0, |(_seq, entry)| entry.hlc())
+        let log = self
+            .authors
+            .get(author)
+            .map(|authored| authored.connected(None).0);
+        let entries = log.into_iter().flat_map(BTreeMap::into_values).flatten();
+        let lasting = entries.filter(|entry| !entry.payload.is_wish());
+        lasting.map(|entry| entry.hlc()).max().unwrap_or_default()
+    }
+
+    /// The clock of the wish that counts on what `payload` wishes; 0 when there is none.
+    pub(super) fn wished(&self, payload: &Payload) -> u64 {
+        let wish = Wish::of(payload);
+        let at = wish.and_then(|wish| self.folded().wishes.get(&wish).copied());
+        at.unwrap_or_default()
     }
 
     /// One digest of all that counts: equal roots are equal sets and equal states.
@@ -279,7 +299,7 @@ impl Statements {
                 (true, Place::Note { .. }) => false,
             }
         });
-        log.chain(notes)
+        as_they_came(log.chain(notes))
             .map(|entry| entry.statement.clone())
             .collect()
     }
@@ -297,7 +317,7 @@ impl Statements {
             .filter_map(|author| folded.counted.get(author));
         let logs = counted
             .clone()
-            .flat_map(|counted| counted.joins.iter().chain(&counted.log));
+            .flat_map(|counted| as_they_came(counted.joins.iter().chain(&counted.log)));
         logs.chain(counted.flat_map(|counted| &counted.notes))
     }
 
@@ -360,6 +380,21 @@ impl Statements {
             }
         }
     }
+}
+
+/// Of statements in order of their places those of one place as they came here, so that they come there in that order.
+fn as_they_came<'a>(
+    entries: impl Iterator<Item = &'a Arc<Entry>>,
+) -> impl Iterator<Item = &'a Arc<Entry>> {
+    let mut entries: Vec<_> = entries.enumerate().collect();
+    entries.sort_by_key(|(at, entry)| match entry.place {
+        Place::Log(header) if header.seq > 0 => {
+            (0, header.seq, !entry.is_genesis(), entry.came(), *at)
+        }
+        Place::Log(_) => (-1, 0, false, (None, 0), *at),
+        Place::Note { .. } => (1, 0, false, (None, 0), *at),
+    });
+    entries.into_iter().map(|(_at, entry)| entry)
 }
 
 /// The first bytes of the BLAKE3 of the ids, in order.

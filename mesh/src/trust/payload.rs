@@ -101,6 +101,14 @@ pub(super) enum Payload {
     Unknown,
 }
 
+impl Payload {
+    /// Whether it wishes something that a later word may wish otherwise. All else admits, removes or gives a right, and
+    /// stands whatever its author says beside it.
+    pub(super) const fn is_wish(&self) -> bool {
+        matches!(self, Self::Rename(_) | Self::Policy(_) | Self::Replace(_))
+    }
+}
+
 /// Founds a mesh, whose id is the id of this statement. Signed by the first admin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Genesis {

@@ -4,9 +4,9 @@
 //! Absent: what it means (`fold`, `settings`).
 
 use super::{
-    authority::{NoAuthority, check_admin, sign},
+    authority::{NoAuthority, check_admin, sign_wish},
     log::Statements,
-    payload::{Policy, Replace, kind},
+    payload::{Payload, Policy, Replace, kind},
     record::Statement,
     settings::{Setting, SettingError},
 };
@@ -52,7 +52,15 @@ pub fn issue_policy(
         key: setting.as_str().to_owned(),
         value: value.map(str::to_owned),
     };
-    Ok(sign(admin, statements, kind::POLICY, &policy, now_ms))
+    let wish = Payload::Policy(policy.clone());
+    Ok(sign_wish(
+        admin,
+        statements,
+        kind::POLICY,
+        &wish,
+        &policy,
+        now_ms,
+    ))
 }
 
 /// Signs that whoever comes in by an invite takes the place of a member.
@@ -76,7 +84,15 @@ pub fn issue_replace(
         });
     }
     let replace = Replace { invite, node };
-    Ok(sign(admin, statements, kind::REPLACE, &replace, now_ms))
+    let wish = Payload::Replace(replace);
+    Ok(sign_wish(
+        admin,
+        statements,
+        kind::REPLACE,
+        &wish,
+        &replace,
+        now_ms,
+    ))
 }
 
 /// What an admin of fixed keys settles: for pinned encodings and fuzzers.

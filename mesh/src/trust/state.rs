@@ -194,6 +194,8 @@ pub struct InviteState {
     pub revoked: Option<Revoked>,
     /// Joins by it that wait for approval.
     pub waiting: usize,
+    /// It stands where its admin's log forks: the key that made it is in two places, so nobody vouches by it.
+    pub doubtful: bool,
 }
 
 /// One use of an invite.
@@ -229,9 +231,9 @@ pub struct Frozen {
     pub seq: u32,
     /// The two.
     pub statements: [StatementId; 2],
-    /// The later clock of the two. What the author signed until then stands, so that nobody loses
-    /// membership over a restored disk; what it signed after counts for nothing. Whoever stole the
-    /// key chooses its own clocks and can undo what the author vouched for; eviction answers that.
+    /// The later clock of the two, to show: a thief chooses it, so nothing depends on it. What the author admitted,
+    /// removed and granted stands on both branches, so that nobody loses membership over a copied key; what it wishes
+    /// from this place on does not count. A revocation by somebody above says which branch is the author's.
     pub hlc: u64,
 }
 

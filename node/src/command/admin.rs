@@ -239,7 +239,7 @@ fn standing(admin: &Value) -> String {
     if revoked.is_null() {
         let twice = admin["in_two_places"] == true;
         let word = if twice {
-            "in two places, void"
+            "in two places: revoke it"
         } else {
             "in force"
         };
@@ -264,6 +264,6 @@ mod tests {
     fn a_key_in_two_places_is_not_in_force() {
         let of = |twice: bool| standing(&json!({ "revoked": null, "in_two_places": twice }));
         assert_eq!(of(false), "in force");
-        assert_eq!(of(true), "in two places, void");
+        assert_eq!(of(true), "in two places: revoke it");
     }
 }

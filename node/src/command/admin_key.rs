@@ -83,7 +83,7 @@ fn power(folded: &State, key: &[u8; 32], path: &Path) -> String {
             path.display()
         ),
         Some(_) if folded.frozen.contains_key(key) => {
-            format!("it is in use in two places, so nothing new by it counts in mesh {name}")
+            format!("it is in use in two places, so it signs nothing more in mesh {name}")
         }
         Some(admin) => format!("it decides in mesh {name}, with rank {}", admin.rank),
     }

@@ -105,21 +105,21 @@ pub(super) fn alarms(state: &State) -> Vec<Value> {
     let mut alarms: Vec<Value> = conflicts.map(|one| conflict(state, one)).collect();
     for (key, frozen) in state.frozen.iter().take(MOST) {
         let at_ms = frozen.hlc >> 16;
-        alarms.push(match (state.members.get(&NodeId(*key)), state.admins.get(key)) {
+        alarms.push(match (state.ever(&NodeId(*key)), state.admins.get(key)) {
             (Some(member), _) => alarm(
                 format!("copied-key/{}", member.id),
                 &member.name,
-                "its key says two things at once: the machine was copied, or its key is in other hands; whom it lets in \
-                 from now on counts for nothing until it is evicted"
+                "its key says two things at once: the machine was copied, or its key is in other hands; whom it let in \
+                 stays, and it lets in nobody new; evict it, or retire it if both are yours"
                     .to_owned(),
                 at_ms,
             ),
-            (None, Some(admin)) if admin.revoked.is_none() => alarm(
+            (None, Some(admin)) => alarm(
                 format!("copied-key/{}", public::short(key)),
                 &admin.label,
                 format!(
-                    "the admin key {} is in use in two places: nothing it signs counts any more; revoke it, by a key above \
-                     it or with the recovery words",
+                    "the admin key {} is in use in two places: its tokens are refused, and what it set or named since \
+                     does not count; revoke it, by a key above it or with the recovery words",
                     admin.label
                 ),
                 at_ms,

@@ -37,7 +37,8 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     let statements = running.mesh.statements().await;
     let state = statements.state();
     let now = u64::try_from(when::now_ms()).unwrap_or_default();
-    let open_invites = state.invites.values().filter(|one| one.is_open(now));
+    let open_invites = state.invites.values();
+    let open_invites = open_invites.filter(|one| one.is_open(now) && !one.doubtful);
     let mut notices = snapshot.notices.clone();
     notices.extend(standing::notices(&state, snapshot.me, when::now_ms()));
     notices.extend(rotation(&snapshot));

@@ -11,7 +11,7 @@ use super::super::log::Entry;
 use super::super::payload::{AdminGrant, Cut, Genesis, Payload, Revoke, Target};
 use super::super::state::{Admin, Revoked};
 use super::Fold;
-use super::logs::{Log, shortest};
+use super::logs::{Act, Log, shortest};
 use crate::id::StatementId;
 
 /// What the admins of the Genesis are called.
@@ -23,17 +23,23 @@ const ADMIN: &str = "admin";
 pub(super) struct Said<'a> {
     pub(super) entry: &'a Arc<Entry>,
     pub(super) by: [u8; 32],
+    /// The rank of who said it.
+    pub(super) rank: u8,
+    /// When, not before what precedes it in its log, nor before its author became an admin.
+    pub(super) at: u64,
+    /// It stands where its author's log forks.
+    pub(super) forked: bool,
 }
 
 impl Said<'_> {
     /// When, and what settles a tie.
     pub(super) fn order(&self) -> (u64, StatementId) {
-        (self.entry.hlc(), self.entry.id)
+        (self.at, self.entry.id)
     }
 }
 
-/// Of two grants the one of the better rank counts, of two equal ones the earlier.
-type GrantOrder = (u8, u64, StatementId);
+/// Of two grants the one of the better rank counts, of two equal ones one on ground without a fork, then the earlier.
+type GrantOrder = (u8, bool, u64, StatementId);
 
 /// The admins while they are found out.
 #[derive(Debug, Default)]
@@ -63,7 +69,8 @@ impl<'a> Fold<'a> {
                     at_ms: genesis.created_ms,
                     revoked: None,
                 };
-                ranks.offer(key, (rank, 0, StatementId([0; 32])), admin);
+                let order = (rank, false, genesis.created_ms << 16, StatementId([0; 32]));
+                ranks.offer(key, order, admin);
             }
         }
         while let Some((rank, key)) = ranks.next.pop_first() {
@@ -86,7 +93,7 @@ impl<'a> Fold<'a> {
             Some(self.revocation(*said, revoke, cut))
         });
         if let Some(authored) = self.authors.get(&key).filter(|_held| cut.is_some()) {
-            self.logs.insert(key, Log::new(authored, cut));
+            self.admin_logs.insert(key, Log::new(authored, cut));
         }
         let resigned = self.take_words(ranks, rank, key);
         if let Some(admin) = self.state.admins.get_mut(&key) {
@@ -98,8 +105,17 @@ impl<'a> Fold<'a> {
     fn take_words(&mut self, ranks: &mut Ranks<'a>, rank: u8, key: [u8; 32]) -> Option<Revoked> {
         let mut resigned = None;
         let own = |payload: &Payload| matches!(payload, Payload::Revoke(revoke) if revoke.target == Target::Admin(key));
-        for entry in self.logs.get(&key)?.acts(own) {
-            let said = Said { entry, by: key };
+        let (_rank, _forked, since, _id) = ranks.grants[&key].0;
+        let log = self.admin_logs.get(&key).or_else(|| self.logs.get(&key))?;
+        for Act { entry, at, forked } in log.acts(since, own) {
+            let by = key;
+            let said = Said {
+                entry,
+                by,
+                rank,
+                at,
+                forked,
+            };
             self.said.push(said);
             match &entry.payload {
                 Payload::AdminGrant(grant) if grant.rank > rank => ranks.grant(said, grant),
@@ -125,7 +141,7 @@ impl<'a> Fold<'a> {
         Revoked {
             by: said.by,
             by_label: self.label(&said.by),
-            at_ms: said.entry.hlc() >> 16,
+            at_ms: said.at >> 16,
             cut,
             reason: revoke.reason.clone(),
         }
@@ -144,11 +160,11 @@ impl<'a> Ranks<'a> {
             rank: grant.rank,
             label: grant.label.clone(),
             granted_by: Some(said.by),
-            at_ms: said.entry.hlc() >> 16,
+            at_ms: said.at >> 16,
             revoked: None,
         };
-        let (hlc, id) = said.order();
-        self.offer(grant.admin, (grant.rank, hlc, id), admin);
+        let (at, id) = said.order();
+        self.offer(grant.admin, (grant.rank, said.forked, at, id), admin);
     }
 
     /// A grant counts if none is better or earlier.

@@ -3,6 +3,8 @@
 //! A Witness counts when its author is a member by then, an invite admits its first `uses` nodes, one that asks for
 //! approval admits when both were said. The order is total and looks back only, so there is no circle to resolve. Who is
 //! gone is admitted all the same: what it vouched for stands, and its place in an invite stays taken.
+//! What stands on ground where its author's log forks comes after all else: a copied key says when, and may not take the
+//! place of whom another member let in.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use super::super::log::Entry;
 use super::super::payload::{Invite, Join, Payload};
 use super::super::state::{Conflict, InviteState, Pending, Use};
 use super::Fold;
-use super::logs::Log;
+use super::logs::{Act, Log};
 use crate::id::{MeshId, NodeId, StatementId};
 use crate::tunnel::keys::verify;
 
@@ -36,8 +38,11 @@ enum Event<'a> {
     },
 }
 
+/// Where something stands in the pass: whether on ground that forks, when, and what settles a tie.
+pub(super) type Turn = (bool, u64, StatementId);
+
 /// What is ahead in the pass.
-type Ahead<'a> = BTreeMap<(u64, StatementId), Event<'a>>;
+type Ahead<'a> = BTreeMap<Turn, Event<'a>>;
 
 impl<'a> Fold<'a> {
     pub(super) fn read_invites(&mut self) {
@@ -47,28 +52,25 @@ impl<'a> Fold<'a> {
                     let state = InviteState {
                         invite: invite.clone(),
                         used: Vec::new(),
-                        replaces: None,
+                        replaces: self.given_place(said.entry.id),
                         revoked: None,
                         waiting: 0,
+                        doubtful: said.forked,
                     };
                     self.state.invites.insert(said.entry.id, state);
                 }
                 Payload::Approve(approve) => {
-                    let first = self.approvals.entry(approve.join);
-                    first.or_insert_with(|| said.order());
+                    let (at, id) = said.order();
+                    let turn = (said.forked, at, id);
+                    let first = self.approvals.entry(approve.join).or_insert(turn);
+                    *first = turn.min(*first);
                 }
                 _ => {}
             }
         }
         for said in self.said.clone() {
-            match &said.entry.payload {
-                Payload::Replace(replace) => {
-                    if let Some(invite) = self.state.invites.get_mut(&replace.invite) {
-                        invite.replaces = Some(replace.node);
-                    }
-                }
-                Payload::Revoke(revoke) => self.close_invite(said, revoke),
-                _ => {}
+            if let Payload::Revoke(revoke) = &said.entry.payload {
+                self.close_invite(said, revoke);
             }
         }
     }
@@ -80,22 +82,39 @@ impl<'a> Fold<'a> {
             .flat_map(|authored| &authored.joins)
             .collect();
         let mut ahead = self.vouched_for();
-        while let Some(((hlc, _id), event)) = ahead.pop_first() {
-            match event {
+        // By sponsors who do not belong so far.
+        let mut early: BTreeMap<NodeId, Vec<(Turn, Event<'a>)>> = BTreeMap::new();
+        while let Some((turn, event)) = ahead.pop_first() {
+            let newcomer = match event {
                 Event::Vouched(entry) => {
                     let sponsor = NodeId(entry.statement.author);
+                    let Some(since) = self.admitted.get(&sponsor) else {
+                        early.entry(sponsor).or_default().push((turn, event));
+                        continue;
+                    };
                     let Payload::Witness(witness) = entry.payload else {
                         continue;
                     };
-                    if let Some(join) = joins.get(&witness.join)
-                        && self.state.members.contains_key(&sponsor)
-                    {
-                        self.consider(join, sponsor, hlc, &mut ahead);
+                    match joins.get(&witness.join) {
+                        Some(join) if *since < (turn.1, turn.2) => {
+                            self.consider(join, sponsor, turn, &mut ahead)
+                        }
+                        _ => None,
                     }
                 }
-                Event::Approved { join, sponsor } => self.decide(join, sponsor, hlc),
-            }
+                Event::Approved { join, sponsor } => self.decide(join, sponsor, turn),
+            };
+            ahead.extend(
+                newcomer
+                    .and_then(|id| early.remove(&id))
+                    .into_iter()
+                    .flatten(),
+            );
         }
+        for invite in self.state.invites.values_mut() {
+            invite.used.sort_by_key(|r#use| r#use.at_ms);
+        }
+        self.state.conflicts.sort_by_key(|conflict| conflict.at_ms);
     }
 
     /// Every Witness that acts.
@@ -111,15 +130,18 @@ impl<'a> Fold<'a> {
                 .node_logs
                 .get(author)
                 .unwrap_or_else(|| &self.logs[author]);
-            for entry in log.acts(|payload| matches!(payload, Payload::Leave(_))) {
+            for Act { entry, at, forked } in
+                log.acts(0, |payload| matches!(payload, Payload::Leave(_)))
+            {
                 match &entry.payload {
                     Payload::Witness(_) => {
-                        ahead.insert((entry.hlc(), entry.id), Event::Vouched(entry));
+                        ahead.insert((forked, at, entry.id), Event::Vouched(entry));
                     }
                     Payload::Leave(leave) => {
-                        self.leaves
-                            .entry(node)
-                            .or_insert_with(|| (entry.hlc(), leave));
+                        let first = self.leaves.entry(node).or_insert((at, leave));
+                        if at < first.0 {
+                            *first = (at, leave);
+                        }
                     }
                     _ => {}
                 }
@@ -128,43 +150,47 @@ impl<'a> Fold<'a> {
         ahead
     }
 
-    /// One Join that `sponsor`, a member, vouched for.
+    /// One Join that `sponsor`, a member, vouched for; who came in by it.
     fn consider(
         &mut self,
         entry: &'a Arc<Entry>,
         sponsor: NodeId,
-        hlc: u64,
+        turn: Turn,
         ahead: &mut Ahead<'a>,
-    ) {
+    ) -> Option<NodeId> {
         let Payload::Join(join) = &entry.payload else {
-            return;
+            return None;
         };
-        let Some(invite) = self.state.invites.get(&join.invite) else {
-            return;
-        };
-        if !admits(&invite.invite, join, hlc >> 16)
-            || self.vouched.contains(&entry.id)
+        let invite = self.state.invites.get(&join.invite)?;
+        if !admits(&invite.invite, join, turn.1 >> 16)
+            || self.decided.contains(&entry.id)
             || !invite_signed(&self.state.mesh, &invite.invite, join, entry)
         {
-            return;
+            return None;
         }
         if !invite.invite.needs_approval {
-            return self.decide(entry, sponsor, hlc);
+            return self.decide(entry, sponsor, turn);
         }
-        match self.approvals.get(&entry.id) {
-            Some((approved, _id)) if *approved <= hlc => self.decide(entry, sponsor, hlc),
-            Some(at) => {
-                self.vouched.insert(entry.id);
-                ahead.insert(
-                    *at,
-                    Event::Approved {
-                        join: entry,
-                        sponsor,
-                    },
-                );
-            }
-            None => self.wait(entry, join, sponsor, hlc),
+        let Some((forked, at, id)) = self.approvals.get(&entry.id).copied() else {
+            self.wait(entry, join, sponsor, turn.1);
+            return None;
+        };
+        let is_approved = at <= turn.1;
+        let (at, id) = if is_approved {
+            (turn.1, turn.2)
+        } else {
+            (at, id)
+        };
+        let due = (forked || turn.0, at, id);
+        if due <= turn {
+            return self.decide(entry, sponsor, turn);
         }
+        self.vouched.insert(entry.id);
+        let join = entry;
+        ahead
+            .entry(due)
+            .or_insert(Event::Approved { join, sponsor });
+        None
     }
 
     /// A good Join without the approval it needs.
@@ -174,6 +200,9 @@ impl<'a> Fold<'a> {
         let Some(invite) = self.state.invites.get_mut(&join.invite) else {
             return;
         };
+        if self.vouched.contains(&entry.id) {
+            return;
+        }
         // Each that was refused cost an admin a word, and has one Join.
         let is_refused = self.revokes.contains_key(&node);
         let is_over = match is_refused {
@@ -196,14 +225,15 @@ impl<'a> Fold<'a> {
         });
     }
 
-    /// A Join that nothing is missing from.
-    fn decide(&mut self, entry: &Entry, sponsor: NodeId, hlc: u64) {
+    /// A Join that nothing is missing from; who came in by it.
+    fn decide(&mut self, entry: &Entry, sponsor: NodeId, turn: Turn) -> Option<NodeId> {
         let Payload::Join(join) = &entry.payload else {
-            return;
+            return None;
         };
-        let node = NodeId(entry.statement.author);
-        if self.closed.get(&join.invite).is_some_and(|at| *at <= hlc) {
-            return;
+        let (node, (_forked, at, id)) = (NodeId(entry.statement.author), turn);
+        let is_closed = self.closed.get(&join.invite).is_some_and(|end| *end <= at);
+        if is_closed || self.decided.contains(&entry.id) {
+            return None;
         }
         let known = self.state.members.contains_key(&node);
         let is_open = self.state.invites.get(&join.invite).is_some_and(has_room);
@@ -211,21 +241,22 @@ impl<'a> Fold<'a> {
             && !self.vouched.contains(&entry.id)
             && !self.is_within_surplus(join.invite)
         {
-            return;
+            return None;
         }
         self.vouched.insert(entry.id);
+        self.decided.insert(entry.id);
         if known {
-            return;
+            return None;
         }
-        let Some(invite) = self.state.invites.get_mut(&join.invite) else {
-            return;
-        };
-        let at_ms = hlc >> 16;
+        let invite = self.state.invites.get_mut(&join.invite)?;
+        let at_ms = at >> 16;
         if is_open {
             let replaced = invite.replaces.filter(|_old| invite.used.is_empty());
             invite.used.push(Use { by: node, at_ms });
             self.welcome(node, &join.name, at_ms, Some(sponsor));
-            return self.hand_over(replaced, node);
+            self.admitted.insert(node, (at, id));
+            self.hand_over(replaced, node);
+            return Some(node);
         }
         self.state.conflicts.push(Conflict {
             invite: join.invite,
@@ -235,6 +266,7 @@ impl<'a> Fold<'a> {
             at_ms,
             admitted: invite.used.iter().map(|r#use| r#use.by).collect(),
         });
+        None
     }
 
     /// Links a member to its successor; only one can be.

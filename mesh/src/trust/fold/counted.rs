@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::log::{Entry, digest};
 use super::super::payload::Place;
 use super::super::state::State;
+use super::Wish;
 use crate::id::hash;
 
 /// What a fold gives: the state, and the statements it rests on.
@@ -20,6 +21,8 @@ pub(in super::super) struct Folded {
     pub(in super::super) trust: [u8; 32],
     /// The authors whose logs are at their quota, and how far what counts of them reaches.
     pub(in super::super) full: BTreeMap<[u8; 32], u32>,
+    /// When the last word on each wish was said.
+    pub(in super::super) wishes: BTreeMap<Wish, u64>,
 }
 
 /// What counts of one author.

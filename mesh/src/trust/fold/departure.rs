@@ -34,17 +34,18 @@ impl<'a> Fold<'a> {
         words.min_by_key(|(said, revoke)| (revoke.manner, said.order()))
     }
 
-    /// Takes an invite back; of several words on it the earliest counts.
+    /// Takes an invite back; of several words on it the earliest counts. One on ground that forks puts out nobody, whatever
+    /// time it claims; those who let nodes in heed it.
     pub(super) fn close_invite(&mut self, said: Said<'a>, revoke: &Revoke) {
         let Target::Invite(id) = revoke.target else {
             return;
         };
         let revoked = self.revocation(said, revoke, Cut::NOTHING);
-        if let Some(invite) = self.state.invites.get_mut(&id)
-            && invite.revoked.is_none()
-        {
-            invite.revoked = Some(revoked);
-            self.closed.insert(id, said.entry.hlc());
+        if let Some(invite) = self.state.invites.get_mut(&id) {
+            invite.revoked.get_or_insert(revoked);
+            if !said.forked {
+                self.closed.entry(id).or_insert(said.at);
+            }
         }
     }
 
@@ -63,7 +64,7 @@ impl<'a> Fold<'a> {
                     manner: revoke.manner,
                     by: Some(said.by),
                     by_label: self.label(&said.by),
-                    at_ms: said.entry.hlc() >> 16,
+                    at_ms: said.at >> 16,
                     reason: revoke.reason.clone(),
                     may_return: false,
                 };

@@ -1,8 +1,12 @@
 //! The logs of all authors as far as they hang together, and what of each has an effect.
 //!
-//! In: what is held by author, the cuts that revocations set. Out: the statements that act.
+//! In: what is held by author, the cuts that revocations set. Out: the statements that act, and their times.
 //! A cut that names a branch makes that branch act whole, whatever rivals a thief adds to it; where it is not held yet, the
 //! log acts up to the cut's place.
+//! Where a log forks, nobody can tell which branch is a thief's. So its statements before the fork act, and of those from
+//! there on, of both branches, all that admits, removes or gives a right: a fork un-says nothing. Wishes from there on
+//! don't act, or two hands would fight over them. Which statement stands before the fork is settled by its place, never by
+//! the time it claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +30,17 @@ pub(super) struct Log<'a> {
     cut: Option<Cut>,
 }
 
+/// A statement that has an effect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Act<'a> {
+    pub(super) entry: &'a Arc<Entry>,
+    /// Its clock, and not before that of what precedes it in its log. A wish may claim a time ahead to be the last word
+    /// and dates nothing behind it but wishes.
+    pub(super) at: u64,
+    /// It stands on ground where its log forks.
+    pub(super) forked: bool,
+}
+
 impl<'a> Log<'a> {
     pub(super) fn new(authored: &'a Authored, cut: Option<Cut>) -> Self {
         let branch = cut.and_then(|cut| authored.branch(cut));
@@ -40,24 +55,51 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// What of it has an effect, up to the first place where its author said its last word.
-    pub(super) fn acts(&self, is_last: impl Fn(&Payload) -> bool) -> Vec<&'a Arc<Entry>> {
-        let mut acts: Vec<_> = self.standing().collect();
-        let last = acts.iter().find(|entry| is_last(&entry.payload));
-        if let Some(last) = last.map(|entry| entry.seq()) {
-            acts.retain(|entry| entry.seq() <= last);
+    /// What of it has an effect, in order of places, dated not before `since`. Where its author said its last word nothing
+    /// behind that on the same branch has any.
+    pub(super) fn acts(&self, since: u64, is_last: impl Fn(&Payload) -> bool) -> Vec<Act<'a>> {
+        let mut acts = Vec::new();
+        let mut ended = BTreeSet::new();
+        // Of each statement the latest clock up to it, of all and without wishes.
+        let mut times: BTreeMap<[u8; 32], (u64, u64)> = BTreeMap::new();
+        for entry in self.places.values().flatten().copied() {
+            let (mut all, mut lasting) = *times.get(&entry.prev()).unwrap_or(&(since, since));
+            all = all.max(entry.hlc());
+            if !entry.payload.is_wish() {
+                lasting = lasting.max(entry.hlc());
+            }
+            times.insert(entry.id.0, (all, lasting));
+            let is_after = ended.contains(&entry.prev());
+            if is_after || is_last(&entry.payload) {
+                ended.insert(entry.id.0);
+            }
+            let forked = self.is_forked_at(entry.seq());
+            if !is_after && self.stands(entry, forked) {
+                let at = if entry.payload.is_wish() {
+                    all
+                } else {
+                    lasting
+                };
+                acts.push(Act { entry, at, forked });
+            }
         }
         acts
     }
 
-    fn standing(&self) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let until = self.cut.map_or(u32::MAX, |cut| cut.seq);
-        let thawed = self.frozen.as_ref().map_or(u64::MAX, |frozen| frozen.hlc);
-        let entries = self.places.values().flatten().copied();
-        entries.filter(move |entry| match &self.branch {
+    fn stands(&self, entry: &Entry, forked: bool) -> bool {
+        match &self.branch {
             Some(branch) => branch.contains(&entry.id),
-            None => entry.seq() <= until && entry.hlc() <= thawed,
-        })
+            None => {
+                let is_within = self.cut.is_none_or(|cut| entry.seq() <= cut.seq);
+                is_within && !(forked && entry.payload.is_wish())
+            }
+        }
+    }
+
+    /// A branch that a revocation names is settled, forked or not.
+    fn is_forked_at(&self, seq: u32) -> bool {
+        let forks = |frozen: &Frozen| self.branch.is_none() && frozen.seq <= seq;
+        self.frozen.as_ref().is_some_and(forks)
     }
 }
 

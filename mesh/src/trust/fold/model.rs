@@ -1,13 +1,15 @@
-//! The rules again, slow and plain, for logs that are whole and without rivals; and the fold against them.
+//! The rules again, slow and plain, for logs that are whole and have at most two statements at a place; and the fold
+//! against them.
 //!
 //! Where the fold goes through ranks and times in order, this asks backwards: does this statement count, and for that,
 //! did that one?
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::payload::{Invite, Join, Manner, Payload, Place, Target, read};
+use super::super::payload::{Cut, Invite, Join, Manner, Payload, Place, Target, read};
 use super::super::state::State;
 use super::admission::GRACE;
 use crate::id::{NodeId, StatementId};
@@ -22,7 +24,9 @@ type Order = (u64, StatementId);
 struct Word {
     by: Key,
     seq: u32,
-    order: Order,
+    prev: Key,
+    hlc: u64,
+    id: StatementId,
     payload: Payload,
 }
 
@@ -30,7 +34,11 @@ struct Model {
     words: Vec<Word>,
     first_admin: Key,
     recovery: Option<Key>,
+    created: u64,
 }
+
+/// When something lets a node in: what stands where its author's log forks comes after all else.
+type Turn = (bool, Order);
 
 /// What both must agree on.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +48,8 @@ struct Outcome {
     members: BTreeMap<NodeId, (String, u64)>,
     gone: BTreeMap<NodeId, (Manner, u64)>,
     pending: BTreeMap<NodeId, StatementId>,
-    used: BTreeMap<StatementId, Vec<NodeId>>,
+    used: BTreeMap<StatementId, BTreeSet<NodeId>>,
+    sites: BTreeMap<Option<NodeId>, String>,
 }
 
 impl Outcome {
@@ -58,7 +67,11 @@ impl Outcome {
             let used = invite.used.iter().map(|one| one.by).collect();
             (*id, used)
         });
+        let sites = state.settings.iter();
         Self {
+            sites: sites
+                .map(|(node, _key, value)| (node, value.to_owned()))
+                .collect(),
             admins: admins
                 .map(|(key, admin)| (*key, (admin.rank, admin.revoked.is_some())))
                 .collect(),
@@ -78,13 +91,19 @@ impl Model {
     fn new(scene: &Scene, said: &[Statement]) -> Self {
         let mut seen = BTreeSet::new();
         let mut words = Vec::new();
+        let mut created = 0;
         for statement in said.iter().filter(|one| seen.insert(scene.id_of(one))) {
             let (place, payload) = read(statement).unwrap();
+            if let Payload::Genesis(genesis) = &payload {
+                created = genesis.created_ms << 16;
+            }
             if let Place::Log(header) = place {
                 words.push(Word {
                     by: statement.author,
                     seq: header.seq,
-                    order: (header.hlc, scene.id_of(statement)),
+                    prev: header.prev,
+                    hlc: header.hlc,
+                    id: scene.id_of(statement),
                     payload,
                 });
             }
@@ -93,7 +112,91 @@ impl Model {
             words,
             first_admin: scene.admin.public(),
             recovery: Some(scene.nth_admin(1).public()),
+            created,
         }
+    }
+
+    /// The words of a log that lead to one, itself the last.
+    fn up_to(&self, word: &Word) -> Vec<&Word> {
+        let mut way = Vec::new();
+        let mut next = word.id.0;
+        while let Some(word) = self
+            .words
+            .iter()
+            .find(|one| one.id.0 == next && one.seq > 0)
+        {
+            way.insert(0, word);
+            next = word.prev;
+        }
+        way
+    }
+
+    /// The first place of a log that two words stand at.
+    fn fork(&self, by: Key) -> Option<u32> {
+        let places = self
+            .words
+            .iter()
+            .filter(|word| word.by == by && word.seq > 0);
+        let places: Vec<u32> = places.map(|word| word.seq).collect();
+        let twice = |seq: &u32| places.iter().filter(|one| *one == seq).count() > 1;
+        places.iter().copied().filter(twice).min()
+    }
+
+    /// Whether a cut accepts a word; and whether that settles of which branch it is.
+    fn accepts(&self, cut: Option<Cut>, word: &Word) -> (bool, bool) {
+        let Some(cut) = cut else {
+            return (true, false);
+        };
+        match self.words.iter().find(|one| one.id.0 == cut.id) {
+            Some(end) => (self.up_to(end).iter().any(|one| one.id == word.id), true),
+            None => (word.seq <= cut.seq, false),
+        }
+    }
+
+    /// Whether a word stands where its author's log forks, and nobody settled which branch counts.
+    fn is_forked(&self, word: &Word, cut: Option<Cut>) -> bool {
+        let (_accepted, settled) = self.accepts(cut, word);
+        !settled && self.fork(word.by).is_some_and(|seq| seq <= word.seq)
+    }
+
+    /// When a word was said: not before what precedes it, except that wishes put off wishes alone.
+    fn at(&self, word: &Word, since: u64) -> u64 {
+        let way = self.up_to(word);
+        let before = way.iter().filter(|one| is_wish(word) || !is_wish(one));
+        before.map(|one| one.hlc).fold(since, u64::max)
+    }
+
+    /// The grants of a key that count, the one that makes it what it is first: of the best rank, not forked, early.
+    fn grants(&self, key: Key, limit: u16) -> Vec<(u16, bool, u64, StatementId)> {
+        let mut grants = Vec::new();
+        let born = [(self.recovery, 0), (Some(self.first_admin), 1)];
+        for (_, rank) in born.iter().filter(|(born, _)| *born == Some(key)) {
+            grants.push((*rank, false, self.created, StatementId([0; 32])));
+        }
+        for word in &self.words {
+            if let Payload::AdminGrant(grant) = &word.payload
+                && grant.admin == key
+                && u16::from(grant.rank) < limit
+                && let Some(by) = self.rank(word.by, u16::from(grant.rank))
+                && self.is_within(word, by)
+            {
+                let forked = self.is_forked(word, self.cut(word.by, by));
+                let at = self.said_at(word, by);
+                grants.push((u16::from(grant.rank), forked, at, word.id));
+            }
+        }
+        grants.retain(|(rank, ..)| *rank < limit);
+        grants.sort_unstable();
+        grants
+    }
+
+    /// When an admin of this rank said a word: not before it became one.
+    fn said_at(&self, word: &Word, rank: u16) -> u64 {
+        let since = self
+            .grants(word.by, rank + 1)
+            .first()
+            .map_or(0, |first| first.2);
+        self.at(word, since)
     }
 
     /// The best rank of a key, if it is better than `limit`.
@@ -114,37 +217,54 @@ impl Model {
         })
     }
 
-    /// Whether a word stands before its author, an admin of this rank, was cut off.
+    /// Whether a word counts of an admin of this rank: it is accepted, not said behind a resignation, and no wish from where
+    /// the log forks on.
     fn is_within(&self, word: &Word, rank: u16) -> bool {
-        self.cut(word.by, rank).is_none_or(|cut| word.seq <= cut) && !self.resigned_before(word)
+        let cut = self.cut(word.by, rank);
+        let (accepted, _settled) = self.accepts(cut, word);
+        let own = Some(Target::Admin(word.by));
+        let resigned = self
+            .up_to(word)
+            .into_iter()
+            .any(|one| one.id != word.id && target(one) == own);
+        accepted && !resigned && !(is_wish(word) && self.is_forked(word, cut))
     }
 
-    fn resigned_before(&self, word: &Word) -> bool {
-        self.words.iter().any(|one| {
-            one.by == word.by && one.seq < word.seq && target(one) == Some(Target::Admin(word.by))
-        })
-    }
-
-    fn cut(&self, key: Key, rank: u16) -> Option<u32> {
+    fn cut(&self, key: Key, rank: u16) -> Option<Cut> {
         let cuts = self.words.iter().filter_map(|word| {
             let Payload::Revoke(revoke) = &word.payload else {
                 return None;
             };
+            if revoke.target != Target::Admin(key) {
+                return None;
+            }
             let by = self.rank(word.by, rank)?;
-            let hits = revoke.target == Target::Admin(key) && self.is_within(word, by);
-            hits.then_some(revoke.cut.seq)
+            self.is_within(word, by).then_some(revoke.cut)
         });
-        cuts.min()
+        least(cuts)
     }
 
-    /// What admins said that counts.
-    fn said(&self) -> Vec<&Word> {
-        let counts = |word: &&Word| {
+    /// What admins said that counts, by time.
+    fn said(&self) -> Vec<Said<'_>> {
+        let counts = |word: &'_ &Word| {
             self.rank(word.by, 256)
                 .is_some_and(|rank| self.is_within(word, rank))
         };
-        let mut said: Vec<_> = self.words.iter().filter(counts).collect();
-        said.sort_by_key(|word| word.order);
+        let mut said: Vec<_> = self
+            .words
+            .iter()
+            .filter(counts)
+            .map(|word| {
+                let rank = self.rank(word.by, 256).unwrap();
+                Said {
+                    word,
+                    rank,
+                    order: (self.said_at(word, rank), word.id),
+                    forked: self.is_forked(word, self.cut(word.by, rank)),
+                }
+            })
+            .collect();
+        said.sort_by_key(|said| said.order);
         said
     }
 
@@ -159,7 +279,7 @@ impl Model {
             let cut = self.cut(key, rank);
             let resigned = self.words.iter().any(|word| {
                 word.by == key
-                    && cut.is_none_or(|cut| word.seq <= cut)
+                    && self.accepts(cut, word).0
                     && target(word) == Some(Target::Admin(key))
             });
             (key, (rank as u8, cut.is_some() || resigned))
@@ -170,7 +290,7 @@ impl Model {
     /// Nodes that admins revoked, members or not.
     fn revoked(&self) -> BTreeSet<NodeId> {
         let said = self.said();
-        let targets = said.iter().filter_map(|word| target(word));
+        let targets = said.iter().filter_map(|said| target(said.word));
         targets
             .filter_map(|target| match target {
                 Target::Node(node) => Some(node),
@@ -189,22 +309,47 @@ impl Model {
             gone: BTreeMap::new(),
             pending: came.waiting(),
             used: came.used.clone(),
+            sites: BTreeMap::new(),
         };
+        let mut wishes: Vec<&Said<'_>> = said.iter().filter(|said| is_wish(said.word)).collect();
+        wishes.sort_by_key(|said| {
+            (
+                said.order.0,
+                Reverse(said.rank),
+                said.word.seq,
+                said.word.id,
+            )
+        });
+        for said in &wishes {
+            if let Payload::Policy(policy) = &said.word.payload {
+                let value = policy.value.clone().unwrap();
+                outcome.sites.insert(policy.node, value);
+            }
+        }
         let mut taken = BTreeSet::new();
+        came.admitted.sort_by_key(|(_node, _wish, order)| *order);
         for (node, wish, order) in &came.admitted {
             if let Some(gone) = came.why_gone(*node) {
                 outcome.gone.insert(*node, gone);
                 continue;
             }
-            let renamed = said.iter().rev().find_map(|word| match &word.payload {
-                Payload::Rename(rename) if rename.node == *node => Some(&rename.name),
-                _ => None,
-            });
+            let renamed = wishes
+                .iter()
+                .rev()
+                .find_map(|said| match &said.word.payload {
+                    Payload::Rename(rename) if rename.node == *node => Some(&rename.name),
+                    _ => None,
+                });
             let wish = renamed.unwrap_or(wish).clone();
             let longer = format!("{wish}-{}", &node.to_string()[..4]);
             let name = if taken.contains(&wish) { longer } else { wish };
             taken.insert(name.clone());
-            outcome.members.insert(*node, (name, order.0 >> 16));
+            let at_ms = if *order == FOUNDED {
+                self.created
+            } else {
+                order.0
+            } >> 16;
+            outcome.members.insert(*node, (name, at_ms));
         }
         for node in came.waited().into_keys() {
             if let Some(gone) = came.revoked(node)
@@ -217,6 +362,17 @@ impl Model {
     }
 }
 
+/// What an admin said that counts.
+struct Said<'a> {
+    word: &'a Word,
+    rank: u16,
+    order: Order,
+    forked: bool,
+}
+
+/// Before everybody.
+const FOUNDED: Order = (0, StatementId([0; 32]));
+
 fn target(word: &Word) -> Option<Target> {
     match &word.payload {
         Payload::Revoke(revoke) => Some(revoke.target),
@@ -224,164 +380,199 @@ fn target(word: &Word) -> Option<Target> {
     }
 }
 
+fn is_wish(word: &Word) -> bool {
+    matches!(
+        word.payload,
+        Payload::Rename(_) | Payload::Policy(_) | Payload::Replace(_)
+    )
+}
+
+/// Of several cuts the shortest, one that names its branch first.
+fn least(cuts: impl Iterator<Item = Cut>) -> Option<Cut> {
+    cuts.min_by_key(|cut| (cut.seq, cut.id == [0; 32], cut.id))
+}
+
 /// Who came in so far.
 struct Came<'a> {
     model: &'a Model,
-    said: &'a [&'a Word],
+    said: &'a [Said<'a>],
     admitted: Vec<(NodeId, String, Order)>,
     decided: BTreeSet<StatementId>,
-    used: BTreeMap<StatementId, Vec<NodeId>>,
+    used: BTreeMap<StatementId, BTreeSet<NodeId>>,
 }
 
 impl<'a> Came<'a> {
-    fn new(model: &'a Model, said: &'a [&'a Word]) -> Self {
+    fn new(model: &'a Model, said: &'a [Said<'a>]) -> Self {
         let genesis = model.words.iter().find_map(|word| match &word.payload {
             Payload::Genesis(genesis) => Some(genesis),
             _ => None,
         });
         let genesis = genesis.unwrap();
-        let founded = (genesis.created_ms << 16, StatementId([0; 32]));
         let mut came = Self {
             model,
             said,
-            admitted: vec![(genesis.founder, genesis.founder_name.clone(), founded)],
+            admitted: vec![(genesis.founder, genesis.founder_name.clone(), FOUNDED)],
             decided: BTreeSet::new(),
             used: BTreeMap::new(),
         };
-        for word in said {
-            if let Payload::Invite(_) = &word.payload {
-                came.used.insert(word.order.1, Vec::new());
+        for said in said {
+            if let Payload::Invite(_) = &said.word.payload {
+                came.used.insert(said.word.id, BTreeSet::new());
             }
         }
         came
     }
 
-    /// Decides the earliest Join that can be; false when none is left.
+    fn joins(&self) -> Vec<(&'a Word, &'a Join)> {
+        let words = self.model.words.iter();
+        let joins = words.filter_map(|word| match &word.payload {
+            Payload::Join(join) => Some((word, join)),
+            _ => None,
+        });
+        joins.collect()
+    }
+
+    /// Decides the Join whose turn it is; false when none is left.
     fn next(&mut self) -> bool {
-        let joins = self
-            .model
-            .words
-            .iter()
-            .filter_map(|word| match &word.payload {
-                Payload::Join(join) => Some((word, join)),
-                _ => None,
-            });
-        let open = joins.filter(|(word, _join)| !self.decided.contains(&word.order.1));
+        let joins = self.joins().into_iter();
+        let open = joins.filter(|(word, _join)| !self.decided.contains(&word.id));
         let chances = open.filter_map(|(word, join)| Some((self.chance(word, join)?, word, join)));
-        let Some((order, word, join)) = chances.min_by_key(|(order, ..)| *order) else {
+        let Some(((_forked, order), word, join)) = chances.min_by_key(|(turn, ..)| *turn) else {
             return false;
         };
-        self.decided.insert(word.order.1);
+        self.decided.insert(word.id);
         let node = NodeId(word.by);
         let uses = usize::from(self.invite(join.invite).unwrap().uses);
-        let is_closed = self.closed(join.invite).is_some_and(|at| at <= order.0);
         let used = self.used.get_mut(&join.invite).unwrap();
-        if !is_closed && used.len() < uses && self.admitted.iter().all(|(id, ..)| *id != node) {
-            used.push(node);
+        if used.len() < uses && self.admitted.iter().all(|(id, ..)| *id != node) {
+            used.insert(node);
             self.admitted.push((node, join.name.clone(), order));
         }
         true
     }
 
-    /// When a Join is decided, by who is a member so far.
-    fn chance(&self, word: &Word, join: &Join) -> Option<Order> {
+    /// The first turn of a Join, by who is a member so far.
+    fn chance(&self, word: &Word, join: &Join) -> Option<Turn> {
         let invite = self.invite(join.invite)?;
-        let seen = self.seen(word, join, invite)?;
-        if !invite.needs_approval {
-            return Some(seen);
+        let mut turns = self.seen(word, join, invite);
+        if invite.needs_approval {
+            let approvals = self
+                .said
+                .iter()
+                .filter_map(|said| match &said.word.payload {
+                    Payload::Approve(approve) if approve.join == word.id => {
+                        Some((said.forked, said.order))
+                    }
+                    _ => None,
+                });
+            let (forked, approved) = approvals.min()?;
+            for turn in &mut turns {
+                let later = if approved.0 > turn.1.0 {
+                    approved
+                } else {
+                    turn.1
+                };
+                *turn = (turn.0 || forked, later);
+            }
         }
-        let approvals = self.said.iter().filter_map(|one| match &one.payload {
-            Payload::Approve(approve) if approve.join == word.order.1 => Some(one.order),
-            _ => None,
-        });
-        let approved = approvals.min()?;
-        Some(if approved.0 > seen.0 { approved } else { seen })
+        turns.retain(|(_forked, order)| self.closed(join.invite).is_none_or(|end| order.0 < end));
+        turns.into_iter().min()
     }
 
-    /// The earliest Witness of a member that counts.
-    fn seen(&self, word: &Word, join: &Join, invite: &Invite) -> Option<Order> {
+    /// The turns of the members that vouch for a Join, as far as that counts.
+    fn seen(&self, word: &Word, join: &Join, invite: &Invite) -> Vec<Turn> {
         let grace = GRACE.as_millis() as u64;
         let times = invite.not_before_ms - grace..=invite.not_after_ms + grace;
-        let witnesses = self.model.words.iter().filter(|one| {
-            let of_it =
-                matches!(&one.payload, Payload::Witness(witness) if witness.join == word.order.1);
+        let mut turns = Vec::new();
+        for one in &self.model.words {
             let sponsor = NodeId(one.by);
-            let member =
-                |(id, _, since): &(NodeId, String, Order)| *id == sponsor && *since < one.order;
-            of_it
-                && self.admitted.iter().any(member)
-                && times.contains(&(one.order.0 >> 16))
-                && one.seq <= self.end(sponsor)
-        });
-        let named = invite.name.as_ref().is_none_or(|name| *name == join.name);
-        witnesses.map(|one| one.order).min().filter(|_at| named)
+            let order = (self.model.at(one, 0), one.id);
+            let of_it =
+                matches!(&one.payload, Payload::Witness(witness) if witness.join == word.id);
+            let since = self.admitted.iter().find(|(id, ..)| *id == sponsor);
+            if of_it
+                && since.is_some_and(|(.., since)| *since < order)
+                && times.contains(&(order.0 >> 16))
+                && self.counts(one)
+                && invite.name.as_ref().is_none_or(|name| *name == join.name)
+            {
+                turns.push((self.model.is_forked(one, self.end(sponsor)), order));
+            }
+        }
+        turns
     }
 
-    /// The last statement of a node that counts.
-    fn end(&self, node: NodeId) -> u32 {
-        let cuts = self.said.iter().filter_map(|word| match &word.payload {
-            Payload::Revoke(revoke) if revoke.target == Target::Node(node) => Some(revoke.cut.seq),
-            _ => None,
-        });
-        let cut = cuts.min().unwrap_or(u32::MAX);
-        let left = self.model.words.iter().filter(|word| {
-            word.by == node.0 && matches!(word.payload, Payload::Leave(_)) && word.seq <= cut
-        });
-        left.map(|word| word.seq).min().unwrap_or(cut)
+    /// Whether what a node said counts: it is accepted, and not said behind its farewell.
+    fn counts(&self, word: &Word) -> bool {
+        let way = self.model.up_to(word);
+        let mut before = way.iter().filter(|one| one.id != word.id);
+        let left = before.any(|one| matches!(one.payload, Payload::Leave(_)));
+        self.model.accepts(self.end(NodeId(word.by)), word).0 && !left
+    }
+
+    /// How much of a node's log admins accept.
+    fn end(&self, node: NodeId) -> Option<Cut> {
+        let cuts = self
+            .said
+            .iter()
+            .filter_map(|said| match &said.word.payload {
+                Payload::Revoke(revoke) if revoke.target == Target::Node(node) => Some(revoke.cut),
+                _ => None,
+            });
+        least(cuts)
     }
 
     fn invite(&self, id: StatementId) -> Option<&'a Invite> {
-        self.said.iter().find_map(|word| match &word.payload {
-            Payload::Invite(invite) if word.order.1 == id => Some(invite),
+        self.said.iter().find_map(|said| match &said.word.payload {
+            Payload::Invite(invite) if said.word.id == id => Some(invite),
             _ => None,
         })
     }
 
+    /// Since when nobody comes in by an invite. A word from where a log forks is heeded by who lets in, and puts out nobody.
     fn closed(&self, invite: StatementId) -> Option<u64> {
         let revoked = self
             .said
             .iter()
-            .filter(|word| target(word) == Some(Target::Invite(invite)));
-        revoked.map(|word| word.order.0).min()
+            .filter(|said| target(said.word) == Some(Target::Invite(invite)) && !said.forked);
+        revoked.map(|said| said.order.0).min()
     }
 
     fn revoked(&self, node: NodeId) -> Option<(Manner, u64)> {
-        let words = self.said.iter().filter_map(|word| match &word.payload {
-            Payload::Revoke(revoke) if revoke.target == Target::Node(node) => {
-                Some((revoke.manner, word.order))
-            }
-            _ => None,
-        });
+        let words = self
+            .said
+            .iter()
+            .filter_map(|said| match &said.word.payload {
+                Payload::Revoke(revoke) if revoke.target == Target::Node(node) => {
+                    Some((revoke.manner, said.order))
+                }
+                _ => None,
+            });
         words.min().map(|(manner, order)| (manner, order.0 >> 16))
     }
 
     fn why_gone(&self, node: NodeId) -> Option<(Manner, u64)> {
         let left = self.model.words.iter().filter(|word| {
-            word.by == node.0
-                && matches!(word.payload, Payload::Leave(_))
-                && word.seq <= self.end(node)
+            word.by == node.0 && matches!(word.payload, Payload::Leave(_)) && self.counts(word)
         });
-        let left = left.map(|word| (Manner::Left, word.order.0 >> 16)).min();
+        let left = left
+            .map(|word| (Manner::Left, self.model.at(word, 0) >> 16))
+            .min();
         self.revoked(node).or(left)
     }
 
-    /// Who has a good Join and no approval, and its earliest such Join.
-    fn waited(&self) -> BTreeMap<NodeId, (Order, StatementId, StatementId)> {
+    /// Who has a good Join and no approval; the first that it got a turn for, and its invite.
+    fn waited(&self) -> BTreeMap<NodeId, (Turn, StatementId, StatementId)> {
         let mut waited = BTreeMap::new();
-        for word in &self.model.words {
-            let Payload::Join(join) = &word.payload else {
-                continue;
-            };
+        for (word, join) in self.joins() {
             let invite = self.invite(join.invite).filter(|one| one.needs_approval);
-            let seen = invite.and_then(|invite| self.seen(word, join, invite));
-            let id = word.order.1;
-            let approved = self
-                .said
-                .iter()
-                .any(|one| matches!(&one.payload, Payload::Approve(approve) if approve.join == id));
-            let is_closed = |at: &Order| self.closed(join.invite).is_some_and(|end| end <= at.0);
-            if let Some(seen) = seen.filter(|at| !approved && !is_closed(at)) {
-                let waits = (seen, id, join.invite);
+            let mut turns = invite.map_or_else(Vec::new, |invite| self.seen(word, join, invite));
+            turns.retain(|(_, order)| self.closed(join.invite).is_none_or(|end| order.0 < end));
+            let approved = self.said.iter().any(
+                |said| matches!(&said.word.payload, Payload::Approve(approve) if approve.join == word.id),
+            );
+            if let Some(turn) = turns.into_iter().min().filter(|_turn| !approved) {
+                let waits = (turn, word.id, join.invite);
                 let known = waited.entry(NodeId(word.by)).or_insert(waits);
                 *known = waits.min(*known);
             }
@@ -393,7 +584,9 @@ impl<'a> Came<'a> {
         let waits = self.waited().into_iter().filter(|(node, (_, _, invite))| {
             let uses = usize::from(self.invite(*invite).unwrap().uses);
             let came = self.admitted.iter().any(|(id, ..)| id == node);
-            let is_open = self.used[invite].len() < uses && self.closed(*invite).is_none();
+            let revoked = Some(Target::Invite(*invite));
+            let is_revoked = self.said.iter().any(|said| target(said.word) == revoked);
+            let is_open = self.used[invite].len() < uses && !is_revoked;
             is_open && !came && self.revoked(*node).is_none()
         });
         waits.map(|(node, (_, join, _))| (node, join)).collect()
@@ -409,6 +602,16 @@ proptest! {
         let said = history_at(1, &scene, &happenings);
         let state = scene.holder(&said).state();
         prop_assert!(state.frozen.is_empty(), "one site forks no log");
+        let model = Model::new(&scene, &said);
+        let outcome = model.outcome();
+        prop_assert_eq!(Outcome::of(&state, &outcome, &model.revoked()), outcome);
+    }
+
+    #[test]
+    fn the_fold_says_of_forked_logs_what_the_plain_rules_say(happenings in prop::collection::vec(happening(), 1..60)) {
+        let scene = Scene::founded();
+        let said = history_at(2, &scene, &happenings);
+        let state = scene.holder(&said).state();
         let model = Model::new(&scene, &said);
         let outcome = model.outcome();
         prop_assert_eq!(Outcome::of(&state, &outcome, &model.revoked()), outcome);

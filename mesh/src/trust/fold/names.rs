@@ -3,28 +3,22 @@
 //! Members choose in the order they came in; a successor takes its predecessor's name from it. Who is gone chooses last,
 //! so its name is free for others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::super::payload::{MAX_NAME, Payload};
+use super::super::payload::MAX_NAME;
 use super::Fold;
 use crate::id::NodeId;
 
 impl Fold<'_> {
     /// Names members, then who is gone, in the order they came in.
     pub(super) fn name_all(&mut self) {
-        let mut wishes = BTreeMap::new();
-        for said in &self.said {
-            // By time: the latest word on a node stays.
-            if let Payload::Rename(rename) = &said.entry.payload {
-                wishes.insert(rename.node, rename.name.clone());
-            }
-        }
         let (mut taken, mut named) = (BTreeSet::new(), BTreeSet::new());
-        for id in &self.admitted.clone() {
+        let admitted = self.by_admission();
+        for id in &admitted {
             let Some(member) = self.state.members.get(id) else {
                 continue;
             };
-            let wish = wishes.get(id).unwrap_or(&member.name).clone();
+            let wish = self.given_name(*id).unwrap_or(&member.name).to_owned();
             if let Some(old) = member.replaces {
                 self.make_way(&mut taken, old, &wish);
             }
@@ -36,15 +30,24 @@ impl Fold<'_> {
         }
         // Who never came in, because it was refused while it waited, comes after all others.
         let gone: Vec<NodeId> = self.state.gone.keys().copied().collect();
-        for id in self.admitted.iter().chain(&gone) {
-            if let Some(gone) = self.state.gone.get_mut(id)
-                && named.insert(*id)
-            {
-                let wish = wishes.get(id).unwrap_or(&gone.member.name);
-                gone.member.name = unique_name(&taken, wish, id);
-                taken.insert(gone.member.name.clone());
+        for id in admitted.iter().chain(&gone) {
+            let Some(gone) = self.state.gone.get(id).filter(|_gone| named.insert(*id)) else {
+                continue;
+            };
+            let wish = self.given_name(*id).unwrap_or(&gone.member.name);
+            let name = unique_name(&taken, wish, id);
+            taken.insert(name.clone());
+            if let Some(gone) = self.state.gone.get_mut(id) {
+                gone.member.name = name;
             }
         }
+    }
+
+    /// Who came in, by the times of what let them in: that a sponsor's log forks changes nobody's name.
+    fn by_admission(&self) -> Vec<NodeId> {
+        let mut admitted: Vec<NodeId> = self.admitted.keys().copied().collect();
+        admitted.sort_by_key(|id| self.admitted[id]);
+        admitted
     }
 
     /// The name of a replaced member is free for its successor; it goes on under one with letters of its id.

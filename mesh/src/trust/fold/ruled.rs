@@ -2,9 +2,9 @@
 
 use crate::trust::scene::{START, Scene, id, node, terms, words};
 use crate::trust::{
-    AdminGrant, CRITICAL, Cut, InviteTerms, Manner, Revocation, Revoke, Setting, Statement,
-    Statements, Target, Token, author_join, issue_grant, issue_invite, issue_policy, issue_revoke,
-    kind, witness,
+    AdminGrant, CRITICAL, Cut, InviteTerms, Manner, Policy, Rename, Revocation, Revoke, Setting,
+    Statement, Statements, Target, Token, author_join, issue_grant, issue_invite, issue_policy,
+    issue_rename, issue_revoke, kind, witness,
 };
 use crate::tunnel::keys::AdminKey;
 
@@ -368,17 +368,101 @@ fn a_critical_kind_of_any_admin_shows_and_one_said_after_its_cut_does_not() {
 }
 
 #[test]
-fn of_two_admins_settings_the_later_counts() {
+fn of_two_admins_settings_the_later_counts_and_who_knows_of_one_sets_later() {
     let mut scene = Scene::founded();
     let second = grant(&mut scene, 2, 2);
-    for (admin, site, at_ms) in [
-        (&second, "late", START + 2),
-        (&scene.admin, "early", START + 1),
-    ] {
-        let said = issue_policy(admin, &scene.held, None, Setting::Site, Some(site), at_ms);
-        scene.held.insert(said.unwrap()).unwrap();
+    let set = |by: &AdminKey, held: &Statements, site, at_ms| {
+        issue_policy(by, held, None, Setting::Site, Some(site), at_ms).unwrap()
+    };
+    let late = set(&second, &scene.held, "late", START + 2);
+    let early = set(&scene.admin, &scene.held, "early", START + 1);
+    for said in [&late, &early] {
+        scene.held.insert(said.clone()).unwrap();
     }
-    assert_eq!(scene.held.state().settings.site(&id(0)), Some("late"));
+    let site = |held: &Statements| held.state().settings.site(&id(0)).map(str::to_owned);
+    assert_eq!(site(&scene.held).as_deref(), Some("late"));
+    let again = set(&scene.admin, &scene.held, "again", START + 1);
+    scene.held.insert(again).unwrap();
+    assert_eq!(
+        site(&scene.held).as_deref(),
+        Some("again"),
+        "whatever its clock"
+    );
+}
+
+#[test]
+fn the_end_of_time_is_no_last_word_over_those_above() {
+    let mut scene = Scene::founded();
+    scene.admit(1, START);
+    let junior = grant(&mut scene, 2, 2);
+    let mut header = scene.held.next_header(&junior.public(), START);
+    let policy = Policy {
+        node: None,
+        key: "site".to_owned(),
+        value: Some("theirs".to_owned()),
+    };
+    header.hlc = u64::MAX;
+    let said = scene.placed(&junior, kind::POLICY, header, &policy);
+    scene.held.insert(said).unwrap();
+    let mut header = scene.held.next_header(&junior.public(), START);
+    assert!(header.hlc < u64::MAX, "a wish dates nothing behind it");
+    let (node, name) = (id(1), "theirs".to_owned());
+    header.hlc = u64::MAX;
+    let said = scene.placed(&junior, kind::RENAME, header, &Rename { node, name });
+    scene.held.insert(said).unwrap();
+    let state = scene.held.state();
+    assert_eq!(state.settings.site(&id(0)), Some("theirs"));
+    assert_eq!(state.members[&id(1)].name, "theirs");
+
+    let (admin, held) = (scene.admin.clone(), scene.held.clone());
+    let site = issue_policy(&admin, &held, None, Setting::Site, Some("ours"), START + 1).unwrap();
+    scene.held.insert(site).unwrap();
+    let name = issue_rename(&admin, &scene.held, id(1), "ours", START + 1).unwrap();
+    scene.held.insert(name).unwrap();
+    let state = scene.held.state();
+    assert_eq!(state.settings.site(&id(0)), Some("ours"));
+    assert_eq!(state.members[&id(1)].name, "ours");
+    // And what the senior says else is of its own time.
+    let token = scene.token(terms(), START + 2);
+    scene.join(&token, 2, 0, START + 2).unwrap();
+    assert_eq!(scene.held.state().members[&id(2)].joined_ms, START + 2);
+}
+
+#[test]
+fn an_admin_that_claims_the_beginning_of_time_closes_no_token_before_its_own_words() {
+    let mut scene = Scene::founded();
+    let token = scene.token(terms(), START);
+    scene.join(&token, 1, 0, START + 1).unwrap();
+    let junior = scene.nth_admin(2);
+    let said = issue_grant(
+        &scene.admin,
+        &scene.held,
+        junior.public(),
+        None,
+        "a2",
+        START + 2,
+    );
+    scene.held.insert(said.unwrap()).unwrap();
+    let revoke = Revoke {
+        target: Target::Invite(token.invite_id()),
+        cut: Cut::NOTHING,
+        manner: Manner::Evicted,
+        reason: String::new(),
+    };
+    let header = crate::trust::LogHeader {
+        seq: 1,
+        prev: [0; 32],
+        hlc: 0,
+    };
+    let said = scene.placed(&junior, kind::REVOKE, header, &revoke);
+    scene.held.insert(said).unwrap();
+    let state = scene.held.state();
+    assert!(
+        state.members.contains_key(&id(1)),
+        "it was no admin by then"
+    );
+    let revoked = state.invites[&token.invite_id()].revoked.clone().unwrap();
+    assert_eq!(revoked.at_ms, START + 2);
 }
 
 #[test]

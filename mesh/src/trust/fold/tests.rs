@@ -326,8 +326,10 @@ fn an_author_with_two_statements_at_one_place_is_frozen_and_nobody_loses_members
     assert_eq!(state.members.len(), 4);
     let frozen = &state.frozen[&node(0).public()];
     assert_eq!((frozen.seq, frozen.hlc >> 16), (1, START + 30));
-    // What it vouches for afterwards counts for nothing.
+    // It vouches for nobody any more; if it does, another member goes before it, whatever their clocks.
     let join = author_join(&node(4), &tokens[3], "n4").unwrap();
+    let refusal = witness(&node(0), &scene.held, &join, START + 40);
+    assert_eq!(refusal, Err(crate::trust::JoinRefusal::Copied));
     let vouch = scene.logged(
         &node(0),
         kind::WITNESS,
@@ -336,12 +338,12 @@ fn an_author_with_two_statements_at_one_place_is_frozen_and_nobody_loses_members
         },
         START + 40,
     );
+    scene.join(&tokens[3], 5, 1, START + 50).unwrap();
     scene.held.insert(join).unwrap();
     scene.held.insert(vouch).unwrap();
-    assert_eq!(scene.held.state().members.len(), 4);
-    // Another member still can.
-    scene.join(&tokens[3], 4, 1, START + 50).unwrap();
-    assert_eq!(scene.held.state().members.len(), 5);
+    let state = scene.held.state();
+    assert!(state.members.contains_key(&id(5)) && !state.members.contains_key(&id(4)));
+    assert_eq!(state.conflicts[0].refused, id(4));
 }
 
 #[test]

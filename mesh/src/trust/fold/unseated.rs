@@ -57,8 +57,9 @@ impl<'a> Fold<'a> {
     fn every_invite(&self) -> Invites<'a> {
         let mut invites = Invites::new();
         for admin in self.state.admins.keys() {
-            let log = self.logs.get(admin).into_iter();
-            for entry in log.flat_map(|log| log.places.values().flatten()) {
+            let logs = [self.logs.get(admin), self.admin_logs.get(admin)];
+            let logs = logs.into_iter().flatten();
+            for entry in logs.flat_map(|log| log.places.values().flatten()) {
                 if let Payload::Invite(invite) = &entry.payload {
                     invites.insert(entry.id, (*admin, invite));
                 }
@@ -152,7 +153,8 @@ impl<'a> Fold<'a> {
             ));
         };
         if let Some(revoked) = &invite.revoked
-            && self.closed[&join.invite] <= witness.hlc()
+            && let Some(closed) = self.closed.get(&join.invite)
+            && *closed <= witness.hlc()
         {
             return Some((revoked.by, revoked.at_ms, "its token was revoked by then"));
         }
@@ -161,14 +163,9 @@ impl<'a> Fold<'a> {
         }
         let (said, _revoke) = self.first_word(&sponsor)?;
         let log = self.node_logs.get(&sponsor.0)?;
-        let acts = log.acts(|_payload| false);
-        let is_cut = acts.iter().all(|act| act.id != witness.id);
-        is_cut.then(|| {
-            (
-                said.by,
-                said.entry.hlc() >> 16,
-                "who let it in was evicted or retired by then",
-            )
-        })
+        let acts = log.acts(0, |_payload| false);
+        let is_cut = acts.iter().all(|act| act.entry.id != witness.id);
+        let why = "who let it in was evicted or retired by then";
+        is_cut.then_some((said.by, said.at >> 16, why))
     }
 }

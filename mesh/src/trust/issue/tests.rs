@@ -234,7 +234,7 @@ fn a_member_whose_key_was_copied_is_retired_by_an_admin() {
     }
     says(
         issue_leave(&node(1), &scene.held, "", START),
-        "this node's key is in use on a second machine and nothing it signs counts; an admin can retire it",
+        "this node's key is in use on a second machine; an admin has to retire it",
     );
     assert!(revoke(&scene, &scene.admin, Target::Node(id(1)), "").is_ok());
 }

@@ -247,6 +247,7 @@ fn refusals_survive_the_wire() {
         JoinRefusal::NotMember(mesh),
         JoinRefusal::Waiting { waiting: 64 },
         JoinRefusal::Spent,
+        JoinRefusal::Doubtful,
     ];
     for refusal in refusals {
         let bytes = postcard::to_stdvec(&refusal).unwrap();

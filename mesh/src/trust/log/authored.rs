@@ -1,6 +1,8 @@
 //! What is held of one author, and how far its log hangs together.
 //!
-//! Invariant: of the statements at one place the same are chosen whatever order they came in.
+//! Invariant: of the statements at one place the same are chosen whatever order they came in, unless it is known when
+//! each came: then the one that came first is among them, so that who copied a key cannot displace by more statements
+//! what everybody has held for long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -11,8 +13,11 @@ use super::MAX_LOG_BYTES;
 use crate::id::StatementId;
 
 /// Statements that count at one place of a log: two prove that the author's key was copied, more
-/// prove no more, and the lowest ids count.
+/// prove no more. The one that came first counts, where that is known, then the lowest ids.
 const MAX_RIVALS: usize = 2;
+/// Bytes of bodies that count beside the first ones at each place: 3,000 Witnesses of a second branch fit. From where
+/// they are used up one statement a place counts.
+pub(super) const MAX_BESIDE_BYTES: usize = 1 << 18;
 
 /// What is held of one author.
 #[derive(Debug, Clone, Default)]
@@ -36,39 +41,46 @@ pub(in crate::trust) struct Entry {
     pub(in crate::trust) invite_signed: OnceLock<bool>,
     /// When it came here, by this holder's clock, where that is known.
     pub(in crate::trust) received_ms: OnceLock<u64>,
+    /// The how manieth it was to come here: what came in one moment has an order, too.
+    pub(super) arrival: OnceLock<u64>,
 }
 
 impl Authored {
     /// The log as far as it goes without a hole and within its bytes: at each seq the statements,
-    /// ordered by id behind a Genesis, whose predecessor is there too; those of `branch` go before rivals.
-    /// Second, where the bytes cut it off; rivals of `branch` are not among them, or who forges enough of them would cut
-    /// off what a revocation accepts.
+    /// ordered by id behind a Genesis, whose predecessor is there too; those of `branch` go before rivals, of which
+    /// only the first place that has some counts then.
+    /// Second, where the bytes cut it off. Of each place the first one's count for that, rivals have bytes of their
+    /// own: who forges enough of them would cut off what everybody holds.
     pub(in crate::trust) fn connected(
         &self,
         branch: Option<&BTreeSet<StatementId>>,
     ) -> Connected<'_> {
-        let (mut log, mut bytes) = (BTreeMap::new(), 0);
+        let (mut log, mut bytes, mut beside) = (BTreeMap::new(), 0, 0);
+        let mut is_forked = false;
         let mut before = vec![[0; 32]];
         let on_it = |entry: &Arc<Entry>| branch.is_some_and(|branch| branch.contains(&entry.id));
         for (expected, (seq, rivals)) in (1..).zip(&self.log) {
             let linked = rivals.iter().filter(|entry| before.contains(&entry.prev()));
             let mut linked: Vec<_> = linked.collect();
-            if linked.len() > MAX_RIVALS {
-                linked.sort_by_key(|entry| (!entry.is_genesis(), !on_it(entry), entry.id));
-                linked.truncate(MAX_RIVALS);
-                linked.sort_by_key(|entry| (!entry.is_genesis(), entry.id));
-            }
             if *seq != expected || linked.is_empty() {
                 break;
             }
-            let is_accepted = linked.iter().any(|entry| on_it(entry));
-            let weighed = linked.iter().filter(|entry| !is_accepted || on_it(entry));
-            bytes += weighed
-                .map(|entry| entry.statement.body.len())
-                .sum::<usize>();
+            let first = linked.iter().map(|entry| entry.came()).min();
+            linked.sort_by_key(|entry| {
+                let is_first = Some(entry.came()) == first;
+                (!entry.is_genesis(), !on_it(entry), !is_first, entry.id)
+            });
+            let is_settled = is_forked && linked.iter().any(|entry| on_it(entry));
+            let is_over = beside > MAX_BESIDE_BYTES;
+            linked.truncate(if is_settled || is_over { 1 } else { MAX_RIVALS });
+            is_forked |= linked.len() > 1;
+            let mut weights = linked.iter().map(|entry| entry.statement.body.len());
+            bytes += weights.next().unwrap_or_default();
+            beside += weights.sum::<usize>();
             if bytes > MAX_LOG_BYTES {
                 return (log, Some(seq - 1));
             }
+            linked.sort_by_key(|entry| (!entry.is_genesis(), entry.id));
             before = linked.iter().map(|entry| entry.id.0).collect();
             log.insert(*seq, linked);
         }
@@ -157,6 +169,13 @@ impl Entry {
             Place::Log(header) => header.hlc,
             Place::Note { .. } => 0,
         }
+    }
+
+    /// What comes first came here first. Equal for all that came at unknown times.
+    pub(in crate::trust) fn came(&self) -> (Option<u64>, u64) {
+        let at_ms = self.received_ms.get().copied();
+        let arrival = at_ms.and_then(|_known| self.arrival.get().copied());
+        (at_ms, arrival.unwrap_or_default())
     }
 
     /// Whether it founds the mesh.
