@@ -1,8 +1,9 @@
 //! How far an author's log goes, by what is held and by when it came here; and what makes an author an admin.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::super::authority::NoAuthority;
 use super::super::payload::{Cut, Payload, Place, read};
 use super::super::record::Statement;
 use super::{Entry, Statements};
@@ -42,6 +43,35 @@ impl Statements {
             last = place(first);
         }
         last
+    }
+
+    /// Where a statement stands in its author's log: to be kept beside the key that signed it. `None`: it is in no log.
+    #[must_use]
+    pub fn place(&self, statement: &Statement) -> Option<Cut> {
+        let (place, _payload) = read(statement).ok()?;
+        let id = statement.id(&self.mesh).0;
+        match place {
+            Place::Log(header) if header.seq > 0 => Some(Cut {
+                seq: header.seq,
+                id,
+            }),
+            _ => None,
+        }
+    }
+
+    /// That `author`'s log as held here goes on from what its key signed last, wherever that was. Whoever signs without
+    /// it forks the log.
+    pub fn reaches(&self, author: &[u8; 32], last: Cut) -> Result<(), NoAuthority> {
+        let log = self.authors.get(author);
+        let log = log.map_or_else(BTreeMap::new, |authored| authored.connected(None).0);
+        let held = log.keys().next_back().copied().unwrap_or_default();
+        let seq = last.seq;
+        match log.get(&seq) {
+            _ if seq == 0 => Ok(()),
+            None => Err(NoAuthority::Behind { seq, held }),
+            Some(rivals) if rivals.iter().any(|entry| entry.id.0 == last.id) => Ok(()),
+            Some(_rivals) => Err(NoAuthority::Parted { seq }),
+        }
     }
 
     /// What follows a place of a log, all rivals, by when they came here; the Genesis has none.
