@@ -3,7 +3,8 @@
 //! `record` is one statement and `payload` what it says, `log` the set of them with its bounds and
 //! digests; `fold` makes of the set the `state` it means, `settings` being the part that admins choose; `invite` and
 //! `join` make and check the statements that let a node in, `token` is their text on the way; `policy` makes those that
-//! set something, `issue` those about who belongs and who may say so, `authority` says whose word counts.
+//! set something, `issue` those about who belongs and who may say so, `authority` says whose word counts, `fallout` what
+//! else a word changes.
 //! Invariant: equal sets give equal state, whatever order, repetition or partition brought them
 //! together.
 //! Absent: the wire, files and clocks. `now` is passed in.
@@ -23,6 +24,8 @@ mod fold;
 mod authority;
 
 mod issue;
+
+mod fallout;
 
 mod invite;
 
@@ -44,6 +47,7 @@ mod history;
 mod scene;
 
 pub use authority::NoAuthority;
+pub use fallout::{Changed, Fallout, fallout};
 pub use fold::GRACE;
 pub use invite::{InviteError, InviteSeed, InviteTerms, found, issue_invite};
 pub use issue::{
