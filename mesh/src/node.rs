@@ -246,7 +246,7 @@ impl Node {
             notices: BTreeMap::new(),
             isolated: false,
             started: now.mono,
-            nat: Seen::default(),
+            nat: Seen::new(now.mono),
             carries: relaying::all(),
             clocks: now,
             next_tick: now.mono,

@@ -237,6 +237,9 @@ impl Path {
 pub struct Nat {
     /// What the router does with this node's address.
     pub mapping: Mapping,
+    /// Whose datagram was let in from an address that nothing had been sent to, and which: then anybody's are. `None` until
+    /// one came; that none came says nothing.
+    pub let_in: Option<(NodeId, SocketAddr)>,
     /// Where peers see this node, by address.
     pub reflexive: Vec<Reflexive>,
     /// Members that would hand on datagrams for this node at this moment, the nearest first.

@@ -108,6 +108,9 @@ fn netcheck_tells_where_a_node_is_reached_and_which_way_goes_to_each_peer() {
     );
     assert_eq!(found["peers"][0]["why_not_direct"], Value::Null, "{found}");
     let port = found["udp_port"].as_u64().expect("a port");
+    // Nobody has come from where nothing was sent to.
+    assert_eq!(found["nat"]["filtering"], "unknown");
+    assert!(found["nat"]["let_in"].is_null());
     let text = world.node(0).run(&["netcheck"]);
     assert!(text.starts_with(&format!("UDP port {port}\n")), "{text}");
     assert!(text.contains("\nPEER ") && text.contains("\nb "), "{text}");

@@ -121,6 +121,9 @@ impl Node {
         }
         match opened {
             Opened::Answer(answer) => {
+                if let Way::Direct(at) = from {
+                    self.nat.came(id, at, now.mono);
+                }
                 peer.accepted = Some(now.mono);
                 // The peer renews the session itself.
                 peer.renewal = None;
@@ -165,6 +168,9 @@ impl Node {
         if change == Change::Moved {
             tracing::debug!(peer = %id.short(), way = ?from, ?proof, "goes another way");
             peer.moved();
+        }
+        if let Way::Direct(at) = from {
+            self.nat.came(id, at, now.mono);
         }
         let fresh = proof == Proof::Handshake;
         // One datagram alone may be an old one, sent on from where the peer never was: enough to

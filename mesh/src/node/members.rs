@@ -142,7 +142,7 @@ impl Node {
             "own addresses changed"
         );
         self.own.observed.clear();
-        self.nat.forget();
+        self.nat.forget(now.mono);
         self.own.observed_at = None;
         // With no address left there is nobody to tell; the next one is worth telling.
         if !lost && self.own.endpoints != self.own.latest {

@@ -146,6 +146,7 @@ impl Node {
             self.drop_one("outgoing queue full");
             return;
         }
+        self.nat.sends(to.ip());
         self.outgoing.push_back(Transmit { to, bytes });
     }
 }

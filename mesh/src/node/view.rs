@@ -105,6 +105,7 @@ impl Node {
         let metered = self.is_metered(self.me);
         Nat {
             mapping: self.mapping(now),
+            let_in: self.nat.let_in(),
             reflexive: self.nat.reflexive(now.mono),
             relays: self.relays(now),
             relays_nothing: metered.then(|| "this node is metered".into()),

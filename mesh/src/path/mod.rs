@@ -24,11 +24,18 @@ use crate::snapshot::Path;
 
 /// How a way to this address is called.
 pub(crate) fn classify(address: SocketAddr) -> Path {
-    let near = match address.ip() {
+    match is_near(address.ip()) {
+        true => Path::Lan,
+        false => Path::Direct,
+    }
+}
+
+/// Whether nothing on the way there translates addresses, as far as the address tells.
+fn is_near(ip: IpAddr) -> bool {
+    match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    };
-    if near { Path::Lan } else { Path::Direct }
+    }
 }
 
 /// Whether a datagram may be sent there at all.

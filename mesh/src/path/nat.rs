@@ -1,11 +1,13 @@
 //! What the router in front of this node does with its address, told from where its peers see it.
 //!
-//! In: the address each peer answered to, and the node's own ones. Out: the addresses others see with those that see
-//! them, and whether the router shows everybody the same one. Invariant: what no peer has confirmed for `FRESH`
-//! says nothing, for routers forget. Absent: what lets others in, which nobody can tell but by trying (`probe`).
+//! In: the address each peer answered to, the node's own ones, where it sent to and where members' datagrams came from. Out:
+//! the addresses others see with those that see them, whether the router shows everybody the same one, and who came in from
+//! where nothing was sent to. Invariants: what no peer has confirmed for `FRESH` says nothing, for routers forget; what an
+//! earlier run may have opened counts for nothing. Bound: `MOST_SENT` hosts sent to are remembered, over it nobody that comes
+//! tells anything. Absent: that somebody is kept out, which nobody can tell but by trying (`probe`).
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::id::NodeId;
@@ -15,13 +17,54 @@ use crate::trust::{Endpoint, EndpointKind};
 /// How long what a peer saw counts; it says so anew with each measured round trip.
 const FRESH: Duration = Duration::from_secs(180);
 
+/// Hosts sent to that are remembered: several times what the largest view and its candidates come to.
+const MOST_SENT: usize = 4_096;
+
+/// How long a router may keep open what was opened before this run, or before the network changed: five minutes are what
+/// RFC 4787 recommends.
+const FORGOTTEN: Duration = Duration::from_secs(300);
+
 /// Where peers see this node: one entry a peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seen {
     by: BTreeMap<NodeId, (SocketAddr, Instant)>,
+    since: Instant,
+    sent: BTreeSet<IpAddr>,
+    let_in: Option<(NodeId, SocketAddr)>,
 }
 
 impl Seen {
+    /// Nothing is known yet.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            by: BTreeMap::new(),
+            since: now,
+            sent: BTreeSet::new(),
+            let_in: None,
+        }
+    }
+
+    /// A datagram leaves for this host.
+    pub(crate) fn sends(&mut self, to: IpAddr) {
+        if self.sent.len() < MOST_SENT && !super::is_near(to) {
+            self.sent.insert(to);
+        }
+    }
+
+    /// An authentic datagram of a peer came from there.
+    pub(crate) fn came(&mut self, peer: NodeId, from: SocketAddr, now: Instant) {
+        let tells = self.let_in.is_none() && self.sent.len() < MOST_SENT;
+        let is_asked = super::is_near(from.ip()) || self.sent.contains(&from.ip());
+        if tells && !is_asked && now >= self.since + FORGOTTEN {
+            self.let_in = Some((peer, from));
+        }
+    }
+
+    /// Who was let in from an address that nothing had been sent to.
+    pub(crate) fn let_in(&self) -> Option<(NodeId, SocketAddr)> {
+        self.let_in
+    }
+
     /// A peer that hears us directly told where from.
     pub(crate) fn note(&mut self, by: NodeId, at: SocketAddr, now: Instant) {
         if super::is_usable(at) {
@@ -30,13 +73,14 @@ impl Seen {
     }
 
     /// The machine's network changed: what was seen before says nothing.
-    pub(crate) fn forget(&mut self) {
-        self.by.clear();
+    pub(crate) fn forget(&mut self, now: Instant) {
+        *self = Self::new(now);
     }
 
     /// That peer is no member any more.
     pub(crate) fn part(&mut self, by: NodeId) {
         self.by.remove(&by);
+        self.let_in.take_if(|(peer, _)| *peer == by);
     }
 
     /// Each address with those that see it.
@@ -158,7 +202,7 @@ mod tests {
     fn what_was_seen_long_ago_or_by_nobody_says_nothing() {
         #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
         let now = Instant::now();
-        let (mut seen, one, two) = (Seen::default(), NodeId([1; 32]), NodeId([2; 32]));
+        let (mut seen, one, two) = (Seen::new(now), NodeId([1; 32]), NodeId([2; 32]));
         seen.note(one, at(9, 1), now);
         seen.note(two, SocketAddr::from(([0_u16; 8], 0)), now);
         seen.note(two, at(9, 2), now + FRESH / 2);
@@ -172,8 +216,39 @@ mod tests {
         assert_eq!(seen.reflexive(now + FRESH), [shown]);
         seen.part(two);
         assert_eq!(seen.reflexive(both).len(), 1);
-        seen.forget();
+        seen.forget(both);
         assert!(seen.reflexive(now).is_empty());
+    }
+
+    #[test]
+    fn only_who_comes_from_where_nothing_was_sent_to_tells_that_anybody_is_let_in() {
+        #[expect(clippy::disallowed_methods, reason = "a test begins somewhere")]
+        let start = Instant::now();
+        let (peer, later) = (NodeId([1; 32]), start + FORGOTTEN);
+        let told = |sent: &[IpAddr], from: &str, now| {
+            let mut seen = Seen::new(start);
+            sent.iter().for_each(|to| seen.sends(*to));
+            seen.came(peer, from.parse().unwrap(), now);
+            seen.let_in().is_some()
+        };
+        let known = at(9, 0).ip();
+        assert!(told(&[known], "192.0.2.8:4", later));
+        assert!(!told(&[known], "192.0.2.9:4", later), "its port may differ");
+        assert!(!told(&[], "10.0.0.1:4", later), "no router between");
+        let early = start + FORGOTTEN / 2;
+        assert!(
+            !told(&[], "192.0.2.8:4", early),
+            "an earlier run may have sent"
+        );
+        let hosts =
+            (0..MOST_SENT as u32).map(|host| IpAddr::from((0x2d00_0000 + host).to_be_bytes()));
+        assert!(!told(&hosts.collect::<Vec<_>>(), "192.0.2.8:4", later));
+
+        let mut seen = Seen::new(start);
+        seen.came(peer, at(8, 4), later);
+        assert_eq!(seen.let_in(), Some((peer, at(8, 4))));
+        seen.part(peer);
+        assert_eq!(seen.let_in(), None);
     }
 
     #[test]

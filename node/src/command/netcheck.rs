@@ -50,11 +50,22 @@ fn nat(nat: &Value) -> Vec<String> {
         }
         _ => "NAT: not known until two peers have said where they see this node",
     };
+    let came = &nat["let_in"];
+    let filtering = match nat["filtering"].as_str().unwrap_or_default() {
+        "endpoint-independent" => format!(
+            "anybody is let in: {} came in from {}, where nothing had been sent to",
+            shown(&came["name"]),
+            shown(&came["address"])
+        ),
+        _ => "who is let in: not known yet; a member that comes in from an address that nothing was sent to will tell"
+            .to_owned(),
+    };
     let mut lines = vec![mapping.to_owned()];
     for seen in nat["reflexive"].as_array().into_iter().flatten() {
         let (address, by) = (shown(&seen["address"]), names(&seen["by"]));
         lines.push(format!("  {address:<28} seen by {by}"));
     }
+    lines.push(filtering);
     let relays = names(&nat["relays"]);
     lines.push(if relays.is_empty() {
         "nobody would relay for this node at this moment".to_owned()
@@ -147,6 +158,8 @@ mod tests {
         let lines = |mapping: &str| {
             nat(&json!({
                 "mapping": mapping,
+                "filtering": "endpoint-independent",
+                "let_in": { "name": "b\u{1b}", "address": "192.0.2.9:4" },
                 "reflexive": [{ "address": "192.0.2.7:51800", "by": ["c\u{1b}", "b"] }],
                 "relays": ["b"],
                 "relays_nothing": "it is metered",
@@ -157,6 +170,7 @@ mod tests {
             [
                 "no NAT: peers see an address of this machine",
                 "  192.0.2.7:51800              seen by b, c\\u{1b}",
+                "anybody is let in: b\\u{1b} came in from 192.0.2.9:4, where nothing had been sent to",
                 "would relay for this node: b",
                 "this node relays nothing: it is metered",
             ]
@@ -168,7 +182,10 @@ mod tests {
         ] {
             assert!(lines(mapping)[0].starts_with(begins), "{mapping}");
         }
-        let alone = nat(&json!({ "mapping": "unknown", "reflexive": [], "relays": [] }));
+        let alone = nat(&json!({
+            "mapping": "unknown", "filtering": "unknown", "let_in": null, "reflexive": [], "relays": [],
+        }));
+        assert!(alone[1].starts_with("who is let in: not known yet"));
         assert_eq!(
             alone.last().unwrap(),
             "nobody would relay for this node at this moment"

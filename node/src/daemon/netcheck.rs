@@ -49,8 +49,11 @@ fn nat(snapshot: &Snapshot) -> Value {
     let nat = &snapshot.nat;
     let reflexive = nat.reflexive.iter();
     let reflexive = reflexive.map(|seen| json!({ "address": seen.addr, "by": names(&seen.by) }));
+    let came = |(id, from)| json!({ "name": name_of(snapshot, id), "address": from });
     json!({
         "mapping": nat.mapping.as_str(),
+        "filtering": if nat.let_in.is_some() { "endpoint-independent" } else { "unknown" },
+        "let_in": nat.let_in.map(came),
         "reflexive": reflexive.collect::<Vec<_>>(),
         "relays": names(&nat.relays),
         "relays_nothing": nat.relays_nothing,

@@ -150,6 +150,27 @@ fn two_peers_tell_what_the_router_does_and_the_reason_is_an_honest_sentence() {
 }
 
 #[test]
+fn a_router_that_lets_anybody_in_is_told_by_who_comes_from_elsewhere_and_a_closed_one_never() {
+    for (kind, is_told) in [(Kind::FullCone, true), (Kind::PortRestricted, false)] {
+        let mut world = World::new(3);
+        world.routers.insert(1, Router::new(kind, 1));
+        world.run(400_000);
+        assert_eq!(world.nodes[1].snapshot(world.now).nat.let_in, None);
+
+        // It moves where nobody has ever sent anything.
+        let there = SocketAddr::from(([203, 0, 113, 9], 7));
+        world.homes[2] = there;
+        world.say(2, 1, b"from elsewhere").unwrap();
+        world.run(60_000);
+
+        let came = world.nodes[1].snapshot(world.now).nat.let_in;
+        let expected = is_told.then(|| (world.nodes[2].me(), there));
+        assert_eq!(came, expected, "{kind:?}");
+        assert_eq!(world.state(1, 2), PeerState::Alive);
+    }
+}
+
+#[test]
 fn the_public_node_dies_and_the_direct_way_it_helped_to_find_stays() {
     let mut world = World::new(3);
     for at in [1, 2] {
