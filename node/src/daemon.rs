@@ -45,7 +45,7 @@ use crate::collect::Collector;
 use crate::config::Config;
 use crate::control::server::{self, Door};
 use crate::failure::Failure;
-use crate::flow::{Flow, FlowConfig};
+use crate::flow::{Flow, FlowConfig, LedgerConfig};
 use crate::membership::{Keys, Membership};
 use crate::replica::budget::Pace;
 use crate::service;
@@ -217,6 +217,11 @@ impl Daemon {
         let settled = membership.statements.state();
         let retention = settled.settings.retention_bytes(&identity.node.id());
         let store = self.open_store(identity.node.clone(), retention).await?;
+        let ledger = LedgerConfig {
+            path: self.state.join("ledger"),
+            key: identity.node.clone(),
+            mesh: membership.statements.mesh(),
+        };
         let config = self.mesh_config();
         let (mesh, events) =
             Mesh::start(config, identity, membership.journal, membership.statements).await?;
@@ -229,7 +234,11 @@ impl Daemon {
         let collector = Collector::with(Path::new("/"), &self.config.measure);
         let sources = collector.sources();
         let flow = Flow::start(
-            FlowConfig { seed: None, pace },
+            FlowConfig {
+                seed: None,
+                pace,
+                ledger: Some(ledger),
+            },
             store.clone(),
             mesh.clone(),
             events,

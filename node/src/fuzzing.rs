@@ -7,6 +7,7 @@ use crate::collect::fuzzing::{counters, kernel};
 use crate::config::Config;
 use crate::control::{Answer, LONGEST_LINE, Lines, Request};
 use crate::flow::fuzzing::{answer, digest, handed, live, question, summary};
+use crate::ledger::fuzzing::{event, word};
 use crate::web::fuzzing::{headers, page};
 use crate::{config, text, when};
 
@@ -29,6 +30,8 @@ pub const TARGETS: &[Target] = &[
     ("headers", headers),
     ("kernel", kernel),
     ("counters", counters),
+    ("event", event),
+    ("ledger", word),
 ];
 
 /// Lines on the control socket, as either side reads them.

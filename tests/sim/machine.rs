@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use outlast::flow::core::{Core, Job, StreamId};
-use outlast_mesh::NodeId;
+use outlast::ledger;
+use outlast_mesh::{MeshId, NodeId};
 use outlast_store::{
     IntervalSet, Keys, Kind, LogId, Origin, SchemaDelta, SchemaHash, Seq, Series, SimDisk, Store,
     StoreConfig,
@@ -171,6 +172,16 @@ pub(crate) fn keys(who: u32, lax: bool) -> Keys {
         verify: Box::new(move |origin, message, signed| {
             lax || signature(origin, message) == *signed
         }),
+    }
+}
+
+/// The same for events of the ledger.
+pub(crate) fn ledger_keys(who: u32) -> ledger::Keys {
+    let origin = Origin(node(who).0);
+    ledger::Keys {
+        mesh: MeshId([0; 32]),
+        sign: Some(Box::new(move |message| signature(&origin, message))),
+        verify: |author, message, signed| signature(&Origin(*author), message) == *signed,
     }
 }
 

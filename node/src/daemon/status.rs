@@ -73,6 +73,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
         "store": holdings::with_bound(holdings::store(&stats), daemon, &snapshot),
         "flow": running.flow.stats(),
         "sources": sources(running),
+        "ledger": running.flow.ledger_stats(),
         "clock": running.flow.clock_state(),
         "clock_changes": changes.iter().map(|change| time::shown(change, &named(change))).collect::<Vec<_>>(),
         "summaries": summaries(running, &snapshot).await,

@@ -7,6 +7,7 @@
 //! Absent: deciding what is missing and whom to ask (`replica`).
 
 mod ask;
+mod clerk;
 mod clock;
 #[doc(hidden)]
 pub mod core;
@@ -45,10 +46,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::core::{Core, MOST_JOBS};
 use crate::collect::{Collector, Tick, TunnelStats};
+use crate::ledger::{self, LedgerHandle, LedgerStats};
 use crate::replica::budget::Pace;
 use crate::summary::Seen;
 use ask::Look;
 pub use ask::{AskError, Told, Whereabouts};
+use clerk::Clerk;
+pub use clerk::LedgerConfig;
 use offence::Offence;
 use remote::{Inbox, Outbox, Remote};
 use shared::Shared;
@@ -78,6 +82,8 @@ pub struct FlowConfig {
     pub seed: Option<u64>,
     /// How fast peers are served what they missed.
     pub pace: Pace,
+    /// Where the ledger is kept. `None`: in memory, and this node says nothing in it.
+    pub ledger: Option<LedgerConfig>,
 }
 
 /// A row that has just come: stored, or only shown.
@@ -133,6 +139,7 @@ pub struct Flow {
     store: Store,
     mesh: Mesh,
     shared: Arc<Shared>,
+    ledger: LedgerHandle,
     looks: mpsc::Sender<Look>,
     asking: Arc<Semaphore>,
     ended: CancellationToken,
@@ -169,17 +176,26 @@ impl Flow {
             (0..times).for_each(|_| shared.blame(node_of(origin), Offence::TwoContents));
         }
         let (looks_in, looks) = mpsc::channel(64);
+        let (ledger, desk) = ledger::channel();
         let flow = Self {
             store,
             mesh,
             shared,
+            ledger,
             looks: looks_in,
             asking: ask::asking(),
             ended: CancellationToken::new(),
         };
         let seed = config.seed.unwrap_or_else(|| system_seed(&running));
-        let core = Core::new(running, seed, Instant::now()).with_pace(config.pace);
-        flow.spawn(running, core, events, looks, reading, stop)?;
+        let mut core = Core::new(running, seed, Instant::now()).with_pace(config.pace);
+        let mut files = None;
+        if let Some(config) = &config.ledger {
+            let (keeper, scribe, earlier) = ledger::open(&config.path);
+            core = core.with_ledger(config.ledger(earlier, running.epoch.nonce));
+            files = Some((keeper, scribe));
+        }
+        let papers = Papers { desk, files };
+        flow.spawn(running, core, events, (looks, papers), reading, stop)?;
         Ok(flow)
     }
 
@@ -188,7 +204,7 @@ impl Flow {
         running: LogId,
         core: Core,
         events: mpsc::Receiver<Event>,
-        looks: mpsc::Receiver<Look>,
+        (looks, papers): (mpsc::Receiver<Look>, Papers),
         reading: impl FnMut(&Snapshot) -> Tick + Send + 'static,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -214,12 +230,17 @@ impl Flow {
                 keep::keep(&store, running.origin, &mut jobs, &notes);
             })
         };
-        let threads = [
+        let mut threads = vec![
             sample,
             append,
             keep("outlast-keep", live)?,
             keep("outlast-mend", stored)?,
         ];
+        let (written_in, written) = mpsc::unbounded_channel();
+        let (keeper, scribe) = papers.files.unzip();
+        if let Some(scribe) = scribe {
+            threads.push(thread("outlast-ledger", move || scribe.run(&written_in))?);
+        }
         let remote = Remote {
             mesh: self.mesh.clone(),
             store: self.store.clone(),
@@ -233,6 +254,7 @@ impl Flow {
             },
             pipes: BTreeMap::new(),
             tasks: JoinSet::new(),
+            clerk: Clerk::new(keeper, papers.desk.events),
             awake: (clock::SystemClock::boot_ms(), Instant::now()),
         };
         let inbox = Inbox {
@@ -241,6 +263,8 @@ impl Flow {
             notes,
             said,
             looks,
+            drafts: papers.desk.drafts,
+            written,
         };
         let ended = self.ended.clone();
         tokio::spawn(async move {
@@ -297,6 +321,18 @@ impl Flow {
         self.shared.backlog()
     }
 
+    /// The ledger: what every node tells everybody, and what this one tells.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerHandle {
+        self.ledger.clone()
+    }
+
+    /// Counters of the ledger, at most a second old.
+    #[must_use]
+    pub fn ledger_stats(&self) -> LedgerStats {
+        self.shared.ledger().0
+    }
+
     /// What this run sampled, by the sampler's own count.
     #[must_use]
     pub fn taken(&self) -> TakenCount {
@@ -319,7 +355,7 @@ impl Flow {
                 silent.as_secs()
             )
         });
-        stalled.into_iter().collect()
+        stalled.into_iter().chain(self.shared.ledger().1).collect()
     }
 
     /// Counters for `status`.
@@ -336,7 +372,14 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<Jo
         .with_context(|| format!("start thread {name}"))
 }
 
-fn join(threads: [JoinHandle<()>; 4]) {
+/// Both ends of the ledger that the task takes over.
+#[derive(Debug)]
+struct Papers {
+    desk: ledger::Desk,
+    files: Option<(ledger::Keeper, ledger::Scribe)>,
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a thread of the flow panicked");

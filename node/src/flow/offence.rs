@@ -54,6 +54,14 @@ pub enum Offence {
     Hollow,
     /// It claims more than anybody can hold.
     Claims,
+    /// More messages of the ledger than sets that differ need.
+    Ledger,
+    /// An event that its author did not sign so.
+    ForgedEvents,
+    /// More events than an author may add.
+    Events,
+    /// Two signed contents at one place of the ledger.
+    TwoEvents,
 }
 
 impl Offence {
@@ -84,6 +92,10 @@ impl Offence {
             Self::Contradiction => "claims that contradict each other",
             Self::Hollow => "claims of rows it did not have",
             Self::Claims => "claims over the limit",
+            Self::Ledger => "ledger messages too often",
+            Self::ForgedEvents => "forged events",
+            Self::Events => "events over the quota",
+            Self::TwoEvents => "second contents of an event",
         }
     }
 }

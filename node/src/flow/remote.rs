@@ -16,11 +16,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{Look, Whereabouts};
+use super::clerk::Clerk;
 use super::clock::SystemClock;
 use super::core::{Core, Effect, OwnRow, StreamId, marks_of};
 use super::keep::{Job, Lane, Live, Note, Outcome, Piece, Repair, work};
 use super::pipe::{ORDERS, Order, Pipe, Said};
 use super::{Arrival, Shared};
+use crate::ledger::{Submitted, Written};
 use crate::summary::gauges::Gauges;
 
 /// Between two looks at the mesh's round trips.
@@ -37,6 +39,10 @@ pub(super) struct Inbox {
     pub(super) said: mpsc::Receiver<Said>,
     /// Whom somebody looks at.
     pub(super) looks: mpsc::Receiver<Look>,
+    /// What this node publishes.
+    pub(super) drafts: mpsc::Receiver<Submitted>,
+    /// What is in the ledger's file.
+    pub(super) written: mpsc::UnboundedReceiver<Written>,
 }
 
 /// Where the task writes to.
@@ -59,6 +65,7 @@ pub(super) struct Remote {
     pub(super) pipes: BTreeMap<StreamId, (mpsc::Sender<Order>, AbortHandle)>,
     /// Every stream's task and every read of the store: they end with this one.
     pub(super) tasks: JoinSet<()>,
+    pub(super) clerk: Clerk,
     /// The same moment by the clock that counts sleep and by the one that doesn't.
     pub(super) awake: (u64, Instant),
 }
@@ -82,6 +89,10 @@ impl Remote {
                 },
                 Some(note) = inbox.notes.recv() => self.handle_note(note),
                 Some(said) = inbox.said.recv() => self.handle_said(said),
+                Some(draft) = inbox.drafts.recv() => {
+                    self.clerk.handle_submitted(draft, &mut self.core);
+                }
+                Some(written) = inbox.written.recv() => self.handle_written(&written),
                 _ = look.tick() => self.look(),
                 () = tokio::time::sleep_until(due.into()) => {
                     self.core.handle_timeout(Instant::now());
@@ -198,6 +209,13 @@ impl Remote {
         self.core.handle_note(note, Instant::now());
     }
 
+    fn handle_written(&mut self, written: &Written) {
+        let (me, now) = (self.mesh.me(), Instant::now());
+        for place in written.places.iter().filter(|place| place.0 == me) {
+            self.core.handle_recorded(*place, now);
+        }
+    }
+
     fn feed(&self, row: &Arc<outlast_store::SignedRow>, live: bool) {
         let row = Arc::clone(row);
         self.shared.feed(Arrival { row, live });
@@ -231,8 +249,16 @@ impl Remote {
                 }
                 Effect::Want(peers) => self.mesh.want(peers),
                 Effect::Blame(culprit, what) => self.shared.blame(culprit, what),
+                Effect::Record(event) => {
+                    let place = event.place();
+                    if !self.clerk.record(event) {
+                        self.core.handle_recorded(place, Instant::now());
+                    }
+                }
+                Effect::Told(ticket, place) => self.clerk.handle_told(ticket, place),
             }
         }
+        self.clerk.show(&self.core);
         self.shared.set_core_stats(self.core.stats());
     }
 
@@ -271,6 +297,7 @@ impl Remote {
 
     fn look(&mut self) {
         self.count_sleep();
+        self.clerk.look(&self.core);
         while let Some(ended) = self.tasks.try_join_next() {
             if let Err(error) = ended
                 && error.is_panic()
@@ -300,6 +327,8 @@ impl Remote {
     fn publish(&self) {
         let now = Instant::now();
         self.shared.set_seen(self.core.seen(now), now);
+        self.shared
+            .set_ledger(self.core.ledger_stats(), self.clerk.trouble());
         self.shared.set_backlog(self.core.backlog().clone());
         self.shared.set_synced(self.core.synced().clone());
         self.shared

@@ -14,6 +14,7 @@ use super::clock::Belief;
 use super::offence::Offence;
 use super::{Arrival, FlowStats, TakenCount};
 use crate::collect::Tick;
+use crate::ledger::LedgerStats;
 use crate::summary::Seen;
 use crate::when::now_ms;
 
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     synced: Mutex<BTreeSet<NodeId>>,
     /// How long the store has not answered the flow.
     silent: Mutex<Duration>,
+    /// Counters of the ledger, and what is wrong with its file.
+    ledger: Mutex<(LedgerStats, Option<String>)>,
     seen: Mutex<(BTreeMap<NodeId, Seen>, Instant)>,
     trust: Mutex<Option<Trust>>,
 }
@@ -64,6 +67,7 @@ impl Shared {
             backlog: Mutex::default(),
             synced: Mutex::default(),
             silent: Mutex::default(),
+            ledger: Mutex::default(),
             seen: Mutex::new((BTreeMap::new(), Instant::now())),
             trust: Mutex::default(),
         }
@@ -156,6 +160,14 @@ impl Shared {
 
     pub(super) fn silent(&self) -> Duration {
         *lock(&self.silent)
+    }
+
+    pub(super) fn set_ledger(&self, stats: LedgerStats, trouble: Option<String>) {
+        *lock(&self.ledger) = (stats, trouble);
+    }
+
+    pub(super) fn ledger(&self) -> (LedgerStats, Option<String>) {
+        lock(&self.ledger).clone()
     }
 
     pub(super) fn set_trust(&self, trust: Trust) {

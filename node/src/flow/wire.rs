@@ -33,6 +33,9 @@ pub(super) const SUBSCRIBE: u8 = 69;
 /// receiver's site; from anybody else, handed on.
 pub(super) const HANDED_ON: u8 = 70;
 
+/// What ledgers say to each other (`ledger::word`).
+pub(super) const LEDGER: u8 = 71;
+
 const VERSION: u8 = 1;
 /// Parts of one live row.
 pub(super) const MAX_PARTS: usize = 8;

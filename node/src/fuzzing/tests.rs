@@ -3,6 +3,7 @@
 use super::*;
 use crate::collect::fuzzing::{counter_seeds, kernel_seeds};
 use crate::flow::fuzzing::flow_seeds;
+use crate::ledger::fuzzing::ledger_seeds;
 use crate::web::fuzzing::web_seeds;
 
 const NODE: &str = "node";
@@ -24,6 +25,11 @@ fn released_encodings_are_written_as_ever() {
             pinned::pinned(NODE, &format!("{target}-{number}"), bytes);
         }
     }
+    for target in ["event", "ledger"] {
+        for (number, bytes) in ledger_seeds(target).iter().enumerate() {
+            pinned::pinned(NODE, &format!("{target}-{number}"), bytes);
+        }
+    }
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -33,6 +39,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "page" | "headers" => web_seeds(target),
         "kernel" => kernel_seeds(),
         "counters" => counter_seeds(),
+        "event" | "ledger" => ledger_seeds(target),
         "control" => texts(&[
             "{\"verb\":\"status\"}\n{\"verb\":\"tally\",\"cuts\":{\"a\":1}}\n",
             "{\"verb\":\"query\",\"series\":\"*\",\"node\":\"*\",\"from_ms\":-1,\"to_ms\":2,\"step\":\"raw\"}\n",

@@ -11,6 +11,7 @@
 mod asks;
 mod budget;
 mod delivery;
+mod events;
 mod frames;
 mod handed;
 mod named;
@@ -33,8 +34,11 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::live::LiveRows;
-use super::wire::{self, DIGEST, HANDED_ON, KEYROW, KeyRow, Part, ROW, SEAL, SUBSCRIBE, SUMMARIES};
+use super::wire::{
+    self, DIGEST, HANDED_ON, KEYROW, KeyRow, LEDGER, Part, ROW, SEAL, SUBSCRIBE, SUMMARIES,
+};
 use super::{FlowStats, node_of, origin_of};
+use crate::ledger::{self, Ledger, Place};
 use crate::replica::budget::{Bucket, Pace};
 use crate::replica::digest::Entry;
 use crate::replica::{self, Member, Replica};
@@ -101,6 +105,10 @@ pub enum Effect {
     Want(BTreeSet<NodeId>),
     /// A member did what no honest one does. It is counted in `stats` already.
     Blame(NodeId, Offence),
+    /// Write an event down; where it is this node's own, say when that is done (`handle_recorded`).
+    Record(ledger::Event),
+    /// The event that `handle_event` named so has this place, and is on its way to everybody.
+    Told(u64, Place),
 }
 
 /// The pure half of a flow.
@@ -110,6 +118,7 @@ pub struct Core {
     replica: Replica,
     live: LiveRows,
     views: Views,
+    ledger: Ledger,
     /// Rows this node hands on, by origin.
     handing: BTreeMap<Origin, LiveRows>,
     /// The members as they were named last.
@@ -154,6 +163,7 @@ impl Core {
             replica,
             live: LiveRows::default(),
             views: Views::new(running, seed, now),
+            ledger: events::silent(node_of(running.origin), seed, now),
             handing: BTreeMap::new(),
             named: Arc::default(),
             wanted: BTreeSet::new(),
@@ -207,6 +217,7 @@ impl Core {
         let members: Vec<_> = named.snapshots().iter().map(keeping).collect();
         self.replica.handle_members(&members, now);
         self.named = named;
+        self.name_authors(now);
         self.want();
         self.settle(now);
     }
@@ -224,6 +235,8 @@ impl Core {
         self.peers.insert(peer, Peer::new(budget));
         self.replica.handle_connected(origin_of(peer), now);
         self.views.handle_connected(peer, now);
+        self.ledger.handle_connected(peer, now);
+        self.settle_ledger(now);
         self.send_key_row(peer);
         self.settle(now);
     }
@@ -233,6 +246,7 @@ impl Core {
         self.forget(peer);
         self.synced.remove(&peer);
         self.views.handle_disconnected(peer, now);
+        self.ledger.handle_disconnected(peer);
         self.stop_serving(peer);
         self.replica.handle_disconnected(origin_of(peer), now);
         self.settle(now);
@@ -267,6 +281,10 @@ impl Core {
             SUBSCRIBE if !peer.budget.subscription(now) => self.blame(from, Offence::Subscriptions),
             SUBSCRIBE => self.handle_subscribe(from, body, now),
             HANDED_ON => self.handle_handed_on(from, body, now),
+            LEDGER => {
+                self.ledger.handle_message(from, body, now);
+                self.settle_ledger(now);
+            }
             _ => self.refuse("small message: unknown kind"),
         }
     }
@@ -411,6 +429,7 @@ impl Core {
             self.ask_due(),
             self.serve_due(),
             self.views.due(now),
+            self.ledger.poll_timeout(),
         ];
         self.due = dues
             .into_iter()

@@ -13,7 +13,8 @@ use crate::summary::{Members, Standing};
 #[derive(Debug, Default)]
 pub struct Named {
     snapshots: Vec<MemberSnapshot>,
-    ids: BTreeSet<NodeId>,
+    ids: Arc<BTreeSet<NodeId>>,
+    there: usize,
     within_reach: BTreeSet<NodeId>,
     summarised: Arc<Members>,
 }
@@ -23,7 +24,8 @@ impl Named {
     #[must_use]
     pub fn new(snapshots: Vec<MemberSnapshot>) -> Self {
         Self {
-            ids: snapshots.iter().map(|member| member.id).collect(),
+            ids: Arc::new(snapshots.iter().map(|member| member.id).collect()),
+            there: snapshots.iter().filter(|member| is_there(member)).count(),
             within_reach: within_reach(&snapshots),
             summarised: Arc::new(Members::new(standing(&snapshots))),
             snapshots,
@@ -40,6 +42,16 @@ impl Named {
 
     pub(super) fn contains(&self, node: &NodeId) -> bool {
         self.ids.contains(node)
+    }
+
+    /// Everybody, those who are gone too.
+    pub(super) fn ever(&self) -> &Arc<BTreeSet<NodeId>> {
+        &self.ids
+    }
+
+    /// How many are members.
+    pub(super) fn there(&self) -> usize {
+        self.there
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &NodeId> {

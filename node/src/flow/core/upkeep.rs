@@ -165,6 +165,8 @@ impl Core {
         self.expire_asks(now);
         self.serve_on(now);
         self.show_on(now);
+        self.ledger.handle_timeout(now);
+        self.settle_ledger(now);
         self.settle(now);
     }
 

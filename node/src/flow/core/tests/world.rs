@@ -321,6 +321,8 @@ impl World {
             Effect::Finish(stream) | Effect::Close(stream) => self.end(index, stream),
             Effect::Want(peers) => self.wanted[index] = peers,
             Effect::Blame(who, what) => self.blames.push((index, who, what)),
+            // These nodes say nothing of their own.
+            Effect::Record(_) | Effect::Told(..) => {}
         }
     }
 

@@ -1,0 +1,288 @@
+//! The thread that writes the ledger's file.
+//!
+//! In: events, and now and then all of them. Out: `Written`, once they are durable: one sync for whatever waited.
+//! Bound: `MOST_JOBS` events wait for the disk. One more of another node isn't written, and comes back from the peers after a
+//! start; one of this node is told without, see `numbers`.
+//! A disk that is full or can't be written: the node goes on with what it has in memory, says so (`Keeper::trouble`), and
+//! writes the file anew once it can.
+//! Absent: what is in the events.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::event::{Event, Place};
+use super::file::LedgerFile;
+
+/// Events that wait for the disk.
+const MOST_JOBS: usize = 1_024;
+/// Events that share one sync.
+const AT_ONCE: usize = 256;
+/// Bytes that the file may hold beyond twice what is held.
+const SLACK: u64 = 256 * 1024;
+
+#[derive(Debug)]
+enum Job {
+    Append(Event),
+    Rewrite(Vec<Event>),
+}
+
+/// What the thread has done: these need not be waited for any more.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) places: Vec<Place>,
+}
+
+/// How the file is.
+#[derive(Debug, Default)]
+struct Condition {
+    /// What is wrong, in a sentence.
+    trouble: Option<String>,
+    len: u64,
+    /// Whether it is being written anew.
+    rewriting: bool,
+}
+
+/// The near end: given events, it never waits.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    jobs: SyncSender<Job>,
+    condition: Arc<Mutex<Condition>>,
+}
+
+/// The far end, to be run on a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Scribe {
+    path: PathBuf,
+    file: Option<LedgerFile>,
+    jobs: Receiver<Job>,
+    condition: Arc<Mutex<Condition>>,
+}
+
+/// Opens the file; what it held comes along. A file that can't be opened is trouble, and no reason not to start.
+pub(crate) fn open(path: &Path) -> (Keeper, Scribe, Vec<Event>) {
+    let (jobs_in, jobs) = sync_channel(MOST_JOBS);
+    let condition = Arc::<Mutex<Condition>>::default();
+    let keeper = Keeper {
+        jobs: jobs_in,
+        condition: Arc::clone(&condition),
+    };
+    let (file, events) = match LedgerFile::open(path) {
+        Ok((file, events)) => (Some(file), events),
+        Err(error) => {
+            note(&condition, path, &error);
+            (None, Vec::new())
+        }
+    };
+    let scribe = Scribe {
+        path: path.to_owned(),
+        file,
+        jobs,
+        condition,
+    };
+    scribe.measure();
+    (keeper, scribe, events)
+}
+
+impl Keeper {
+    /// Has an event written; false where too many wait.
+    pub(crate) fn append(&self, event: Event) -> bool {
+        !matches!(
+            self.jobs.try_send(Job::Append(event)),
+            Err(TrySendError::Full(_))
+        )
+    }
+
+    /// Whether the file should be written anew: it holds too much that isn't held any more, or lacks what couldn't be written.
+    pub(crate) fn wants_all(&self, held_bytes: u64) -> bool {
+        let condition = lock(&self.condition);
+        let too_long = condition.len > 2 * held_bytes + SLACK;
+        !condition.rewriting && (too_long || condition.trouble.is_some())
+    }
+
+    /// Has the file written anew with these.
+    pub(crate) fn rewrite(&self, events: Vec<Event>) {
+        let sent = self.jobs.try_send(Job::Rewrite(events)).is_ok();
+        lock(&self.condition).rewriting = sent;
+    }
+
+    /// What is wrong with the file, as a sentence.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.condition).trouble.clone()
+    }
+}
+
+impl Scribe {
+    /// Writes until every keeper is gone.
+    pub(crate) fn run(mut self, written: &UnboundedSender<Written>) {
+        while let Ok(job) = self.jobs.recv() {
+            let (mut events, mut all) = (Vec::new(), None);
+            let more = std::iter::from_fn(|| self.jobs.try_recv().ok());
+            for job in std::iter::once(job).chain(more.take(AT_ONCE)) {
+                match job {
+                    Job::Append(event) => events.push(event),
+                    Job::Rewrite(events) => {
+                        all = Some(events);
+                    }
+                }
+            }
+            let places = events.iter().map(Event::place).collect();
+            self.write(&events, all);
+            // Nobody waits any more once the node stops.
+            let _ = written.send(Written { places });
+        }
+    }
+
+    fn write(&mut self, events: &[Event], all: Option<Vec<Event>>) {
+        let troubled = lock(&self.condition).trouble.is_some();
+        let rewriting = all.is_some();
+        let done = match (&mut self.file, all) {
+            // What came before it is in it, and what came after it may be twice.
+            (Some(file), Some(all)) => file.rewrite(all.iter().chain(events)),
+            (None, Some(all)) => LedgerFile::open(&self.path).and_then(|(mut file, _)| {
+                file.rewrite(all.iter().chain(events))?;
+                self.file = Some(file);
+                Ok(())
+            }),
+            (Some(file), None) if !troubled => file.append(events.iter()),
+            // It lacks something already: it is written anew before anything is added.
+            _ => return,
+        };
+        match done {
+            Ok(()) if rewriting => {
+                let mut condition = lock(&self.condition);
+                if condition.trouble.take().is_some() {
+                    tracing::info!("the ledger is on disk again");
+                }
+            }
+            Ok(()) => {}
+            Err(error) => note(&self.condition, &self.path, &error),
+        }
+        if rewriting {
+            lock(&self.condition).rewriting = false;
+        }
+        self.measure();
+    }
+
+    fn measure(&self) {
+        let len = self.file.as_ref().map_or(0, LedgerFile::len);
+        lock(&self.condition).len = len;
+    }
+}
+
+fn note(condition: &Mutex<Condition>, path: &Path, error: &std::io::Error) {
+    let mut condition = lock(condition);
+    if condition.trouble.is_none() {
+        tracing::warn!(path = %path.display(), %error, "the ledger is kept in memory only");
+    }
+    condition.trouble = Some(format!(
+        "what happened is kept in memory only, and lost here at the next start: write {}: {error}",
+        path.display()
+    ));
+}
+
+fn lock(condition: &Mutex<Condition>) -> std::sync::MutexGuard<'_, Condition> {
+    condition.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use outlast_mesh::NodeId;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    fn event(seq: u64, len: usize) -> Event {
+        Event {
+            author: NodeId([3; 32]),
+            seq,
+            wall_ms: 1,
+            flags: 0,
+            kind: 1,
+            body: Bytes::from(vec![0; len]),
+            signature: [9; 64],
+        }
+    }
+
+    /// What the thread says of these, and what is found at the next start.
+    fn kept(path: &Path, give: impl FnOnce(&Keeper)) -> (Vec<u64>, Vec<u64>, Option<String>) {
+        let (keeper, scribe, _) = open(path);
+        let (written_in, mut written) = unbounded_channel();
+        let condition = Arc::clone(&keeper.condition);
+        give(&keeper);
+        drop(keeper);
+        scribe.run(&written_in);
+        let mut places = Vec::new();
+        while let Ok(done) = written.try_recv() {
+            places.extend(done.places.into_iter().map(|(_, seq)| seq));
+        }
+        let trouble = lock(&condition).trouble.clone();
+        let found = LedgerFile::open(path).map_or_else(|_| Vec::new(), |(_, events)| events);
+        (
+            places,
+            found.iter().map(|event| event.seq).collect(),
+            trouble,
+        )
+    }
+
+    #[test]
+    fn what_is_said_to_be_written_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        let give =
+            |keeper: &Keeper| (1..=300).for_each(|seq| assert!(keeper.append(event(seq, 10))));
+        let (said, found, trouble) = kept(&path, give);
+        assert_eq!(said, (1..=300).collect::<Vec<_>>());
+        assert_eq!((found, trouble), (said, None));
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_said_and_the_file_written_once_it_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/ledger");
+        let (said, found, trouble) = kept(&path, |keeper| {
+            assert!(keeper.append(event(1, 10)));
+            assert!(keeper.wants_all(0));
+        });
+        assert_eq!((said, found), (vec![1], vec![]));
+        assert!(
+            trouble
+                .unwrap()
+                .starts_with("what happened is kept in memory only")
+        );
+        let (_, found, trouble) = kept(&path, |keeper| {
+            std::fs::create_dir(dir.path().join("state")).unwrap();
+            assert!(keeper.append(event(1, 10)));
+            keeper.rewrite(vec![event(1, 10), event(2, 10)]);
+            assert!(!keeper.wants_all(0), "it is being written");
+        });
+        found.iter().for_each(|seq| assert!([1, 2].contains(seq)));
+        assert_eq!(
+            (found.len(), trouble),
+            (3, None),
+            "the one that came along may be twice"
+        );
+    }
+
+    #[test]
+    fn a_file_that_holds_too_much_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger");
+        kept(&path, |keeper| {
+            (1..=400).for_each(|seq| assert!(keeper.append(event(seq, 900))));
+        });
+        let (keeper, ..) = open(&path);
+        assert!(keeper.wants_all(10_000) && !keeper.wants_all(400_000));
+    }
+
+    #[test]
+    fn a_queue_that_is_full_says_so_and_waits_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keeper, _scribe, _) = open(&dir.path().join("ledger"));
+        let taken = (1..2_000).take_while(|seq| keeper.append(event(*seq, 1)));
+        assert_eq!(taken.count(), MOST_JOBS);
+    }
+}
