@@ -14,6 +14,7 @@ mod dashboard;
 mod demo;
 mod doctor;
 mod evict;
+mod fallout;
 mod get;
 mod init;
 mod invite;

@@ -13,6 +13,7 @@ mod keys;
 pub(crate) mod passphrase;
 pub(crate) mod public;
 pub(crate) mod recovery;
+pub(crate) mod signed;
 
 use std::io::ErrorKind;
 

@@ -5,6 +5,7 @@ mod demo;
 mod disk;
 mod liar;
 mod manners;
+mod one_key;
 mod package;
 mod replaced;
 mod service;

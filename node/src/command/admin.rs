@@ -7,11 +7,11 @@
 use std::path::Path;
 
 use outlast_mesh::AdminKey;
-use outlast_mesh::trust::{Manner, Revocation, State, Target, issue_grant, issue_revoke};
+use outlast_mesh::trust::{self, Manner, Revocation, State, Target, issue_grant, issue_revoke};
 use serde_json::Value;
 
-use super::admin_key;
 use super::sign::{Desk, Signer, now_ms};
+use super::{admin_key, fallout};
 use crate::cli::{AdminArgs, AdminCommand, Global};
 use crate::failure::Failure;
 use crate::membership::public;
@@ -55,7 +55,7 @@ pub(super) fn run(
             sign,
         } => {
             let mut desk = Desk::anywhere(global, Signer::Owner(sign))?;
-            let label = revoke(
+            let taken = revoke(
                 &mut desk,
                 admin,
                 reason.as_deref().unwrap_or_default(),
@@ -64,7 +64,7 @@ pub(super) fn run(
             desk.still_member()?;
             let mut told = desk.publish()?;
             let confirmed = told.confirmed()?;
-            out.line(format!("{} decides no more", visible(&label)))?;
+            taken.show(out)?;
             confirmed.show(out)?;
             told.remark(out)
         }
@@ -127,13 +127,27 @@ fn add(
     Ok(())
 }
 
-/// Signs that a key decides no more; its label.
+/// What became of a key that was taken back.
+pub(super) struct Taken {
+    label: String,
+    /// What falls with it.
+    lines: Vec<String>,
+}
+
+impl Taken {
+    pub(super) fn show(&self, out: &mut Printer) -> Result<(), Failure> {
+        out.line(format!("{} decides no more", visible(&self.label)))?;
+        self.lines.iter().try_for_each(|line| out.line(line))
+    }
+}
+
+/// Signs that a key decides no more.
 pub(super) fn revoke(
     desk: &mut Desk,
     typed: &str,
     reason: &str,
     since_ms: Option<i64>,
-) -> Result<String, Failure> {
+) -> Result<Taken, Failure> {
     let folded = desk.statements.state();
     let key = find(&folded, typed)?;
     let (label, forked) = (
@@ -157,8 +171,11 @@ pub(super) fn revoke(
         reason,
     };
     let revoke = issue_revoke(&desk.admin.key, &desk.statements, &revocation, now_ms());
-    desk.sign(revoke.map_err(anyhow::Error::from)?)?;
-    Ok(label)
+    let revoke = revoke.map_err(anyhow::Error::from)?;
+    let falls = trust::fallout(&desk.statements, &revoke).map_err(anyhow::Error::from)?;
+    desk.sign(revoke)?;
+    let lines = fallout::lines(&falls, &folded);
+    Ok(Taken { label, lines })
 }
 
 /// Letters of a public key that nobody types by mistake: what each begins with, and four.

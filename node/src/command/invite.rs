@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use outlast_mesh::trust::{
     Bootstrap, InviteSeed, InviteTerms, State, Statement, Statements, Token, issue_invite,
     issue_replace,
@@ -11,11 +10,10 @@ use outlast_mesh::{AdminKey, NodeId};
 use serde_json::json;
 
 use super::mesh::{mesh_of, statements_of};
-use super::sign::{Owner, now_ms};
+use super::sign::{self, Owner, now_ms};
 use super::{Doer, invites, reader};
 use crate::cli::{Global, InviteArgs};
 use crate::config::Config;
-use crate::control::Request;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::membership::{self, Keys, Membership, addresses};
@@ -108,13 +106,11 @@ pub(super) fn through_node(
     // Before the statements are read: whoever had the key before us has published by then.
     let admin = owner.admin(&mesh.id, &mesh.name)?;
     let (mut statements, me) = settled(client, &mesh.me)?;
+    let again = admin.catch_up(&mut statements)?;
     let issued = issue(&admin.key, &mut statements, asked, &mesh.me, |id| {
         mesh.states.get(id).cloned()
     })?;
-    let signed = issued.signed.iter().map(membership::to_text);
-    client.call(&Request::Publish {
-        statements: signed.collect(),
-    })?;
+    sign::publish(client, &admin, &again, &issued.signed)?;
     issued.invited(&statements, me, &mesh.heard)
 }
 
@@ -144,6 +140,7 @@ pub(super) fn on_disk(
     };
     let others: Vec<NodeId> = folded.members.keys().copied().collect();
     let myself = me.node;
+    let again = admin.catch_up(statements)?;
     let issued = issue(&admin.key, statements, asked, &myself, |_| None)?;
     if let Some((_, name)) = &issued.replaces {
         let name = visible(name);
@@ -151,10 +148,7 @@ pub(super) fn on_disk(
             "no node runs here, so nobody looked whether {name} is still up; it should not be"
         ));
     }
-    membership
-        .journal
-        .append(&issued.signed)
-        .with_context(|| format!("write {}", state.join(membership::JOURNAL).display()))?;
+    sign::append(&mut membership.journal, &admin, &again, &issued.signed)?;
     issued.invited(statements, me, &others)
 }
 

@@ -99,9 +99,7 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
         visible(&folded.name),
         path.display()
     ))?;
-    for label in &revoked {
-        out.line(format!("{} decides no more", visible(label)))?;
-    }
+    revoked.iter().try_for_each(|taken| taken.show(out))?;
     told.remark(out)?;
     if revoked.is_empty() && !others.is_empty() {
         aside(format!(

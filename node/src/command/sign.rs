@@ -5,7 +5,7 @@
 //! Invariant: the key is locked before the statements are read, so that two commands never sign the same number.
 //! Absent: what is signed; each command decides that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -14,7 +14,7 @@ use outlast_mesh::{AdminKey, Journal, MeshId, NodeId};
 use serde_json::Value;
 
 use super::confirmed::Confirmed;
-use super::mesh::{mesh_of, statements_of};
+use super::mesh::{mesh_named, mesh_of, statements_of};
 use super::{Doer, reader};
 use crate::cli::{Global, SignArgs};
 use crate::control::Request;
@@ -35,6 +35,8 @@ pub(super) struct Desk {
     pub(super) statements: Statements,
     /// The node that the work is done at. `None`: it has no key, which no member is without.
     pub(super) me: Option<NodeId>,
+    /// What its key signed elsewhere.
+    again: Vec<Statement>,
     signed: Vec<Statement>,
     place: Place,
 }
@@ -143,7 +145,7 @@ impl Desk {
                 let admin = signer.admin(&mesh.id, &mesh.name)?;
                 let statements = statements_of(&mut client)?;
                 let place = Place::Node(client);
-                Ok(Self::new(admin, statements, Some(mesh.me), place))
+                Self::new(admin, statements, Some(mesh.me), place)
             }
             Doer::Ourselves(lock) => {
                 let Membership {
@@ -156,19 +158,26 @@ impl Desk {
                     journal,
                     _only: lock,
                 };
-                Ok(Self::new(admin, statements, membership::me(&state)?, place))
+                Self::new(admin, statements, membership::me(&state)?, place)
             }
         }
     }
 
-    fn new(admin: Admin, statements: Statements, me: Option<NodeId>, place: Place) -> Self {
-        Self {
+    fn new(
+        admin: Admin,
+        mut statements: Statements,
+        me: Option<NodeId>,
+        place: Place,
+    ) -> Result<Self, Failure> {
+        let again = admin.catch_up(&mut statements)?;
+        Ok(Self {
             admin,
             statements,
             me,
+            again,
             signed: Vec::new(),
             place,
-        }
+        })
     }
 
     /// That the node here is a member by all that is held and signed.
@@ -264,14 +273,11 @@ impl Desk {
     pub(super) fn publish(self) -> Result<Told, Failure> {
         match self.place {
             Place::Node(mut client) => {
-                let statements = self.signed.iter().map(membership::to_text).collect();
-                client.call(&Request::Publish { statements })?;
+                publish(&mut client, &self.admin, &self.again, &self.signed)?;
                 Ok(Told::Node(client))
             }
             Place::Disk { mut journal, _only } => {
-                journal
-                    .append(&self.signed)
-                    .context("write the statements")?;
+                append(&mut journal, &self.admin, &self.again, &self.signed)?;
                 let others = self.statements.state().names().into_iter();
                 let others = others.filter(|(id, _)| Some(*id) != self.me);
                 Ok(Told::Disk(others.map(|(_, name)| name).collect()))
@@ -287,6 +293,42 @@ impl Signer<'_> {
             Self::Words(key) => Ok(Admin::of_words(*key)),
         }
     }
+}
+
+/// Tells the running node what was signed, and before it what was signed elsewhere.
+pub(super) fn publish(
+    client: &mut Client,
+    admin: &Admin,
+    again: &[Statement],
+    signed: &[Statement],
+) -> Result<(), Failure> {
+    admin.remember(signed)?;
+    let statements = again.iter().chain(signed).map(membership::to_text);
+    let statements = statements.collect();
+    let Err(failure) = client.call(&Request::Publish { statements }) else {
+        return Ok(());
+    };
+    // What the node refused for good must take no number; where it doesn't answer, nobody knows.
+    if let Ok(held) = statements_of(client) {
+        let held: BTreeSet<_> = held.all().map(|one| one.id(&held.mesh())).collect();
+        let mesh = mesh_named(client)?.0;
+        let mut refused = signed.to_vec();
+        refused.retain(|one| !held.contains(&one.id(&mesh)));
+        admin.forget(&refused)?;
+    }
+    Err(failure)
+}
+
+/// Writes the same to the directory that no node runs on.
+pub(super) fn append(
+    journal: &mut Journal,
+    admin: &Admin,
+    again: &[Statement],
+    signed: &[Statement],
+) -> Result<(), Failure> {
+    admin.remember(signed)?;
+    let all = [again, signed].concat();
+    Ok(journal.append(&all).context("write the statements")?)
 }
 
 fn read_cut(answer: &Value) -> Result<Cut, Failure> {

@@ -2,6 +2,7 @@
 //!
 //! `store` keeps the key of a new mesh, `Admin::open` takes it up for signing; one in another file is taken up by its path.
 //! Invariant: two commands never sign with one key at once, or the key's log would fork and be frozen.
+//! Invariant: nor one number twice, though the nodes they are run on may know less of it (`signed.rs`).
 //! Absent: how a passphrase seals a key (`passphrase.rs`), and what a key may; the mesh's statements say that.
 
 use std::fs::{DirBuilder, File};
@@ -9,19 +10,23 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use outlast_mesh::trust::{Statement, Statements};
 use outlast_mesh::{AdminKey, MeshId};
 use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use super::passphrase::{self, Passphrase, Stored, Unlock};
+use super::signed::Signed;
 use crate::failure::Failure;
 use crate::file;
-use crate::text::visible;
+use crate::text::{aside, visible};
 
 /// An admin key in use; nobody else signs with it until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) key: AdminKey,
+    /// What it signed last. `None`: it is in no file.
+    signed: Option<Signed>,
     _only: Option<File>,
 }
 
@@ -104,7 +109,39 @@ impl Admin {
 
     /// Takes up a key that is in no file: the one of the recovery words. Who types them is alone with them.
     pub(crate) fn of_words(key: AdminKey) -> Self {
-        Self { key, _only: None }
+        Self {
+            key,
+            signed: None,
+            _only: None,
+        }
+    }
+
+    /// Puts what this key signed elsewhere into what is held here; that has to be published again, first.
+    pub(crate) fn catch_up(&self, held: &mut Statements) -> Result<Vec<Statement>, Failure> {
+        let Some(signed) = &self.signed else {
+            return Ok(Vec::new());
+        };
+        let again = signed.catch_up(&self.key, held)?;
+        if !again.is_empty() {
+            aside("what this key signed on another node had not come here yet; it is told as well");
+        }
+        Ok(again)
+    }
+
+    /// Keeps what was just signed, before anybody is told.
+    pub(crate) fn remember(&self, statements: &[Statement]) -> Result<(), Failure> {
+        match &self.signed {
+            Some(signed) => signed.remember(&self.key, statements),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets what was refused.
+    pub(crate) fn forget(&self, refused: &[Statement]) -> Result<(), Failure> {
+        match &self.signed {
+            Some(signed) => signed.forget(&self.key, refused),
+            None => Ok(()),
+        }
     }
 
     fn load(path: &Path, unlock: &Unlock) -> Result<Self, Failure> {
@@ -113,6 +150,7 @@ impl Admin {
         Ok(Self {
             key,
             _only: Some(lock(path)?),
+            signed: Some(Signed::beside(path)),
         })
     }
 }

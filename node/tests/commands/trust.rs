@@ -487,3 +487,84 @@ fn an_admin_of_the_last_rank_is_told_that_it_makes_none() {
         "{said}"
     );
 }
+
+#[test]
+fn one_key_on_two_nodes_that_do_not_hear_each_other_gives_no_number_twice() {
+    let home = founded();
+    copy(&home.state("a"), &home.state("b"));
+    home.ok("a", &["set", "site=one"], "");
+    let there = home.run("b", &["set", "site=two"], "");
+    assert_eq!(out(&there), "every node: site=two, was one\n");
+    assert!(
+        err(&there).contains("what this key signed on another node had not come here yet"),
+        "{}",
+        err(&there)
+    );
+    let here = home.run("a", &["set", "metered=on"], "");
+    assert!(here.status.success(), "{}", err(&here));
+    for node in ["a", "b"] {
+        // The second is told what only the first heard of by what is said there next.
+        home.ok(node, &["set", "may-be-off=on"], "");
+        let list = home.ok(node, &["admin", "list", "--json"], "");
+        let list: Value = serde_json::from_str(&list).expect("JSON");
+        assert_eq!(list[0]["in_two_places"], false, "{list}");
+        let set = home.ok(node, &["get"], "");
+        assert!(set.contains("two"), "{set}");
+    }
+}
+
+#[test]
+fn a_node_that_lacks_more_than_the_key_keeps_is_refused_with_what_to_do() {
+    let home = founded();
+    copy(&home.state("a"), &home.state("b"));
+    for number in 0..33 {
+        home.ok("a", &["set", &format!("site=s{number}")], "");
+    }
+    let (code, said) = home.fails("b", &["set", "site=two"], "");
+    assert_eq!(code, 1);
+    assert!(said.contains("elsewhere and only"), "{said}");
+    assert!(said.contains("let this node meet one"), "{said}");
+}
+
+#[test]
+fn what_falls_with_an_admin_is_told() {
+    let home = founded();
+    let before = outlast_now().to_string();
+    let key = home.path().join("ann.key");
+    home.ok("a", &["admin", "add", "ann", "--out", text(&key)], "");
+    let ann = ["--admin-key", text(&key)];
+    home.ok("a", &["set", "site=thief", ann[0], ann[1]], "");
+    let bob = home.path().join("bob.key");
+    let add = ["admin", "add", "bob", "--out", text(&bob), ann[0], ann[1]];
+    home.ok("a", &add, "");
+    home.ok("a", &["invite", ann[0], ann[1]], "");
+    let revoked = home.ok("a", &["admin", "revoke", "ann", "--since", &before], "");
+    let lines: Vec<&str> = revoked.lines().collect();
+    assert_eq!(lines[0], "ann decides no more");
+    assert!(
+        lines[1].starts_with("tokens that admit nobody more: "),
+        "{revoked}"
+    );
+    assert_eq!(lines[2], "decide no more either: bob");
+    assert_eq!(lines[3], "every node: site is not set, no longer thief");
+    assert_eq!(lines.len(), 4);
+}
+
+fn outlast_now() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("after 1970").as_millis()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("make a directory");
+    for entry in std::fs::read_dir(from).expect("list it").flatten() {
+        let (path, name) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &name);
+        } else {
+            std::fs::copy(path, name).expect("copy a file");
+        }
+    }
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(to, private).expect("keep it private");
+}
