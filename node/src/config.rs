@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::{ReachArgs, UpArgs};
-use crate::collect::Wishes;
+use crate::collect::{Wishes, reach};
 
 /// Read when no file is named.
 pub(crate) const DEFAULT_FILE: &str = "/etc/outlast/outlast.toml";
@@ -99,6 +99,7 @@ struct RawConfig {
 #[serde(deny_unknown_fields, default)]
 struct RawMeasure {
     ups: Option<String>,
+    reach: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,8 +149,16 @@ impl Config {
         if let Some(address) = &raw.measure.ups {
             endpoint(address).map_err(|why| anyhow::anyhow!("measure.ups: {why}"))?;
         }
+        for host in &raw.measure.reach {
+            reach::check(host).map_err(|why| anyhow::anyhow!("measure.reach: {why}"))?;
+        }
+        if raw.measure.reach.len() > reach::MAX_TARGETS {
+            let (named, most) = (raw.measure.reach.len(), reach::MAX_TARGETS);
+            bail!("measure.reach names {named} hosts, the most is {most}");
+        }
         let measure = Wishes {
             ups: raw.measure.ups,
+            reach: raw.measure.reach,
         };
         Ok(Self {
             listen: raw.listen,
@@ -325,7 +334,7 @@ mod tests {
     fn every_key_turns_something() {
         let text = "listen = \"0.0.0.0:7000\"\nendpoints = [\"home.example.net:7000\"]\nlan_calls = false\n\
                     dashboard = \"127.0.0.1:0\"\n[store]\nlimit_bytes = 268435456\n[repair]\nunlimited = true\n\
-                    [measure]\nups = \"cellar.example.net:3493\"\n";
+                    [measure]\nups = \"cellar.example.net:3493\"\nreach = [\"example.net:443\"]\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(
             config,
@@ -337,6 +346,7 @@ mod tests {
                 store_limit_bytes: Some(256 << 20),
                 measure: Wishes {
                     ups: Some("cellar.example.net:3493".to_owned()),
+                    reach: vec!["example.net:443".to_owned()],
                 },
                 unlimited_repair: true,
             }

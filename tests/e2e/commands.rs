@@ -137,7 +137,7 @@ fn the_example_configuration_is_right_as_it_stands_and_with_every_line_live() {
         live.iter()
             .filter(|line| line.contains(" = ") && !line.starts_with('#'))
             .count(),
-        7
+        8
     );
     let file = world.dir().join("live.toml");
     std::fs::write(&file, live.join("\n")).expect("write the configuration");

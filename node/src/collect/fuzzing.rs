@@ -4,8 +4,8 @@
 //! Absent from releases.
 
 use super::{
-    conntrack, cpu, disk, filesystem, load, memory, network, own, power, pressure, processes,
-    protocols, sockets, ups, uptime,
+    conntrack, containers, cpu, disk, filesystem, load, memory, network, own, power, pressure,
+    processes, protocols, reach, sockets, storage, ups, uptime,
 };
 
 /// A kernel file behind one byte that says which.
@@ -97,6 +97,23 @@ pub(crate) fn counters(bytes: &[u8]) -> bool {
             assert!(names.len() <= 8);
             !names.is_empty() | !ups::variables(&text, "cellar").is_empty()
         }
+        10 => reach::gateway_four(text).is_some(),
+        11 => reach::gateway_six(text).is_some(),
+        12 => {
+            let keyed = containers::keyed(text, b"usage_usec").is_some();
+            let [read, written] = containers::io_of_one(text);
+            keyed | containers::io_of_two(text).is_some() | (read > 0) | (written > 0)
+        }
+        13 => {
+            let found = storage::parse_arrays(text);
+            assert!(found.len() <= 64);
+            !found.is_empty()
+        }
+        14 => {
+            let errors = storage::btrfs_errors(text).iter().any(Option::is_some);
+            let wear = storage::wear(text, text).iter().any(Option::is_some);
+            errors | wear | storage::pool_state(text)[0].is_some()
+        }
         _ => false,
     }
 }
@@ -116,6 +133,15 @@ pub(crate) fn counter_seeds() -> Vec<Vec<u8>> {
         (7, "proc/1/stat"),
         (8, "../linux-6.12-laptop/sys/class/power_supply/BAT0/uevent"),
         (9, "../odd/nut-variables"),
+        (10, "proc/net/route"),
+        (11, "proc/net/ipv6_route"),
+        (
+            12,
+            "../linux-6.12-laptop/sys/fs/cgroup/lxc.payload.mail/cpu.stat",
+        ),
+        (13, "../linux-3.10-server/proc/mdstat"),
+        (14, "../linux-6.12-laptop/proc/spl/kstat/zfs/tank/state"),
+        (14, "../linux-4.19-board/sys/block/mmcblk0/device/life_time"),
     ];
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/here");
     let read = |(which, file): (u8, &str)| {

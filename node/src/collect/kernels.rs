@@ -64,6 +64,11 @@ const MACHINES: [Machine; 5] = [
                 Some(250_000_000.0),
             ),
             (r#"node_network_up{device="lo"}"#, Some(0.0)),
+            (
+                r#"container_memory_usage_bytes{container="0123456789ab",runtime="docker"}"#,
+                Some(9_000_000.0),
+            ),
+            (r#"node_md_disks{device="md1",state="failed"}"#, Some(1.0)),
             ("node_netstat_Tcp_OutRsts", Some(30.0)),
             ("node_netstat_Udp_RcvbufErrors", Some(35.0)),
             ("node_netstat_TcpExt_ListenDrops", Some(7.0)),
@@ -238,6 +243,19 @@ const MACHINES: [Machine; 5] = [
             (
                 r#"node_network_speed_bytes{device="tun-é"}"#,
                 Some(1_250_000.0),
+            ),
+            (
+                r#"container_cpu_usage_seconds_total{container="0123456789ab",runtime="podman"}"#,
+                Some(1.5),
+            ),
+            (
+                r#"node_hwmon_temp_celsius{chip="coretemp",sensor="temp1"}"#,
+                Some(61.0),
+            ),
+            (r#"node_power_supply_online{power_supply="AC"}"#, Some(0.0)),
+            (
+                r#"node_zfs_zpool_state{state="degraded",zpool="tank"}"#,
+                Some(1.0),
             ),
             ("node_netstat_Ip6_InOctets", Some(7_000.0)),
             ("node_netstat_Udp6_RcvbufErrors", Some(5.0)),

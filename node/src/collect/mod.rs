@@ -9,6 +9,7 @@
 //! Absent: when to tick, and what time it is (`flow`).
 
 mod conntrack;
+mod containers;
 mod cpu;
 mod disk;
 mod filesystem;
@@ -21,8 +22,10 @@ mod power;
 mod pressure;
 mod processes;
 mod protocols;
+pub(crate) mod reach;
 mod sensors;
 mod sockets;
+mod storage;
 mod tunnel;
 pub(crate) mod ups;
 mod uptime;
@@ -66,6 +69,8 @@ pub struct Tick {
 pub struct Wishes {
     /// Where upsd listens, `HOST:PORT`. `None`: loopback is tried, and nobody misses it.
     pub ups: Option<String>,
+    /// Hosts whose reachability is measured beside the router's, `HOST` or `HOST:PORT`; at most eight.
+    pub reach: Vec<String>,
 }
 
 /// Reads the machine. Numbers of series are given once and hold for the collector's life.
@@ -87,6 +92,9 @@ pub struct Collector {
     sensors: sensors::Sensors,
     power: power::Supplies,
     ups: ups::Upses,
+    reach: reach::Reach,
+    containers: containers::Containers,
+    storage: storage::Storage,
     uptime: uptime::Uptime,
     tunnel: tunnel::Tunnel,
     own: own::Own,
@@ -122,6 +130,9 @@ impl Collector {
             sensors: sensors::Sensors::new(root),
             power: power::Supplies::new(root),
             ups: ups::Upses::new(wishes.ups.clone(), of_this_machine),
+            reach: reach::Reach::new(root, &wishes.reach, of_this_machine),
+            containers: containers::Containers::new(root),
+            storage: storage::Storage::new(root),
             uptime: uptime::Uptime::new(root),
             tunnel: tunnel::Tunnel::new(),
             own: own::Own::new(root),
@@ -202,6 +213,13 @@ impl Collector {
         });
         round.run("power", |sheet, buffer| self.power.tick(sheet, buffer, now));
         round.run("ups", |sheet, buffer| self.ups.tick(sheet, buffer, now));
+        round.run("reach", |sheet, buffer| self.reach.tick(sheet, buffer, now));
+        round.run("containers", |sheet, buffer| {
+            self.containers.tick(sheet, buffer, now);
+        });
+        round.run("storage", |sheet, buffer| {
+            self.storage.tick(sheet, buffer, now);
+        });
         round.run("uptime", |sheet, buffer| {
             self.uptime.tick(sheet, buffer, self.cpu.stat());
         });

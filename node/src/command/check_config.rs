@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
             "dashboard": config.dashboard,
             "store": { "limit_bytes": limit },
             "repair": { "unlimited": config.unlimited_repair },
-            "measure": { "ups": config.measure.ups },
+            "measure": { "ups": config.measure.ups, "reach": config.measure.reach },
         }));
     }
     let seen = if file.exists() {
@@ -50,6 +50,7 @@ pub(super) fn run(global: &Global, arguments: &JsonArgs, out: &mut Printer) -> R
     out.line("[repair]")?;
     out.line(format!("unlimited = {}", config.unlimited_repair))?;
     out.line("[measure]")?;
+    out.line(format!("reach = {:?}", config.measure.reach))?;
     let ups = config.measure.ups.as_deref();
     let whose = if ups.is_some() {
         ""
