@@ -126,3 +126,84 @@ fn settings(before: &State, after: &State) -> Vec<Changed> {
     });
     changed.filter(|one| one.before != one.after).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::scene::{START, Scene, id, terms, words};
+    use crate::trust::{
+        Cut, Manner, Revocation, Setting, Token, issue_grant, issue_invite, issue_policy,
+        issue_rename, issue_revoke,
+    };
+    use crate::tunnel::keys::AdminKey;
+
+    fn revoke(scene: &Scene, by: &AdminKey, target: Target, cut: Option<Cut>) -> Statement {
+        let revocation = Revocation {
+            target,
+            manner: Manner::Evicted,
+            cut,
+            reason: "",
+        };
+        issue_revoke(by, &scene.held, &revocation, START + 9).unwrap()
+    }
+
+    #[test]
+    fn what_falls_with_a_stolen_admin_key_is_told_by_name() {
+        let mut scene = Scene::founded();
+        scene.admit(1, START);
+        scene.admit(2, START);
+        let (second, third) = (scene.nth_admin(2), scene.nth_admin(3));
+        for (key, label) in [(&second, "a2"), (&third, "a3")] {
+            let by = if label == "a2" { &scene.admin } else { &second };
+            let said = issue_grant(by, &scene.held, key.public(), None, label, START).unwrap();
+            scene.held.insert(said).unwrap();
+        }
+        let [used, open] = [1, 2].map(|_| {
+            let (seed, invite) = issue_invite(&second, &scene.held, terms(), START).unwrap();
+            scene.held.insert(invite.clone()).unwrap();
+            Token::new(seed, invite, &scene.held, Vec::new()).unwrap()
+        });
+        scene.join(&used, 3, 0, START + 1).unwrap();
+        let (setting, value) = (Setting::Site, Some("theirs"));
+        let site = issue_policy(&second, &scene.held, None, setting, value, START).unwrap();
+        scene.held.insert(site).unwrap();
+        let out = revoke(&scene, &second, Target::Node(id(1)), None);
+        scene.held.insert(out).unwrap();
+        let name = issue_rename(&second, &scene.held, id(2), "theirs", START).unwrap();
+        scene.held.insert(name).unwrap();
+
+        let target = Target::Admin(second.public());
+        let said = revoke(&scene, &words(), target, Some(Cut::NOTHING));
+        let fallout = fallout(&scene.held, &said).unwrap();
+        let expected = Fallout {
+            members: vec![(id(3), "n3".to_owned())],
+            back: vec![(id(1), "n1".to_owned())],
+            pending: Vec::new(),
+            tokens: vec![open.invite_id()],
+            admins: vec![(third.public(), "a3".to_owned())],
+            admins_back: Vec::new(),
+            settings: vec![Changed {
+                node: None,
+                key: "site".to_owned(),
+                before: Some("theirs".to_owned()),
+                after: None,
+            }],
+            renamed: vec![(id(2), "theirs".to_owned(), "n2".to_owned())],
+        };
+        assert_eq!(fallout, expected);
+    }
+
+    #[test]
+    fn nothing_falls_with_an_eviction_that_accepts_the_whole_log() {
+        let mut scene = Scene::founded();
+        scene.admit(1, START);
+        let token = scene.token(terms(), START);
+        scene.join(&token, 2, 1, START + 1).unwrap();
+        let said = revoke(&scene, &scene.admin, Target::Node(id(1)), None);
+        assert!(fallout(&scene.held, &said).unwrap().is_empty());
+        let none = Some(Cut::NOTHING);
+        let said = revoke(&scene, &scene.admin, Target::Node(id(1)), none);
+        let fallen = fallout(&scene.held, &said).unwrap();
+        assert_eq!(fallen.members, [(id(2), "n2".to_owned())]);
+    }
+}

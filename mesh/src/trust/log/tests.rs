@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::trust::{
-    Cut, Manner, Revocation, Target, Witness, author_join,
+    Cut, Manner, NoAuthority, Revocation, Target, Witness, author_join,
     history::{happening, history},
     issue_revoke,
     scene::{START, Scene, exchange, id, node, terms},
@@ -198,6 +198,35 @@ fn the_head_names_the_last_statement_of_a_log() {
         scene.held.head(&node(0).public()),
         (2, scene.id_of(&statement).0)
     );
+}
+
+#[test]
+fn who_lacks_what_a_key_signed_last_is_told_before_it_signs_again() {
+    let mut scene = Scene::founded();
+    let key = scene.admin.public();
+    let behind = scene.held.clone();
+    let nothing = Cut::NOTHING;
+    assert_eq!(behind.reaches(&key, nothing), Ok(()));
+    let said = scene.logged(&scene.admin, kind::POLICY, &"a", START);
+    let beside = scene.logged(&scene.admin, kind::POLICY, &"b", START);
+    let last = scene.held.place(&said).unwrap();
+    assert_eq!((last.seq, last.id), (2, scene.id_of(&said).0));
+    assert_eq!(scene.held.place(&scene.info(0, 1, 1)), None);
+    scene.held.insert(said).unwrap();
+    let next = scene.logged(&scene.admin, kind::POLICY, &"c", START);
+    let end = scene.held.place(&next).unwrap();
+    assert_eq!(scene.held.reaches(&key, last), Ok(()));
+    let refusal = behind.reaches(&key, last);
+    assert_eq!(refusal, Err(NoAuthority::Behind { seq: 2, held: 1 }));
+    // What is held with a hole before it does not lead there.
+    let mut holed = behind.clone();
+    holed.insert(next).unwrap();
+    let refusal = holed.reaches(&key, end);
+    assert_eq!(refusal, Err(NoAuthority::Behind { seq: 3, held: 1 }));
+    let mut other = behind;
+    other.insert(beside).unwrap();
+    let refusal = other.reaches(&key, last);
+    assert_eq!(refusal, Err(NoAuthority::Parted { seq: 2 }));
 }
 
 #[test]
