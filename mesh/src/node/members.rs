@@ -223,6 +223,7 @@ impl Node {
             .filter(|id| !state.members.contains_key(id))
             .copied()
             .collect();
+        let told = self.own.published();
         for id in gone {
             self.part_from(id, now);
         }
@@ -255,8 +256,13 @@ impl Node {
             .own
             .overtaken
             .is_none_or(|at| now.mono >= at + OVERTAKE_PAUSE);
-        if rested && self.is_overtaken() && !state.gone.contains_key(&me) {
+        let overtaken = rested && self.is_overtaken();
+        if overtaken {
             self.own.overtaken = Some(now.mono);
+        }
+        // What one that is gone reported may never have been so.
+        let reported = self.own.said.is_some() && self.own.published() != told;
+        if (overtaken || reported) && state.members.contains_key(&me) {
             self.publish_own_info(now);
         }
     }
@@ -352,6 +358,7 @@ impl Node {
         self.drop_session(id);
         self.lose_relay(id, now);
         self.nat.part(id);
+        self.own.observed.remove(&id);
         self.wide.forget(id);
         let Some(peer) = self.peers.remove(&id) else {
             return;

@@ -259,6 +259,27 @@ fn a_node_that_is_evicted_on_itself_stays_until_somebody_knows() {
 }
 
 #[test]
+fn what_an_evicted_member_reported_is_published_no_more() {
+    let mut world = World::new(3);
+    world.run(2_000);
+    let (liar, now) = (world.nodes[2].me(), world.now);
+    let victim: SocketAddr = "203.0.113.9:9".parse().unwrap();
+    world.nodes[0].seen_from_outside(liar, victim, now);
+    world.run(500);
+    let published = |world: &World| {
+        let state = world.nodes[1].statements().state();
+        let info = state.members[&world.nodes[0].me()].info.clone().unwrap();
+        info.endpoints.iter().any(|one| one.addr == victim)
+    };
+    assert!(published(&world));
+
+    evict(&mut world, 0, 2, "it lied");
+    world.run(1_000);
+
+    assert!(!published(&world));
+}
+
+#[test]
 fn a_false_eviction_is_taken_back_and_the_node_returns_by_itself() {
     let mut world = World::new(3);
     world.run(2_000);
