@@ -133,7 +133,7 @@ pub(crate) fn establish(state: &StateDir, statements: &[Statement]) -> Result<()
 
 /// That this node can still say anything in the mesh; else nobody would hear what is signed here.
 pub(crate) fn still_member(state: &State, me: &NodeId) -> Result<(), Failure> {
-    match why_out(state, me) {
+    match state.why_out(me) {
         None => Ok(()),
         Some(why) => Err(Failure::new(format!(
             "this node is no member of mesh {} any more, so nobody would hear it ({}); say the same on one that is",
@@ -141,20 +141,6 @@ pub(crate) fn still_member(state: &State, me: &NodeId) -> Result<(), Failure> {
             visible(&why)
         ))),
     }
-}
-
-/// How a node came to be no member any more, to follow "it was". `None`: it is one.
-pub(crate) fn why_out(state: &State, me: &NodeId) -> Option<String> {
-    if state.members.contains_key(me) {
-        return None;
-    }
-    let twice = state.conflicts.iter().any(|one| one.refused == *me);
-    let unsaid = if twice {
-        "refused, for its token had admitted another"
-    } else {
-        "let in by nobody whose word counts"
-    };
-    Some(state.why_gone(me).unwrap_or_else(|| unsaid.to_owned()))
 }
 
 /// Whom a token names: `me` first, then up to two others, the most recently heard first.

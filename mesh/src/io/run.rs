@@ -51,8 +51,8 @@ pub(super) fn start(
     statements: Statements,
 ) -> Result<(Mesh, mpsc::Receiver<Event>), StartError> {
     let (mesh, me) = (statements.mesh(), identity.node.id());
-    // Who was a member starts too, and says why it is none any more.
-    if statements.state().ever(&me).is_none() {
+    // Who was a member or asked to be one starts too, and says why it is none.
+    if statements.state().ever(&me).is_none() && !statements.has_asked(&me) {
         return Err(StartError::NotAMember { node: me, mesh });
     }
     let started = now();

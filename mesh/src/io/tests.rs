@@ -14,7 +14,7 @@ use crate::error::{JoinError, PublishError, SendError, StartError};
 use crate::id::NodeId;
 use crate::snapshot::PeerState;
 use crate::trust::{Bootstrap, InviteSeed, InviteTerms, Statement, Statements, Token};
-use crate::trust::{found, issue_invite};
+use crate::trust::{author_join, found, issue_invite};
 use crate::{AdminKey, Journal, NodeKey, TunnelKey};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -263,6 +263,22 @@ async fn who_is_no_member_does_not_start() {
     let started = Mesh::start(config(dir.path()), identity(), journal, founder.statements).await;
 
     assert!(matches!(started, Err(StartError::NotAMember { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_let_in_by_nobody_whose_word_counts_starts_and_says_so() {
+    let mut founder = Founder::new("stone");
+    founder.invite(1, Duration::ZERO);
+    let (dir, identity) = (tempfile::tempdir().unwrap(), identity());
+    let (journal, _) = Journal::open(&dir.path().join("statements.log")).unwrap();
+    let join = author_join(&identity.node, &founder.token(Vec::new()), "lost").unwrap();
+    founder.statements.insert(join).unwrap();
+
+    let started = Mesh::start(config(dir.path()), identity, journal, founder.statements).await;
+
+    let (mesh, _events) = started.unwrap();
+    let why = mesh.snapshot().evicted.clone();
+    assert_eq!(why.as_deref(), Some("let in by nobody whose word counts"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

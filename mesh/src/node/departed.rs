@@ -6,7 +6,8 @@
 //! prove it, up to the last revocation or grant among them, and nothing else. Bounds: those of the
 //! desk, `ANSWERS` for all of them together, half of the way out, and `MOST_KEYS` of former
 //! members' keys known, the latest to go first.
-//! A node that learns it of itself falls silent: it dials nobody and lets no application speak. It
+//! A node that learns it of itself falls silent: it dials nobody and lets no application speak. The
+//! same if it is no member for another reason, such as a token that had admitted another. It
 //! still answers members that dial it and takes and gives statements then: one of them may bring
 //! what takes the eviction back, or hear of it here first.
 //! Absent: who is gone and why, which `trust` says.
@@ -42,7 +43,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 impl Node {
     /// Why this node is no member any more, in a sentence.
     pub(crate) fn evicted(&self) -> Option<String> {
-        self.state.why_gone(&self.me)
+        self.state.why_out(&self.me)
     }
 
     /// Whether it dials nobody and no application speaks.
@@ -52,10 +53,8 @@ impl Node {
 
     /// Draws the consequence of being gone, or of being back.
     pub(super) fn face_own_state(&mut self, now: Now) {
-        let gone = self.state.gone.contains_key(&self.me);
-        match (gone, self.silent_from) {
-            (true, None) => {
-                let why = self.evicted().unwrap_or_default();
+        match (self.evicted(), self.silent_from) {
+            (Some(why), None) => {
                 tracing::warn!(why, "this node is no member any more");
                 let ours = self.roots();
                 let mut others = self.peers.values();
@@ -66,7 +65,7 @@ impl Node {
                 self.flush_payloads(now);
                 self.fall_silent_if_due(now);
             }
-            (false, Some(_)) => {
+            (None, Some(_)) => {
                 tracing::warn!("this node is a member again");
                 self.silent_from = None;
                 self.hushed = false;

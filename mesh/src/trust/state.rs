@@ -72,6 +72,20 @@ impl State {
         self.gone.get(id).map(Gone::sentence)
     }
 
+    /// Why somebody is no member, to follow "it was": how it went, else what it tried in vain. `None`: it is one.
+    #[must_use]
+    pub fn why_out(&self, id: &NodeId) -> Option<String> {
+        if self.members.contains_key(id) {
+            return None;
+        }
+        let is_second = self.conflicts.iter().any(|one| one.refused == *id);
+        let unsaid = match is_second {
+            true => "refused, for its token had admitted another",
+            false => "let in by nobody whose word counts",
+        };
+        Some(self.why_gone(id).unwrap_or_else(|| unsaid.to_owned()))
+    }
+
     /// Whether another machine carries on what this member was.
     #[must_use]
     pub fn is_replaced(&self, id: &NodeId) -> bool {

@@ -83,7 +83,7 @@ fn on_disk(state: &StateDir, arguments: &LeaveArgs, out: &mut Printer) -> Result
     let folded = statements.state();
     let me = membership::me(state)?;
     let belongs = me.is_some_and(|me| folded.members.contains_key(&me));
-    let why = me.and_then(|me| membership::why_out(&folded, &me));
+    let why = me.and_then(|me| folded.why_out(&me));
     if let Some(why) = why {
         aside(format!(
             "this node is no member any more: {}",

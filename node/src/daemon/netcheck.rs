@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::status::name_of;
 use super::{Daemon, ping};
 use crate::failure::Failure;
-use crate::membership;
 
 impl Daemon {
     /// `netcheck --json`.
@@ -34,7 +33,7 @@ impl Daemon {
         Ok(json!({
             "udp_port": snapshot.udp_port,
             "isolated": snapshot.isolated,
-            "out": membership::why_out(&folded, &snapshot.me),
+            "out": folded.why_out(&snapshot.me),
             "endpoints": endpoints.collect::<Vec<_>>(),
             "nat": nat(&snapshot),
             "peers": snapshot.peers.iter().map(|one| peer(one, &snapshot)).collect::<Vec<_>>(),

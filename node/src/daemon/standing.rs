@@ -9,7 +9,7 @@ use outlast_mesh::NodeId;
 use outlast_mesh::trust::{Conflict, Manner, State};
 use serde_json::{Value, json};
 
-use crate::membership::{public, why_out};
+use crate::membership::public;
 
 /// Lines of one kind at most.
 const MOST: usize = 8;
@@ -22,7 +22,7 @@ const PEACEFUL_NEWS: i64 = 3_600_000;
 
 /// Why this node exchanges nothing any more. `None`: it is a member.
 pub(super) fn out_of_mesh(state: &State, me: NodeId) -> Option<String> {
-    let why = why_out(state, &me)?;
+    let why = state.why_out(&me)?;
     Some(match state.gone.get(&me).map(|gone| gone.manner) {
         Some(Manner::Left) => {
             format!("this node left the mesh: {why}; `outlast leave` again puts aside what it kept")

@@ -15,7 +15,7 @@ use outlast_store::{ClockChange, Stats};
 use super::{Daemon, Running, holdings, standing};
 use crate::collect::SourceState;
 use crate::flow::{TWO_CONTENTS, node_of, time};
-use crate::{membership, trusted, when};
+use crate::{trusted, when};
 
 /// How long the status waits for the disk.
 const DISK_WITHIN: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
             "members": snapshot.members.len(),
             "open_invites": open_invites.count(),
             "waiting": state.pending.len(),
-            "out": membership::why_out(&state, &snapshot.me),
+            "out": state.why_out(&snapshot.me),
         },
         "node": node(daemon, Some((running, &snapshot))),
         "peers": peers,

@@ -122,7 +122,7 @@ impl Daemon {
 fn gone(state: &State, id: &NodeId) -> Option<Value> {
     let gone = state.gone.get(id);
     Some(json!({
-        "why": membership::why_out(state, id)?,
+        "why": state.why_out(id)?,
         "itself": gone.is_some_and(|gone| gone.manner == Manner::Left),
     }))
 }

@@ -8,7 +8,7 @@ use outlast_mesh::trust::{Member, Statements, Token};
 use outlast_mesh::{JoinError, MeshId, NodeId};
 
 use super::keys::Keys;
-use super::{Membership, establish, gather, why_out};
+use super::{Membership, establish, gather};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::state::StateDir;
@@ -75,7 +75,7 @@ pub(crate) fn already_joined(
             beginning(&token.mesh())
         )));
     }
-    if let Some(why) = why_out(&folded, me) {
+    if let Some(why) = folded.why_out(me) {
         return Err(Failure::new(format!(
             "this node belongs to mesh {} no more, it was {}; `outlast leave` puts aside what it kept, then join again",
             visible(&folded.name),

@@ -175,6 +175,12 @@ impl Statements {
         said.count()
     }
 
+    /// Whether a node ever asked to be let in, with or without effect.
+    pub(crate) fn has_asked(&self, node: &NodeId) -> bool {
+        let held = self.authors.get(&node.0);
+        held.is_some_and(|held| !held.joins.is_empty())
+    }
+
     fn log_of(&self, author: &[u8; 32]) -> impl Iterator<Item = &Arc<Entry>> {
         let authored = self.authors.get(author).into_iter();
         authored.flat_map(|authored| authored.log.values().flatten())
