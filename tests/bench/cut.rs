@@ -51,6 +51,10 @@ pub(crate) fn ten_minutes() {
     measure(Duration::from_secs(600), 1);
 }
 
+pub(crate) fn once(seconds: u64) {
+    measure(Duration::from_secs(seconds), 1);
+}
+
 fn measure(cut: Duration, times: usize) {
     let worlds = ["u", "v", "x"].map(|tag| World::in_namespaces(OUTLAST, tag));
     let [Some(one), Some(other), Some(third)] = worlds else {

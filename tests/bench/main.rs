@@ -7,7 +7,8 @@
 //! beside WireGuard), `roam` (a change of address), `ways` (through NATs, off relays, from network to
 //! network), `cut` (one or all cut off for 60 s), `replay` (a day that a peer missed), `flood` (what a
 //! stranger sends and a node survives), `feed` (a day of rows at speed) and `pair` (memory over minutes).
-//! `make bench-long` runs `cut-long` (10 min) and `pair-long` (an hour). Names as arguments choose.
+//! `make bench-long` runs `cut-long` (10 min) and `pair-long` (an hour). Names as arguments choose; a number behind `ways`,
+//! `cut` or `rest` alone makes it short: that many starts of each pair, one cut of so many seconds, one mesh of so many.
 //! Absent: pass and fail. Figures are read by people; tests don't depend on them.
 
 #![expect(clippy::print_stdout, reason = "figures are what this prints")]
@@ -79,6 +80,11 @@ fn main() {
     {
         return written::day(dir.as_ref());
     }
+    if let [name, number] = &chosen[..]
+        && let Ok(number) = number.parse()
+    {
+        return short(name, number);
+    }
     let wanted = |name: &str| chosen.iter().any(|chosen| chosen == name);
     for (name, measure) in USUAL {
         if chosen.is_empty() || wanted(name) {
@@ -89,5 +95,15 @@ fn main() {
         if wanted(name) {
             measure();
         }
+    }
+}
+
+/// One measurement, made short.
+fn short(name: &str, number: u16) {
+    match name {
+        "ways" => ways::measure_runs(number.into()),
+        "cut" => cut::once(number.into()),
+        "rest" => rest::measure_sizes(&[usize::from(number) - 1]),
+        _ => panic!("{name} takes no number"),
     }
 }

@@ -37,16 +37,27 @@ const CLASSES: [(u8, std::ops::RangeInclusive<usize>, &str); 8] = [
 ];
 
 pub(crate) fn measure() {
+    measure_sizes(&PEERS);
+}
+
+/// The same of these sizes alone, in peers of each node.
+pub(crate) fn measure_sizes(sizes: &[usize]) {
     if Net::new("e").is_none() {
         println!("\nrest: not measured, namespaces take root");
         return;
     }
-    let sizes = PEERS.map(|peers| std::thread::spawn(move || (peers, watch(peers))));
+    let each = sizes.iter().copied();
+    let sizes: Vec<_> = each
+        .map(|peers| std::thread::spawn(move || (peers, watch(peers))))
+        .collect();
     println!(
         "\nat rest, no rows, {:.0} s     B/s a node sends   of which a peer   packets/s a peer",
         WATCHED.as_secs_f64()
     );
-    let watched = sizes.map(|size| size.join().expect("every size is measured"));
+    let watched = sizes.into_iter().map(|size| size.join());
+    let watched: Vec<_> = watched
+        .map(|size| size.expect("every size is measured"))
+        .collect();
     for (peers, wire) in &watched {
         let ways = ((peers + 1) * peers) as f64 * WATCHED.as_secs_f64();
         println!(

@@ -29,6 +29,11 @@ const PAIRS: [(Nat, Nat, &str); 4] = [
 ];
 
 pub(crate) fn measure() {
+    measure_runs(RUNS);
+}
+
+/// The same with so many runs of each.
+pub(crate) fn measure_runs(runs: usize) {
     let Some(world) = World::in_namespaces(OUTLAST, "y") else {
         println!("\nways: not measured, namespaces take root");
         return;
@@ -40,7 +45,7 @@ pub(crate) fn measure() {
     );
     for (number, (west, east, expected)) in PAIRS.into_iter().enumerate() {
         let mut world = sites(&format!("y{number}"), west, east);
-        let starts: Vec<_> = (0..RUNS)
+        let starts: Vec<_> = (0..runs)
             .map(|run| start(&mut world, run, expected))
             .collect();
         println!("{west:?} and {east:?}");
@@ -50,7 +55,7 @@ pub(crate) fn measure() {
         println!("{:54} {settled}", format!("  the way is {expected}"));
     }
     let mut world = sites("yo", Nat::PortRestricted, Nat::PortRestricted);
-    let left = Figures::of((0..RUNS).map(|_| open(&mut world)));
+    let left = Figures::of((0..runs).map(|_| open(&mut world)));
     println!(
         "{}",
         heads("a way opens between two sites that were relayed, ms")
@@ -65,7 +70,7 @@ pub(crate) fn measure() {
         (Place::Public, "to a public address"),
         (Place::site("west"), "behind a NAT of its own"),
     ] {
-        let moved = Figures::of((0..RUNS).map(|run| go(&mut world, &place, run)));
+        let moved = Figures::of((0..runs).map(|run| go(&mut world, &place, run)));
         println!(
             "{:54} {moved}",
             format!("{name}: a row of w at p and e, the later")

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use outlast_tests::{Nat, Place, Rows, World, now_ms, wait_for};
+use outlast_tests::{Ledger, Nat, Place, Rows, World, now_ms, wait_for};
 
 use crate::world;
 
@@ -72,6 +72,13 @@ fn an_eviction_reaches_all_in_reach_at_once_and_a_site_that_was_cut_off_at_its_f
         .into_iter()
         .filter(|row| row.arrived_ms > known);
     assert_eq!(late.count(), 0, "rows of an evicted node were taken");
+    // Nor is one that it took since then anywhere, by way of whomever; what it took before stays.
+    for at in 0..3 {
+        let since = Ledger::about(world.node(at), "thief", "node_load1", known, now_ms());
+        assert_eq!(since.samples(), 0, "rows of it at {}", names[at]);
+        let before = Ledger::about(world.node(at), "thief", "node_load1", 0, known);
+        assert!(before.samples() > 0, "its history at {}", names[at]);
+    }
     wait_for("the evicted one knowing why", BACK, || {
         let said = world.node(3).try_run(&["status"], "");
         let said = said.unwrap_or_else(|refused| refused);
