@@ -73,11 +73,11 @@ fn an_eviction_reaches_all_in_reach_at_once_and_a_site_that_was_cut_off_at_its_f
         .filter(|row| row.arrived_ms > known);
     assert_eq!(late.count(), 0, "rows of an evicted node were taken");
     // Nor is one that it took since then anywhere, by way of whomever; what it took before stays.
-    for at in 0..3 {
+    for (at, name) in names.iter().enumerate().take(3) {
         let since = Ledger::about(world.node(at), "thief", "node_load1", known, now_ms());
-        assert_eq!(since.samples(), 0, "rows of it at {}", names[at]);
+        assert_eq!(since.samples(), 0, "rows of it at {name}");
         let before = Ledger::about(world.node(at), "thief", "node_load1", 0, known);
-        assert!(before.samples() > 0, "its history at {}", names[at]);
+        assert!(before.samples() > 0, "its history at {name}");
     }
     wait_for("the evicted one knowing why", BACK, || {
         let said = world.node(3).try_run(&["status"], "");
