@@ -391,8 +391,8 @@ fn as_they_came<'a>(
         Place::Log(header) if header.seq > 0 => {
             (0, header.seq, !entry.is_genesis(), entry.came(), *at)
         }
-        Place::Log(_) => (-1, 0, false, (None, 0), *at),
-        Place::Note { .. } => (1, 0, false, (None, 0), *at),
+        Place::Log(_) => (-1, 0, false, None, *at),
+        Place::Note { .. } => (1, 0, false, None, *at),
     });
     entries.into_iter().map(|(_at, entry)| entry)
 }

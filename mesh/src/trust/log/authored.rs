@@ -41,7 +41,7 @@ pub(in crate::trust) struct Entry {
     pub(in crate::trust) invite_signed: OnceLock<bool>,
     /// When it came here, by this holder's clock, where that is known.
     pub(in crate::trust) received_ms: OnceLock<u64>,
-    /// The how manieth it was to come here: what came in one moment has an order, too.
+    /// The how manieth it was to come here.
     pub(super) arrival: OnceLock<u64>,
 }
 
@@ -171,11 +171,11 @@ impl Entry {
         }
     }
 
-    /// What comes first came here first. Equal for all that came at unknown times.
-    pub(in crate::trust) fn came(&self) -> (Option<u64>, u64) {
-        let at_ms = self.received_ms.get().copied();
-        let arrival = at_ms.and_then(|_known| self.arrival.get().copied());
-        (at_ms, arrival.unwrap_or_default())
+    /// What comes first came here first: by the order of arrival, for clocks are set. `None`, so before all others, what
+    /// came at an unknown time.
+    pub(in crate::trust) fn came(&self) -> Option<u64> {
+        let _known = self.received_ms.get()?;
+        self.arrival.get().copied()
     }
 
     /// Whether it founds the mesh.
