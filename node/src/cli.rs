@@ -267,6 +267,14 @@ Examples:
   outlast query --series 'node_cpu_seconds_total{mode=\"idle\"}' --node attic --step 1m --csv
   outlast query --series 'node_*' --from 2026-11-23T10:00:00Z --to now --json")]
     Query(QueryArgs),
+    /// Tell why nodes were silent, and by what that is known
+    #[command(after_help = "\
+Examples:
+  outlast outages                    every one that is known, the latest last
+  outlast outages --node attic --from -7d
+  outlast outages --json | jq '.[] | select(.end_ms == null)'
+What happened to a node that isn't back yet is provisional. Works on a stopped node's state directory too.")]
+    Outages(OutagesArgs),
     /// Open the dashboard with a one-use login link
     #[command(after_help = "\
 Examples:

@@ -27,6 +27,7 @@ mod man;
 mod members;
 mod mesh;
 mod netcheck;
+mod outages;
 mod ping;
 mod qr;
 mod query;
@@ -81,6 +82,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Netcheck(arguments) => netcheck::run(&global, &arguments, out),
         Command::Doctor(arguments) => doctor::run(&global, &arguments, out),
         Command::Tail(arguments) => tail::run(&global, arguments, out),
+        Command::Outages(arguments) => outages::run(&global, &arguments, out),
         Command::Query(arguments) => query::run(&global, &arguments, out),
         Command::Dashboard(arguments) => dashboard::run(&global, &arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),

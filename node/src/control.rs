@@ -80,6 +80,11 @@ pub(crate) enum Request {
     },
     /// History, in parts.
     Query(History),
+    /// The outages that are known, in parts of one each.
+    Outages {
+        /// A glob over node names, or the beginning of an id.
+        node: String,
+    },
     /// A one-use login link.
     Ticket,
     /// One round trip to a member.
@@ -125,6 +130,7 @@ impl Request {
             | Self::Netcheck
             | Self::Settings { .. }
             | Self::Query(_)
+            | Self::Outages { .. }
             | Self::Ticket
             | Self::Ping { .. }
             | Self::Taken

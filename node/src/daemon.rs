@@ -13,6 +13,7 @@ mod history;
 mod holdings;
 mod live;
 mod netcheck;
+mod outages;
 mod ping;
 mod pulse;
 mod query;
@@ -29,13 +30,13 @@ pub(crate) use store::{NO_PATH, check as store_check};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
-use outlast_mesh::{Mesh, MeshConfig, NodeKey};
+use outlast_mesh::{Mesh, MeshConfig, NodeKey, Snapshot};
 use outlast_store::{Stats, Store};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -46,7 +47,9 @@ use crate::config::Config;
 use crate::control::server::{self, Door};
 use crate::failure::Failure;
 use crate::flow::{Flow, FlowConfig, LedgerConfig};
+use crate::ledger;
 use crate::membership::{Keys, Membership};
+use crate::outage::{self, Outages};
 use crate::replica::budget::Pace;
 use crate::service;
 use crate::service::herald::Herald;
@@ -94,6 +97,8 @@ struct Running {
     looks: Arc<tokio::sync::Semaphore>,
     dashboard: SocketAddr,
     tickets: Tickets,
+    /// Keeps the life record, and tells what is seen of others.
+    outages: Outages,
     /// Ends page and flow.
     stop: CancellationToken,
     page: std::sync::Mutex<Option<JoinHandle<()>>>,
@@ -167,7 +172,11 @@ async fn live(state: StateDir, config: Config, lock: Lock, ephemeral: bool) -> R
     }
     daemon.stop.cancel();
     while tasks.join_next().await.is_some() {}
-    if tokio::time::timeout(GOODBYE, daemon.leave()).await.is_err() {
+    let reason = daemon.why_it_ends(&ended);
+    if tokio::time::timeout(GOODBYE, daemon.leave(reason))
+        .await
+        .is_err()
+    {
         tracing::warn!(
             after_s = GOODBYE.as_secs(),
             "gave up waiting for a clean end"
@@ -218,7 +227,7 @@ impl Daemon {
         let retention = settled.settings.retention_bytes(&identity.node.id());
         let store = self.open_store(identity.node.clone(), retention).await?;
         let ledger = LedgerConfig {
-            path: self.state.join("ledger"),
+            path: self.state.join(ledger::FILE),
             key: identity.node.clone(),
             mesh: membership.statements.mesh(),
         };
@@ -226,17 +235,13 @@ impl Daemon {
         let (mesh, events) =
             Mesh::start(config, identity, membership.journal, membership.statements).await?;
         let stop = CancellationToken::new();
-        let pace = if self.config.unlimited_repair {
-            Pace::Unlimited
-        } else {
-            Pace::Polite
-        };
         let collector = Collector::with(Path::new("/"), &self.config.measure);
         let sources = collector.sources();
+        let run = self.outage_run(&collector);
         let flow = Flow::start(
             FlowConfig {
                 seed: None,
-                pace,
+                pace: self.pace(),
                 ledger: Some(ledger),
             },
             store.clone(),
@@ -255,14 +260,8 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let (dashboard, page) = web::serve(context, stop.clone()).await?;
-        let snapshot = mesh.snapshot();
-        tracing::info!(
-            mesh = %crate::text::visible(&snapshot.mesh_name),
-            node = %snapshot.my_name,
-            udp_port = snapshot.udp_port,
-            dashboard = %dashboard,
-            "running"
-        );
+        log_running(&mesh.snapshot(), dashboard);
+        let outages = Outages::start(&run, &mesh, flow.ledger(), stop.clone())?;
         self.follow(&mesh, &store, retention, &stop);
         let running = Running {
             mesh,
@@ -273,12 +272,35 @@ impl Daemon {
             looks: Arc::new(tokio::sync::Semaphore::new(1)),
             dashboard,
             tickets,
+            outages,
             stop,
             page: std::sync::Mutex::new(Some(page)),
         };
         self.running
             .set(running)
             .map_err(|_second| anyhow::anyhow!("the node is running already"))
+    }
+
+    fn pace(&self) -> Pace {
+        if self.config.unlimited_repair {
+            Pace::Unlimited
+        } else {
+            Pace::Polite
+        }
+    }
+
+    fn outage_run(&self, collector: &Collector) -> outage::Run {
+        outage::Run {
+            dir: self.state.path().to_owned(),
+            run_id: self.run_id.clone(),
+            boot_id: self.boot_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            record_every: store::record_every(self.state.path()),
+            feed: outage::Feed {
+                power: collector.power(),
+                upses: collector.ups(),
+            },
+        }
     }
 
     fn mesh_config(&self) -> MeshConfig {
@@ -334,10 +356,11 @@ impl Daemon {
     }
 
     /// Says goodbye and puts everything on disk.
-    async fn leave(&self) {
+    async fn leave(&self, reason: outage::Reason) {
         let Some(running) = self.running() else {
             return;
         };
+        running.outages.ends(reason.clone()).await;
         running.stop.cancel();
         let page = running.page.lock().ok().and_then(|mut page| page.take());
         let page = async {
@@ -358,7 +381,26 @@ impl Daemon {
             Ok(Err(error)) => tracing::warn!(%error, "the store did not close cleanly"),
             Err(error) => tracing::warn!(%error, "the store's end was cut short"),
         }
+        running.outages.ended(reason).await;
     }
+
+    fn why_it_ends(&self, ended: &Result<()>) -> outage::Reason {
+        match ended {
+            Err(error) => outage::Reason::failed(&format!("{error:#}")),
+            Ok(()) if self.departs.load(Ordering::SeqCst) => outage::Reason::Departs,
+            Ok(()) => outage::Reason::Told,
+        }
+    }
+}
+
+fn log_running(snapshot: &Snapshot, dashboard: SocketAddr) {
+    tracing::info!(
+        mesh = %crate::text::visible(&snapshot.mesh_name),
+        node = %snapshot.my_name,
+        udp_port = snapshot.udp_port,
+        dashboard = %dashboard,
+        "running"
+    );
 }
 
 fn boot_id() -> String {

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::{Answer, LONGEST_LINE, Lines, Request};
 use crate::flow::fuzzing::{answer, digest, handed, live, question, summary};
 use crate::ledger::fuzzing::{event, word};
+use crate::outage::fuzzing::{life, telling};
 use crate::web::fuzzing::{headers, page};
 use crate::{config, text, when};
 
@@ -29,6 +30,8 @@ pub const TARGETS: &[Target] = &[
     ("page", page),
     ("headers", headers),
     ("kernel", kernel),
+    ("telling", telling),
+    ("life", life),
     ("counters", counters),
     ("event", event),
     ("ledger", word),

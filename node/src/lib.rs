@@ -10,8 +10,9 @@
 //! 7. `web/live.rs` answers the page over one `WebSocket`; `ui/` draws it. Of nodes whose rows are kept elsewhere it shows
 //!    summaries (`summary/`), live rows while somebody looks, and what holders tell (`flow/ask.rs`).
 //! 8. `control.rs` answers the command line over one socket; `command/` prints it.
-//! 9. `daemon.rs` starts all of this in order, and stops it within five seconds.
-//! 10. `cli.rs` says what can be typed; `config.rs` what can be set.
+//! 9. `outage/` tells why a node was silent, from what each says of itself and of others in the `ledger/`.
+//! 10. `daemon.rs` starts all of this in order, and stops it within five seconds.
+//! 11. `cli.rs` says what can be typed; `config.rs` what can be set.
 
 mod cli;
 mod command;
@@ -25,6 +26,7 @@ mod interrupt;
 mod losses;
 mod membership;
 mod nodes;
+mod outage;
 mod service;
 mod settled;
 mod state;

@@ -1,10 +1,10 @@
-//! Which node is meant: a name, or the beginning of an id.
+//! Which node is meant: a name, the beginning of an id, or by `meant` a glob over names.
 //!
 //! In: what was typed, who is called what. Out: one node, or the sentence that asks for more letters.
-//! Absent: globs; `query --node` has those.
 
 use std::collections::BTreeMap;
 
+use globset::Glob;
 use outlast_mesh::NodeId;
 use outlast_mesh::trust::State;
 
@@ -23,6 +23,21 @@ pub(crate) fn find(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Node
             )
         })
     })
+}
+
+/// What makes a name a glob; no name or id has any of them.
+const GLOB_LETTERS: [char; 4] = ['*', '?', '[', '{'];
+
+/// All that a glob over names means, by id, or the one that a name or the beginning of an id names.
+pub(crate) fn meant(names: &BTreeMap<NodeId, String>, typed: &str) -> Result<Vec<NodeId>, Failure> {
+    if !typed.contains(GLOB_LETTERS) {
+        return Ok(vec![find(names, typed)?]);
+    }
+    let glob = Glob::new(typed)
+        .map_err(|error| Failure::usage(format!("--node {}: {}", visible(typed), error.kind())))?;
+    let glob = glob.compile_matcher();
+    let meant = names.iter().filter(|(_, name)| glob.is_match(&**name));
+    Ok(meant.map(|(id, _)| *id).collect())
 }
 
 /// Finds the one member meant; of one that is gone it says so.

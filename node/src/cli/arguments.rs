@@ -225,6 +225,23 @@ pub(crate) struct QueryArgs {
     pub(crate) csv: bool,
 }
 
+/// `outages`.
+#[derive(Debug, Args)]
+pub(crate) struct OutagesArgs {
+    /// Which nodes: names with * and ?, or the beginning of an id
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub(crate) node: String,
+    /// Only what lasted at or after this: -7d, RFC 3339, or milliseconds since the epoch
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub(crate) from: Option<String>,
+    /// Only what began at or before this
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub(crate) to: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// How fine a query answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 pub(crate) enum StepArg {

@@ -170,7 +170,19 @@ fn peers(status: &Value, out: &mut Printer) -> Result<(), Failure> {
     let row = |peer: &Value| peer_row(peer, summary_of(peer));
     rows.extend(peers.into_iter().map(row));
     out.line("")?;
-    out.table(&rows)
+    out.table(&rows)?;
+    silent(status, out)
+}
+
+/// Why each peer that isn't heard is silent.
+fn silent(status: &Value, out: &mut Printer) -> Result<(), Failure> {
+    for peer in status["peers"].as_array().into_iter().flatten() {
+        if let Some(why) = peer["why"].as_str() {
+            let line = format!("! {}: {}", shown(&peer["name"]), visible(why));
+            out.line(out.toned(Tone::Doubtful, &line))?;
+        }
+    }
+    Ok(())
 }
 
 /// One line for each culprit, the gravest count first: "mallory: 312 altered rows, 4 unreadable

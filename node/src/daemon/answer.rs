@@ -49,6 +49,7 @@ impl Daemon {
             Request::Init { statements } => self.init(&statements).await,
             Request::Join { token, name } => self.join(&token, &name, answers).await,
             Request::Query(asked) => self.query(asked, answers).await,
+            Request::Outages { node } => self.outages(&node, answers).await,
             Request::Ticket => self.ticket(),
             Request::Ping { node } => super::ping::ping(self.member()?, &node).await,
             Request::Isolate { on } => self.isolate(on),

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use globset::{Glob, GlobMatcher};
 use outlast_mesh::NodeId;
 use outlast_store::{Extent, Origin, Query, SeriesPoints, Step, Store, StoreError, TierSpan};
 use serde_json::{Value, json};
@@ -20,7 +19,6 @@ use crate::failure::Failure;
 use crate::flow::{node_of, origin_of};
 use crate::nodes;
 use crate::succession::Succession;
-use crate::text::visible;
 use crate::when;
 
 /// Points in one part: with 40 bytes each well below the longest line.
@@ -28,9 +26,6 @@ const MOST_POINTS: usize = 16_384;
 
 /// How names and ids are found: names as the mesh shows them.
 pub(crate) type Names = BTreeMap<NodeId, String>;
-
-/// What makes a name a glob; no name or id has any of them.
-const GLOB_LETTERS: [char; 4] = ['*', '?', '[', '{'];
 
 /// One request against one store.
 #[derive(Debug)]
@@ -49,13 +44,9 @@ impl History<'_> {
             let node = node_of(log.origin);
             known.entry(node).or_insert_with(|| node.to_string());
         }
-        if !asked.node.contains(GLOB_LETTERS) {
-            return Ok(self.line(nodes::find(&known, &asked.node)?));
-        }
-        let glob = node_glob(&asked.node)?;
-        let heirs = known.iter().filter(|(_, name)| glob.is_match(&**name));
+        let heirs = nodes::meant(&known, &asked.node)?;
         let mut nodes: Vec<NodeId> = Vec::new();
-        for origin in heirs.flat_map(|(id, _)| self.line(*id)) {
+        for origin in heirs.into_iter().flat_map(|id| self.line(id)) {
             let node = node_of(origin);
             if !nodes.contains(&node) {
                 nodes.push(node);
@@ -197,10 +188,4 @@ impl control::History {
             now_ms: when::believed_now_ms(),
         }
     }
-}
-
-fn node_glob(text: &str) -> Result<GlobMatcher, Failure> {
-    Glob::new(text)
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| Failure::usage(format!("--node {}: {}", visible(text), error.kind())))
 }

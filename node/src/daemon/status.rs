@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use outlast_mesh::{MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, Refused, Snapshot};
+use outlast_mesh::{
+    MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, PeerState, Refused, Snapshot,
+};
 use outlast_store::{ClockChange, Stats};
 
 use super::{Daemon, Running, holdings, standing};
@@ -53,10 +55,17 @@ pub(super) async fn status(daemon: &Daemon) -> Value {
     let trusted_ms = running.flow.trusted_now_ms();
     notices.extend(time::sentences(&changes, trusted_ms, named));
     let lacks = |peer: &PeerSnapshot| backlog.get(&peer.id).copied().unwrap_or(0);
-    let peers = snapshot.peers.iter();
-    let peers: Vec<Value> = peers
-        .map(|peer| with_backlog(peer, &snapshot, lacks(peer)))
-        .collect();
+    let why = super::outages::why(running, Arc::clone(&state)).await;
+    let peers = snapshot.peers.iter().map(|peer| {
+        let mut shown = with_backlog(peer, &snapshot, lacks(peer));
+        let silent = matches!(
+            peer.state,
+            PeerState::Suspect | PeerState::Down | PeerState::Left
+        );
+        shown["why"] = json!(why.get(&peer.id).filter(|_| silent));
+        shown
+    });
+    let peers: Vec<Value> = peers.collect();
     let mut alarms = standing::alarms(&state);
     alarms.extend(copied_keys(&snapshot, &running.flow.refused()));
     json!({

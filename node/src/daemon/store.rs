@@ -98,6 +98,11 @@ fn ends_well(check: &mut Command, patience: Duration) -> Result<(), String> {
     }
 }
 
+/// How often the life record is written: as the store's own journal, seldom where each write wears the disk.
+pub(super) fn record_every(dir: &Path) -> Duration {
+    Duration::from_secs(if is_on_card(dir) { 10 } else { 5 })
+}
+
 /// Whether the directory is on a memory card (`mmcblk…`), by the kernel's number of its device.
 fn is_on_card(dir: &Path) -> bool {
     let Ok(found) = rustix::fs::stat(dir) else {

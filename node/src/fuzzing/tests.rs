@@ -4,6 +4,7 @@ use super::*;
 use crate::collect::fuzzing::{counter_seeds, kernel_seeds};
 use crate::flow::fuzzing::flow_seeds;
 use crate::ledger::fuzzing::ledger_seeds;
+use crate::outage::fuzzing::{life_seeds, telling_seeds};
 use crate::web::fuzzing::web_seeds;
 
 const NODE: &str = "node";
@@ -30,6 +31,11 @@ fn released_encodings_are_written_as_ever() {
             pinned::pinned(NODE, &format!("{target}-{number}"), bytes);
         }
     }
+    for (target, seeds) in [("telling", telling_seeds()), ("life", life_seeds())] {
+        for (number, bytes) in seeds.iter().enumerate() {
+            pinned::pinned(NODE, &format!("{target}-{number}"), bytes);
+        }
+    }
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -37,6 +43,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "live" | "handed" | "digest" | "summary" | "question" | "answer" => flow_seeds(target),
         "page" | "headers" => web_seeds(target),
+        "telling" => telling_seeds(),
+        "life" => life_seeds(),
         "kernel" => kernel_seeds(),
         "counters" => counter_seeds(),
         "event" | "ledger" => ledger_seeds(target),

@@ -12,10 +12,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::event::{Event, MAX_EVENT};
+use super::handle::Events;
 
 /// Where a record may begin, so that reading finds its way again after damage.
 const MARKER: [u8; 2] = *b"le";
 const HEADER: usize = 2 + 2 + 4;
+
+/// The file's name in the state directory.
+pub(crate) const FILE: &str = "ledger";
 
 /// The open file. Its owner holds the lock of the state directory.
 #[derive(Debug)]
@@ -104,6 +108,19 @@ pub(super) fn records<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<u8> {
         bytes.extend_from_slice(&body);
     }
     bytes
+}
+
+/// What the file of a node that doesn't run holds, and nothing of it is changed; one that isn't there holds nothing.
+pub(crate) fn stored(path: &Path) -> io::Result<Events> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        bytes => bytes?,
+    };
+    let (events, _) = recover(&bytes);
+    Ok(events
+        .into_iter()
+        .map(|event| (event.place(), event))
+        .collect())
 }
 
 /// Every whole event, and where the last whole record ends.

@@ -40,6 +40,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 pub use event::{Draft, Event, MAX_BODY, Place, kind};
+pub(crate) use file::{FILE, stored};
 pub(crate) use handle::{Desk, Submitted, channel};
 pub use handle::{Events, LedgerHandle, PublishError};
 pub(crate) use keep::{Keeper, Scribe, Written, open};
