@@ -10,6 +10,7 @@ mod meet;
 mod moved;
 mod narrow;
 mod nat;
+mod outage;
 mod parted;
 mod stack;
 mod strangers;

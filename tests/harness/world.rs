@@ -68,6 +68,8 @@ impl World {
             child: None,
             starts: 0,
             clock: None,
+            boots: 0,
+            group: None,
         });
         self.nodes.len() - 1
     }
@@ -136,6 +138,8 @@ pub struct Node {
     child: Option<Child>,
     starts: usize,
     clock: Option<WrongClock>,
+    boots: u32,
+    group: Option<PathBuf>,
 }
 
 impl Node {
@@ -166,7 +170,8 @@ impl Node {
             .append(true)
             .open(self.log_path())
             .expect("open the node's log");
-        let mut command = self.command(&["up"]);
+        let mut command = self.machine();
+        self.fill(&mut command, &["up"]);
         if self.namespace.is_none() {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -231,6 +236,26 @@ impl Node {
         let file = self.home.join(format!("{}.clock", self.name));
         let clock = self.clock.get_or_insert_with(|| WrongClock::new(file));
         clock.set(wrong_by);
+    }
+
+    /// From its next start the daemon finds another boot id than before, as after a start of its machine.
+    ///
+    /// # Panics
+    /// On loopback: only `ip netns exec` gives a process mounts of its own.
+    pub fn boot_anew(&mut self) {
+        assert!(self.namespace.is_some(), "a boot takes a namespace");
+        self.boots += 1;
+        let id = format!(
+            "{:08x}-0000-4000-8000-{:012x}\n",
+            self.boots,
+            std::process::id()
+        );
+        std::fs::write(self.boot_path(), id).expect("write a boot id");
+    }
+
+    /// From its next start the daemon runs in this memory control group, of version 1.
+    pub fn put_in(&mut self, group: &Path) {
+        self.group = Some(group.to_owned());
     }
 
     /// Its network namespace; `None` on loopback.
@@ -359,15 +384,51 @@ impl Node {
         self.home.join(format!("{}.log", self.name))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = match &self.namespace {
+    fn boot_path(&self) -> PathBuf {
+        self.home.join(format!("{}.boot_id", self.name))
+    }
+
+    /// What starts the daemon on its own machine: with the boot id and in the group it was given.
+    fn machine(&self) -> Command {
+        let Some(namespace) = self
+            .namespace
+            .as_ref()
+            .filter(|_| self.boots > 0 || self.group.is_some())
+        else {
+            return self.program();
+        };
+        let mut command = Command::new("sh");
+        // The group is joined where its files are; in the namespace, whose /sys is new, it is mounted again.
+        let join = "[ -z \"$1\" ] || echo $$ > \"$1/cgroup.procs\"; shift; exec \"$@\"";
+        let inside = "[ ! -e \"$1\" ] || mount --bind \"$1\" /proc/sys/kernel/random/boot_id; \
+                      [ -z \"$2\" ] || { mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory \
+                      && mount -t cgroup -o memory none /sys/fs/cgroup/memory; } || exit 97; \
+                      shift 2; exec \"$@\"";
+        let group = self.group.as_deref().unwrap_or_else(|| Path::new(""));
+        command.args(["-c", join, "sh"]).arg(group);
+        command.args(["ip", "netns", "exec", namespace, "sh", "-c", inside, "sh"]);
+        command.arg(self.boot_path()).arg(group).arg(&self.binary);
+        command
+    }
+
+    fn program(&self) -> Command {
+        match &self.namespace {
             Some(namespace) => {
                 let mut inside = Command::new("ip");
                 inside.args(["netns", "exec", namespace]).arg(&self.binary);
                 inside
             }
             None => Command::new(&self.binary),
-        };
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program();
+        self.fill(&mut command, arguments);
+        command
+    }
+
+    fn fill(&self, command: &mut Command, arguments: &[&str]) {
         command
             .arg("--state-dir")
             .arg(&self.state)
@@ -377,6 +438,5 @@ impl Node {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_STATE_HOME")
             .env_remove("OUTLAST_STATE_DIR");
-        command
     }
 }
