@@ -23,6 +23,7 @@ fn invites(state: &State, now_ms: u64) -> Value {
         json!({
             "id": id.to_string(),
             "open": one.is_open(now_ms) && !one.doubtful,
+            "doubtful": one.doubtful,
             "expired": one.invite.not_after_ms <= now_ms,
             "name": one.invite.name,
             "uses": one.invite.uses,

@@ -107,6 +107,7 @@ pub(super) fn through_node(
     let admin = owner.admin(&mesh.id, &mesh.name)?;
     let (mut statements, me) = settled(client, &mesh.me)?;
     let again = admin.catch_up(&mut statements)?;
+    admin.is_known(&statements.state())?;
     let issued = issue(&admin.key, &mut statements, asked, &mesh.me, |id| {
         mesh.states.get(id).cloned()
     })?;
@@ -141,6 +142,7 @@ pub(super) fn on_disk(
     let others: Vec<NodeId> = folded.members.keys().copied().collect();
     let myself = me.node;
     let again = admin.catch_up(statements)?;
+    admin.is_known(&statements.state())?;
     let issued = issue(&admin.key, statements, asked, &myself, |_| None)?;
     if let Some((_, name)) = &issued.replaces {
         let name = visible(name);

@@ -62,6 +62,9 @@ fn standing(invite: &Value) -> String {
     match (invite["revoked"]["by"].as_str(), invite["open"] == true) {
         (Some(by), _) => format!("revoked by {}", visible(by)),
         (None, true) => "open".to_owned(),
+        (None, false) if invite["doubtful"] == true => {
+            "void: its admin key is in two places".to_owned()
+        }
         (None, false) if invite["expired"] == true => "expired".to_owned(),
         (None, false) => "used up".to_owned(),
     }
@@ -142,5 +145,8 @@ mod tests {
         assert_eq!(of(false, true, Value::Null), "expired");
         assert_eq!(of(false, false, Value::Null), "used up");
         assert_eq!(of(false, true, json!({ "by": "ann" })), "revoked by ann");
+        let doubtful =
+            json!({ "open": false, "expired": false, "revoked": null, "doubtful": true });
+        assert_eq!(standing(&doubtful), "void: its admin key is in two places");
     }
 }

@@ -50,12 +50,6 @@ fn recover(global: &Global, arguments: &RecoverArgs, out: &mut Printer) -> Resul
     let words = recovery::key(&words(arguments.words_file.as_deref())?)?;
     let mut desk = Desk::anywhere(global, Signer::Words(Box::new(words)))?;
     let folded = desk.statements.state();
-    if !folded.admins.contains_key(&desk.admin.key.public()) {
-        return Err(Failure::new(format!(
-            "these words are none of mesh {}; `outlast admin list` shows whether it has any",
-            visible(&folded.name)
-        )));
-    }
     let words_key = desk.admin.key.public();
     let home = state::config_home()?;
     let (key, path, mesh) = (

@@ -170,6 +170,7 @@ impl Desk {
         place: Place,
     ) -> Result<Self, Failure> {
         let again = admin.catch_up(&mut statements)?;
+        admin.is_known(&statements.state())?;
         Ok(Self {
             admin,
             statements,

@@ -10,12 +10,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use outlast_mesh::trust::{Statement, Statements};
+use outlast_mesh::trust::{State, Statement, Statements};
 use outlast_mesh::{AdminKey, MeshId};
 use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use super::passphrase::{self, Passphrase, Stored, Unlock};
+use super::public;
 use super::signed::Signed;
 use crate::failure::Failure;
 use crate::file;
@@ -114,6 +115,25 @@ impl Admin {
             signed: None,
             _only: None,
         }
+    }
+
+    /// That the mesh knows this key at all; else nothing it signs would count.
+    pub(crate) fn is_known(&self, folded: &State) -> Result<(), Failure> {
+        let public = self.key.public();
+        if folded.admins.contains_key(&public) {
+            return Ok(());
+        }
+        if self.signed.is_none() {
+            return Err(Failure::new(format!(
+                "these words are none of mesh {}; `outlast admin list` shows whether it has any",
+                visible(&folded.name)
+            )));
+        }
+        Err(Failure::new(format!(
+            "this admin key decides nothing in mesh {}; an admin changes that: outlast admin add LABEL {}",
+            visible(&folded.name),
+            public::show(&public)
+        )))
     }
 
     /// Puts what this key signed elsewhere into what is held here; that has to be published again, first.

@@ -568,3 +568,23 @@ fn copy(from: &Path, to: &Path) {
     let private = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(to, private).expect("keep it private");
 }
+
+#[test]
+fn a_key_that_nobody_made_an_admin_is_told_what_to_ask_for() {
+    let home = founded();
+    let [key] = &admin_keys(&home)[..] else {
+        panic!("one key")
+    };
+    std::fs::remove_file(key).expect("take the key away");
+    let public = home.ok("a", &["admin", "key"], "");
+    for command in [&["set", "site=x"][..], &["invite"]] {
+        let (code, said) = home.fails("a", command, "");
+        assert_eq!(code, 1);
+        assert_eq!(
+            said,
+            format!(
+                "outlast: this admin key decides nothing in mesh home; an admin changes that: outlast admin add LABEL {public}"
+            )
+        );
+    }
+}
