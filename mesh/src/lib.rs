@@ -19,7 +19,8 @@
 //!   that one ended. Who is there is in the snapshot: down takes the word of three observers.
 //! - Where no direct way leads to a member, another that reaches both hands on what is sealed: one
 //!   hop, never a metered one, within a budget of bytes. Both sides go on trying each other's
-//!   addresses, and leave the relay when one answers. The snapshot says which way, and why.
+//!   addresses, and leave the relay when one answers. The snapshot says which way, and why. Above 48 members a
+//!   relay wakes whom it is asked for, and a member that others can't begin a session with is met at two that they can.
 //! - A clock that is wrong, steps or stops costs seconds and no peer; the snapshot's notices say
 //!   whose it is and what to do.
 //! - What this node or its owner says is durable before anybody hears of it, and every member

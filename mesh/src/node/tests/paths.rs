@@ -190,6 +190,30 @@ fn a_node_whose_address_changes_is_reached_there_within_a_second() {
 }
 
 #[test]
+fn two_that_move_in_one_moment_find_each_other_by_what_a_third_is_told() {
+    for are_told in [true, false] {
+        let mut world = World::new(3);
+        world.run(60_000);
+        for (at, new) in [(1, 71), (2, 72)] {
+            world.homes[at] = address(new);
+            let now = world.now_at(at);
+            if are_told {
+                world.nodes[at].handle_endpoints(local(&[new]), now);
+            }
+        }
+        world.run(5_000);
+        let direct = [(0, 1), (0, 2), (1, 2), (2, 1)];
+        let ways = direct.map(|(at, of)| world.peer(at, of).route.address());
+        assert_eq!(
+            ways,
+            [71, 72, 72, 71].map(|new| Some(address(new))),
+            "{are_told}"
+        );
+        assert_eq!(world.disconnected(1) + world.disconnected(2), 0);
+    }
+}
+
+#[test]
 fn who_was_cut_off_while_a_node_moved_learns_its_new_address_from_the_others() {
     let mut world = World::new(3);
     world.run(5_000);

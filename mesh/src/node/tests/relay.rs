@@ -168,6 +168,25 @@ fn a_relay_that_falls_silent_or_leaves_is_replaced_before_anybody_is_down() {
 }
 
 #[test]
+fn a_relay_that_sleeps_for_an_hour_hands_on_again_within_seconds_of_waking() {
+    let mut world = parted(3);
+    world.run(10_000);
+    assert_eq!(via(&world, 1, 2), Some(0));
+
+    // It is the only one there is.
+    world.frozen = Some(0);
+    world.run(3_600_000);
+    assert_eq!(world.state(1, 2), PeerState::Down);
+    world.frozen = None;
+    world.run(5_000);
+
+    assert_eq!((via(&world, 1, 2), via(&world, 2, 1)), (Some(0), Some(0)));
+    world.say(1, 2, b"good morning").unwrap();
+    world.run(10);
+    assert_eq!(world.heard(2), 1);
+}
+
+#[test]
 fn a_metered_member_hands_on_nothing_and_is_not_even_asked() {
     let mut world = World::new(3);
     world.make_metered(0);
