@@ -25,6 +25,7 @@ fn every_node_tells_why_each_other_was_silent() {
     stopped_crashed_and_a_site_cut_off(&mut world);
     power_lost_stood_still_and_one_link_cut(&mut world);
     a_site_without_power_and_a_shutdown_too_short_to_be_seen(&mut world);
+    all_tell_the_same_with_the_same_evidence(&world);
     a_node_that_is_down_answers_from_its_directory(&mut world);
 }
 
@@ -198,6 +199,35 @@ fn a_site_without_power_and_a_shutdown_too_short_to_be_seen(world: &mut World) {
     }
     // The group goes once nobody is in it.
     world.node_mut(5).stop();
+}
+
+fn all_tell_the_same_with_the_same_evidence(world: &World) {
+    let up = || world.nodes().iter().filter(|node| node.pid().is_some());
+    let list = wait_for("the same list on every node", KNOWN, || {
+        let lists: BTreeSet<String> = up()
+            .map(|node| node.json(&["outages"]).to_string())
+            .collect();
+        match lists.len() {
+            1 => Ok(lists.into_iter().next().unwrap_or_default()),
+            _ => Err(lists.into_iter().collect::<Vec<_>>().join("\n")),
+        }
+    });
+    let list: Vec<Value> = serde_json::from_str(&list).expect("a list");
+    // Who was silent for long was missed by others, and that is on record wherever one looks.
+    for (name, verdict) in [
+        ("b", "agent-crashed"),
+        ("d", "site-link"),
+        ("e", "site-link"),
+        ("b", "power-loss"),
+        ("c", "suspend"),
+        ("f", "partition"),
+    ] {
+        let found = list
+            .iter()
+            .find(|one| one["node"] == name && one["verdict"] == verdict);
+        let found = found.unwrap_or_else(|| panic!("no {verdict} of {name}"));
+        assert!(observers(found).len() >= 2, "{found}");
+    }
 }
 
 fn a_node_that_is_down_answers_from_its_directory(world: &mut World) {
