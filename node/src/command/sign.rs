@@ -242,7 +242,7 @@ impl Desk {
         });
         if let Some(before) = since_ms.filter(|at_ms| *at_ms < founded_ms) {
             return Err(Failure::usage(format!(
-                "--since {} is before mesh {} was founded, at {}",
+                "--since {} is before mesh {} was founded, at {}; name a later moment",
                 text::moment(before),
                 visible(&folded.name),
                 text::moment(founded_ms)

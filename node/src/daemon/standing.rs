@@ -45,7 +45,10 @@ pub(super) fn notices(state: &State, me: NodeId, now_ms: i64) -> Vec<String> {
         news(state, me, now_ms),
         "went: `outlast members` lists them",
     ));
-    notices.extend(reminder(state));
+    // One that is out can't do anything about it.
+    if state.members.contains_key(&me) {
+        notices.extend(reminder(state));
+    }
     notices
 }
 

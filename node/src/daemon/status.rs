@@ -3,12 +3,13 @@
 //! In: the snapshots of mesh, store and flow. Out: JSON as the command line promises it; fields may be added.
 //! Absent: the store's own part (`holdings.rs`); rates and judgements, which the reader makes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use outlast_mesh::trust::State;
 use outlast_mesh::{
     MemberSnapshot, Mesh, NodeId, Path, PeerSnapshot, PeerState, Refused, Snapshot,
 };
@@ -301,9 +302,49 @@ pub(super) async fn members(mesh: &Mesh) -> Value {
         .iter()
         .map(|member| (member.id, member))
         .collect();
-    trusted::members(&state, |id| {
-        heard
-            .get(id)
-            .map_or("unknown", |member| member.state.as_str())
+    let unheard = snapshot.peers.iter();
+    let unheard: BTreeSet<NodeId> = unheard
+        .filter(|peer| peer.last_heard_ms.is_none())
+        .map(|peer| peer.id)
+        .collect();
+    let now_ms = when::now_ms();
+    trusted::members(&state, |id| match heard.get(id) {
+        Some(member) if !(unheard.contains(id) && is_new(&state, id, now_ms)) => {
+            member.state.as_str()
+        }
+        _ => "unknown",
     })
+}
+
+/// How long one that was just let in may take until it is first heard.
+const ARRIVING_MS: i64 = 60_000;
+
+/// Whether a member was let in a moment ago, so that silence is no outage yet.
+fn is_new(state: &State, id: &NodeId, now_ms: i64) -> bool {
+    let member = state.members.get(id);
+    member.is_some_and(|member| {
+        let joined_ms = i64::try_from(member.joined_ms).unwrap_or(i64::MAX);
+        (0..ARRIVING_MS).contains(&now_ms.saturating_sub(joined_ms))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use outlast_mesh::AdminKey;
+    use outlast_mesh::trust::{Statements, found};
+
+    use super::*;
+
+    #[test]
+    fn silence_is_no_outage_until_a_minute_after_a_member_was_let_in() {
+        let founder = NodeId([7; 32]);
+        let (mesh, genesis) = found(&AdminKey::generate(), founder, "a", "home", None, 1_000);
+        let mut held = Statements::new(mesh);
+        held.insert(genesis).unwrap();
+        let state = held.state();
+        for (now_ms, new) in [(999, false), (1_000, true), (60_999, true), (61_000, false)] {
+            assert_eq!(is_new(&state, &founder, now_ms), new, "{now_ms}");
+        }
+        assert!(!is_new(&state, &NodeId([8; 32]), 1_000));
+    }
 }
