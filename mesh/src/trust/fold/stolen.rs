@@ -414,7 +414,7 @@ fn rivals_beside_an_accepted_branch_count_at_one_place_alone() {
         }
     }
     let beside = log(&scene) - true_bytes;
-    assert!(beside < MAX_LOG_BYTES + MAX_LOG_BYTES / 3, "{beside}");
+    assert!(beside < 600 * 900 + MAX_LOG_BYTES / 4, "{beside}");
     assert_eq!(members(&scene), [0, 1, 2, 3]);
     let admin = scene.admin.clone();
     revoke(
