@@ -295,6 +295,8 @@ impl Statements {
         let log = counted.joins.iter().chain(&counted.log).filter(|entry| {
             match (same_start, entry.place) {
                 (true, Place::Log(header)) => header.seq > theirs.seq,
+                // Of an author that is known there and only waits here its Joins may be all that is lacking.
+                (false, Place::Log(header)) if header.seq == 0 => true,
                 (false, _) => theirs.seq <= counted.seq() || counted.is_forked(),
                 (true, Place::Note { .. }) => false,
             }

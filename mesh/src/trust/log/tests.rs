@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 use crate::trust::{
-    Cut, Manner, NoAuthority, Revocation, Target, Witness, author_join,
+    Cut, InviteTerms, Manner, NoAuthority, Revocation, Target, Witness, author_join,
     history::{happening, history},
     issue_revoke,
     scene::{START, Scene, exchange, id, node, terms},
@@ -295,6 +295,46 @@ fn three_statements_at_one_place_converge_to_the_same_two() {
             .iter()
             .all(|late| other.iter().all(|held| *held != **late))
     );
+}
+
+#[test]
+fn who_waits_here_and_was_let_in_in_vain_there_is_the_same_everywhere_after_a_meeting() {
+    let mut scene = Scene::founded();
+    scene.admit(1, START);
+    let in_vain = scene.token(terms(), START);
+    let needs_approval = true;
+    let waiting = scene.token(
+        InviteTerms {
+            needs_approval,
+            ..terms()
+        },
+        START,
+    );
+    let mut apart = scene.held.clone();
+    // There a member lets it in that is evicted with all it said; by then it has said something itself.
+    scene.join(&in_vain, 2, 1, START + 1).unwrap();
+    let revocation = Revocation {
+        target: Target::Node(id(1)),
+        manner: Manner::Evicted,
+        cut: Some(Cut::NOTHING),
+        reason: "",
+    };
+    let said = issue_revoke(&scene.admin, &scene.held, &revocation, START + 2).unwrap();
+    scene.held.insert(said).unwrap();
+    let word = scene.logged(&node(2), 12, &"a word", START + 3);
+    scene.held.insert(word).unwrap();
+    // Here it waits for an admin's approval.
+    let mut there = std::mem::replace(&mut scene.held, apart);
+    scene.join(&waiting, 2, 0, START + 4).unwrap();
+    apart = scene.held.clone();
+
+    let mut rounds = 0;
+    while exchange(&mut apart, &mut there) > 0 {
+        rounds += 1;
+        assert!(rounds < 20, "the exchange does not come to an end");
+    }
+    assert_eq!(apart.root(), there.root());
+    assert!(there.state().pending.contains_key(&id(2)));
 }
 
 #[test]
