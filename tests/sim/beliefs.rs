@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::site::Site;
 use crate::time::Moment;
 use crate::world::World;
 
@@ -18,7 +19,7 @@ const UNNOTICED: Duration = Duration::from_secs(60);
 /// Whether the dead are noticed is looked at so often.
 const DEAD_SECS: u64 = 5;
 
-impl World {
+impl Site {
     pub(crate) fn look_at_beliefs(&mut self, m: u32, down: &BTreeSet<u32>) {
         let now = self.now;
         let mut believed = std::mem::take(&mut self.machines[m as usize].down_since);
@@ -39,16 +40,38 @@ impl World {
         self.machines[m as usize].down_since = believed;
     }
 
+    /// `None`: one of them is not there, or not to be reached from the other.
+    fn within_reach_since(&self, m: u32, who: u32) -> Option<Moment> {
+        let home = self.register.homes[who as usize];
+        let both = [self.runs_since(m)?, self.runs_since(home)?];
+        let open = self.network.open_since(home, m)?;
+        let harsh = self.network.harsh;
+        let mild = (harsh != Moment::NEVER).then_some(harsh)?;
+        both.into_iter().chain([open, mild]).max()
+    }
+
+    /// Since when a machine's process runs, and no other has its keys.
+    fn runs_since(&self, m: u32) -> Option<Moment> {
+        let since = self.board[m as usize].since?;
+        self.register.doubles(m).try_fold(since, |since, copy| {
+            let copy = &self.board[copy as usize];
+            copy.gone
+                .then(|| since.max(copy.off_since.unwrap_or_default()))
+        })
+    }
+}
+
+impl World {
     /// Whether each machine that runs has noticed who doesn't.
     pub(crate) fn look_at_the_dead(&mut self) {
-        let (now, fair) = (self.now, self.network.rough);
+        let (now, fair) = (self.now, self.network().rough);
         // What waits in a line without bound comes from the dead as well.
-        let bloated = self.network.bulk_first;
+        let bloated = self.network().bulk_first;
         let due = (now.0 / 1_000_000).is_multiple_of(DEAD_SECS);
         if fair == Moment::NEVER || bloated || !due {
             return;
         }
-        let identities = 0..self.identities;
+        let identities = 0..self.register.identities();
         let dead = identities.filter_map(|who| Some((who, self.dead_since(who)?)));
         let dead: Vec<_> = dead
             .filter(|(_, since)| now.since((*since).max(fair)) > UNNOTICED)
@@ -56,14 +79,14 @@ impl World {
         if dead.is_empty() {
             return;
         }
-        for m in 0..self.machines.len() as u32 {
-            let Some(runs) = self.runs_since(m) else {
+        for m in 0..self.count() {
+            let Some(runs) = self.sites[0].runs_since(m) else {
                 continue;
             };
             if now.since(runs) <= UNNOTICED {
                 continue;
             }
-            let machine = &self.machines[m as usize];
+            let machine = self.machine(m);
             let mut missed = dead.iter().filter(|(who, _)| {
                 machine.roster.contains(who) && !machine.absent.contains(who) && *who != machine.who
             });
@@ -76,40 +99,12 @@ impl World {
 
     /// Since when nobody with its keys runs.
     fn dead_since(&self, who: u32) -> Option<Moment> {
-        let home = &self.machines[self.homes[who as usize] as usize];
-        let mut all = self.machines.iter().filter(|machine| machine.who == who);
-        let since = home.off_since.filter(|_| home.up.is_none())?;
-        all.try_fold(since, |since, machine| {
-            let off = machine.off_since.filter(|_| machine.up.is_none())?;
-            Some(since.max(off))
-        })
-    }
-
-    /// `None`: one of them is not there, or not to be reached from the other.
-    fn within_reach_since(&self, m: u32, who: u32) -> Option<Moment> {
-        let home = self.homes[who as usize];
-        let both = [self.runs_since(m)?, self.runs_since(home)?];
-        let open = self.network.open_since(home, m)?;
-        let harsh = self.watch.harsh;
-        let mild = (harsh != Moment::NEVER).then_some(harsh)?;
-        both.into_iter().chain([open, mild]).max()
-    }
-
-    /// Since when a machine's process runs, and no other has its keys.
-    fn runs_since(&self, m: u32) -> Option<Moment> {
-        let machine = &self.machines[m as usize];
-        if machine.up.is_none() || machine.frozen {
-            return None;
-        }
-        let since = machine.beliefs.as_ref()?.since.max(machine.thawed);
-        let mut copies = self
-            .machines
-            .iter()
-            .enumerate()
-            .filter(|(other, copy)| copy.who == machine.who && *other != m as usize);
-        copies.try_fold(since, |since, (_, copy)| {
-            copy.gone
-                .then(|| since.max(copy.off_since.unwrap_or_default()))
-        })
+        let home = self.register.homes[who as usize];
+        let off = |m: u32| {
+            let machine = self.machine(m);
+            machine.off_since.filter(|_| machine.up.is_none())
+        };
+        let mut doubles = self.register.doubles(home);
+        doubles.try_fold(off(home)?, |since, m| Some(since.max(off(m)?)))
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Case {
     pub(crate) ends_when_equal: bool,
     /// Whether the whole log of events is kept, besides its hash.
     pub(crate) logged: bool,
+    /// Threads that help to run it, beside its own and whoever has nothing else to do.
+    pub(crate) hands: u32,
     /// When its run is given up, however far it has come.
     pub(crate) until: Option<Instant>,
 }
@@ -106,6 +108,7 @@ impl Case {
             told_aloud: false,
             ends_when_equal: false,
             logged: false,
+            hands: 0,
             until: None,
         }
     }

@@ -18,8 +18,9 @@ use crate::case::{Flaw, Kind};
 use crate::fault::{Fault, What};
 use crate::machine::{Up, signature};
 use crate::network::Tally;
+use crate::site::{Event, Logged, Site, UNREAD, site_of};
 use crate::time::Moment;
-use crate::world::{Event, Logged, UNREAD, World};
+use crate::world::World;
 
 /// After the last fault every keeper has everything within this: a redial at its slowest, a rest at its longest, and what
 /// there is to carry.
@@ -35,12 +36,10 @@ const BETWEEN: u64 = 1 << 20;
 const AFTERMATH: Duration = Duration::from_secs(10);
 /// Whether everything taken is somewhere is looked at so often.
 const UNION_SECS: u64 = 30;
-/// With more loss a sign of life and its repetitions may all be lost.
-const HARSH_PERCENT: u32 = 10;
 /// Rows of the last moments may still be under way at the end.
 const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Everybody's rows are read back at the end up to so many machines; beyond, those of each tenth.
-const ALL_READ: usize = 64;
+const ALL_READ: u32 = 64;
 
 /// A broken invariant.
 #[derive(Debug, Clone)]
@@ -79,6 +78,12 @@ impl Delays {
         self.count += 1;
     }
 
+    fn add_all(&mut self, other: &Self) {
+        let both = self.by_ms.iter_mut().zip(&other.by_ms);
+        both.for_each(|(count, more)| *count += more);
+        self.count += other.count;
+    }
+
     fn percentile(&self, percent: u64) -> Duration {
         let wanted = self.count * percent / 100;
         let mut seen = 0;
@@ -100,8 +105,6 @@ pub(crate) struct Watch {
     pub(crate) blames: BTreeMap<Offence, u64>,
     /// All bytes on all lines by what they are, each second.
     pub(crate) bytes: Vec<Tally>,
-    /// When the loss was last such that signs of life may fail to come.
-    pub(crate) harsh: Moment,
     /// Somebody within reach was believed down for so long at most.
     pub(crate) wrongly_down: Duration,
     most_disk: u64,
@@ -111,13 +114,15 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// So many percent of all datagrams are lost from here on.
-    pub(crate) fn note_loss(&mut self, now: Moment, percent: u32) {
-        if percent > HARSH_PERCENT {
-            self.harsh = Moment::NEVER;
-        } else if self.harsh == Moment::NEVER {
-            self.harsh = now;
+    /// With what was noted elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.live.add_all(&other.live);
+        self.busy.add_all(&other.busy);
+        self.refused_own += other.refused_own;
+        for (offence, times) in other.blames {
+            *self.blames.entry(offence).or_default() += times;
         }
+        self.wrongly_down = self.wrongly_down.max(other.wrongly_down);
     }
 
     pub(crate) fn came_live(&mut self, delay: Duration, busy: bool) {
@@ -202,18 +207,16 @@ impl fmt::Display for Figures {
 impl World {
     pub(crate) fn look(&mut self) {
         let now = self.now;
-        self.watch.bytes.push(self.network.tally().clone());
-        self.watch.ran += self
-            .machines
-            .iter()
-            .filter(|machine| machine.up.is_some())
-            .count() as u64;
+        self.watch.bytes.push(self.tally());
+        let up = self.machines().filter(|(_, machine)| machine.up.is_some());
+        self.watch.ran += up.count() as u64;
         self.look_at_bounds();
         self.look_at_the_dead();
-        if self.case.flaw == Some(Flaw::Grudge) && self.machines.len() > 2 {
-            self.blamed(2, self.ids[1], Offence::Hollow);
+        if self.case.flaw == Some(Flaw::Grudge) && self.count() > 2 {
+            let culprit = self.register.ids[1];
+            self.sites[site_of(2)].blamed(2, culprit, Offence::Hollow);
         }
-        let small = self.machines.len() <= ALL_READ;
+        let small = self.count() <= ALL_READ;
         if small && (now.0 / 1_000_000).is_multiple_of(UNION_SECS) {
             self.look_at_the_union(now);
         }
@@ -221,23 +224,18 @@ impl World {
         if now >= quiet && self.watch.converged.is_none() && (now.0 / 1_000_000).is_multiple_of(2) {
             self.look_whether_equal(quiet);
         }
-        self.enter(now + Duration::from_secs(1), 0, Event::Look);
     }
 
     fn look_at_bounds(&mut self) {
         let promised = self.case.promised_bytes();
         let promised = promised + (promised / 8).max(LEAST_GENERATION) + BETWEEN;
         let second = self.now.0 / 1_000_000;
-        let every = if self.machines.len() > ALL_READ {
-            30
-        } else {
-            1
-        };
-        for m in 0..self.machines.len() {
-            if !(second + m as u64).is_multiple_of(every) {
+        let every = if self.count() > ALL_READ { 30 } else { 1 };
+        for m in 0..self.count() {
+            if !(second + u64::from(m)).is_multiple_of(every) {
                 continue;
             }
-            let machine = &mut self.machines[m];
+            let machine = &mut self.sites[site_of(m)].machines[m as usize];
             machine.note_durable();
             let used = machine.disk.used_bytes();
             self.watch.most_disk = self.watch.most_disk.max(used);
@@ -289,14 +287,14 @@ impl World {
 
     /// A keeper that lacks rows taken before a moment. `None`: there is none.
     fn outstanding(&self, moment: Moment) -> Option<String> {
-        for who in 0..self.identities {
-            let origin = Origin(self.ids[who as usize].0);
+        for who in 0..self.register.identities() {
+            let origin = Origin(self.register.ids[who as usize].0);
             let owed = self.truth.before(&origin, moment);
-            for (m, machine) in self.machines.iter().enumerate() {
+            for (m, machine) in self.machines() {
                 let Some(up) = machine
                     .up
                     .as_ref()
-                    .filter(|up| up.core.keeps(&self.ids[who as usize]))
+                    .filter(|up| up.core.keeps(&self.register.ids[who as usize]))
                 else {
                     if machine.up.is_none() && !machine.gone && machine.who == who {
                         return Some(format!("machine {m} is down"));
@@ -334,9 +332,8 @@ impl World {
             return lacks;
         }
         let ups = self
-            .machines
-            .iter()
-            .filter_map(|machine| machine.up.as_ref());
+            .machines()
+            .filter_map(|(_, machine)| machine.up.as_ref());
         let there = ups.fold(IntervalSet::new(), |all, up| {
             let held = up.store.held_of(&log.origin).remove(log);
             held.map_or_else(|| all.clone(), |held| all.union(&held))
@@ -344,23 +341,23 @@ impl World {
         lacks.intersect(&there)
     }
 
-    fn who_holds(&self, log: &LogId, seq: Seq) -> Vec<usize> {
-        let ups = self.machines.iter().enumerate();
+    fn who_holds(&self, log: &LogId, seq: Seq) -> Vec<u32> {
+        let ups = self.machines();
         let ups = ups.filter_map(|(m, machine)| Some((m, machine.up.as_ref()?)));
         let holds = ups.filter(|(_, up)| up.store.holds(log, seq..=seq));
         holds.map(|(m, _)| m).collect()
     }
 
-    fn who_keeps(&self, who: u32) -> Vec<usize> {
-        let ups = self.machines.iter().enumerate();
+    fn who_keeps(&self, who: u32) -> Vec<u32> {
+        let ups = self.machines();
         let ups = ups.filter_map(|(m, machine)| Some((m, machine.up.as_ref()?)));
-        let keep = ups.filter(|(_, up)| up.core.keeps(&self.ids[who as usize]));
+        let keep = ups.filter(|(_, up)| up.core.keeps(&self.register.ids[who as usize]));
         keep.map(|(m, _)| m).collect()
     }
 
     /// What a machine that starts no longer has: what it had acknowledged must be there.
     pub(crate) fn look_what_was_lost(&mut self, m: u32) {
-        let machine = &mut self.machines[m as usize];
+        let machine = &mut self.sites[site_of(m)].machines[m as usize];
         let Some(up) = &machine.up else { return };
         let (held, gone) = (up.store.held(), up.store.gone());
         let covered = |log: &LogId| {
@@ -395,7 +392,7 @@ impl World {
 
     /// Rows that a machine lost: nobody owes those that nobody else has at this moment.
     pub(crate) fn excuse_unless_held(&mut self, log: &LogId, mut rows: IntervalSet) {
-        for machine in self.machines.iter().filter(|machine| !machine.gone) {
+        for (_, machine) in self.machines().filter(|(_, machine)| !machine.gone) {
             let held = match &machine.up {
                 Some(up) => up.store.held_of(&log.origin).remove(log),
                 None => machine.before.get(log).cloned(),
@@ -416,6 +413,10 @@ impl World {
                 return self.breaks("keepers hold the same", format!("at the end, {what}"));
             }
             self.look_at_the_union(moment);
+        }
+        for site in 0..self.sites.len() {
+            let watch = std::mem::take(&mut self.sites[site].watch);
+            self.watch.add(watch);
         }
         self.read_everything_back();
         self.look_at_what_went();
@@ -440,7 +441,7 @@ impl World {
     /// Each row taken before a moment and not lost with the only disk that had it is on a disk, or went from one.
     fn look_at_the_union(&mut self, moment: Moment) {
         let mut there: BTreeMap<LogId, IntervalSet> = BTreeMap::new();
-        for machine in self.machines.iter().filter(|machine| !machine.gone) {
+        for (_, machine) in self.machines().filter(|(_, machine)| !machine.gone) {
             let (held, gone) = match &machine.up {
                 Some(up) => (up.store.held(), up.store.gone()),
                 None => (machine.before.clone(), machine.went.clone()),
@@ -450,8 +451,11 @@ impl World {
                 *all = all.union(&rows);
             }
         }
-        for who in 0..self.identities {
-            for (log, owed) in self.truth.before(&Origin(self.ids[who as usize].0), moment) {
+        for who in 0..self.register.identities() {
+            for (log, owed) in self
+                .truth
+                .before(&Origin(self.register.ids[who as usize].0), moment)
+            {
                 let lost = owed.subtract(&there.remove(&log).unwrap_or_default());
                 if !lost.is_empty() {
                     let detail = format!(
@@ -467,14 +471,10 @@ impl World {
 
     /// Every block verifies, and every row is what its origin took.
     fn read_everything_back(&mut self) {
-        let every = if self.machines.len() > ALL_READ {
-            10
-        } else {
-            1
-        };
+        let every = if self.count() > ALL_READ { 10 } else { 1 };
         let holes = usize::from(self.case.flaw == Some(Flaw::Sieve));
         let mut wrong = None;
-        for (m, machine) in self.machines.iter().enumerate().step_by(every) {
+        for (m, machine) in self.machines().step_by(every) {
             let Some(up) = &machine.up else { continue };
             for (log, held) in up.store.held() {
                 for range in held.ranges() {
@@ -507,7 +507,7 @@ impl World {
     fn look_at_what_went(&mut self) {
         let cramped = self.case.kind == Kind::Cramped;
         let mut wrong = None;
-        for (m, machine) in self.machines.iter().enumerate() {
+        for (m, machine) in self.machines() {
             let Some(up) = &machine.up else { continue };
             let gone: u64 = up.store.gone().values().map(IntervalSet::len).sum();
             if gone == 0 {
@@ -557,34 +557,7 @@ impl World {
         (!told).then_some(("one content per identity", "a row nobody took so"))
     }
 
-    /// A member is accused. Nobody lies in this world but who is ahead of his time.
-    pub(crate) fn blamed(&mut self, m: u32, culprit: NodeId, offence: Offence) {
-        *self.watch.blames.entry(offence).or_default() += 1;
-        let culprit = self.numbers.get(&culprit).copied().unwrap_or(u32::MAX);
-        self.tell(&format!("machine {m} accuses {culprit}: {offence:?}"));
-    }
-
-    /// Whether a machine's disk refuses, or did a moment ago, what an honest one takes.
-    pub(crate) fn disk_is_troubled(&self, m: u32) -> bool {
-        let faults = self.case.story.0.iter();
-        let lasts = |fault: &&Fault| {
-            let end = Moment(fault.at.0 + fault.lasts.0) + AFTERMATH;
-            fault.at <= self.now && self.now <= end
-        };
-        faults
-            .filter(lasts)
-            .any(|fault| fault.what.hurts_disk_of(m))
-    }
-
-    /// A line of the story as it is told, where somebody listens.
-    pub(crate) fn tell(&self, what: &str) {
-        if self.case.told_aloud {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "{:>9}  {what}", self.now.to_string());
-        }
-    }
-
-    pub(crate) fn figures(&self, hash: u64, events: u64) -> Figures {
+    pub(crate) fn figures_of(&self, hash: u64, events: u64) -> Figures {
         let watch = &self.watch;
         let quiet = self.case.quiet_from();
         let begins = self
@@ -609,7 +582,7 @@ impl World {
         let calm = calm_kinds.as_ref().map(|kinds| kinds.values().sum());
         let calm_kinds = calm_kinds.unwrap_or_default();
         Figures {
-            machines: self.machines.len(),
+            machines: self.count() as usize,
             rows: self.truth.rows(),
             excused: self.truth.excused(),
             events,
@@ -617,7 +590,7 @@ impl World {
             log: Vec::new(),
             calm_bytes: calm,
             calm_kinds,
-            bytes: self.network.total_bytes() as f64 / watch.ran.max(1) as f64,
+            bytes: self.tally().values().sum::<u64>() as f64 / watch.ran.max(1) as f64,
             converged: watch.converged.map(|at| at.since(quiet)),
             live_p50: watch.live.percentile(50),
             live_p99: watch.live.percentile(99),
@@ -627,6 +600,40 @@ impl World {
             starts_refused: watch.starts_refused,
             wrongly_down: watch.wrongly_down,
             most_queued: watch.most_queued.clone(),
+        }
+    }
+}
+
+impl Site {
+    /// A member is accused. Nobody lies in this world but who is ahead of his time.
+    pub(crate) fn blamed(&mut self, m: u32, culprit: NodeId, offence: Offence) {
+        *self.watch.blames.entry(offence).or_default() += 1;
+        let culprit = self
+            .register
+            .numbers
+            .get(&culprit)
+            .copied()
+            .unwrap_or(u32::MAX);
+        self.tell(&format!("machine {m} accuses {culprit}: {offence:?}"));
+    }
+
+    /// Whether a machine's disk refuses, or did a moment ago, what an honest one takes.
+    pub(crate) fn disk_is_troubled(&self, m: u32) -> bool {
+        let faults = self.case.story.0.iter();
+        let lasts = |fault: &&Fault| {
+            let end = Moment(fault.at.0 + fault.lasts.0) + AFTERMATH;
+            fault.at <= self.now && self.now <= end
+        };
+        faults
+            .filter(lasts)
+            .any(|fault| fault.what.hurts_disk_of(m))
+    }
+
+    /// A line of the story as it is told, where somebody listens.
+    pub(crate) fn tell(&self, what: &str) {
+        if self.case.told_aloud {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "{:>9}  {what}", self.now.to_string());
         }
     }
 }

@@ -8,7 +8,7 @@
 //! Absent: whether a belief is true (`check`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,8 +23,8 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::case::Flaw;
+use crate::site::{Event, Site};
 use crate::time::Moment;
-use crate::world::World;
 
 /// Small messages up to this kind are the mesh's own.
 pub(crate) const LAST_OF_MESH: u8 = 63;
@@ -68,14 +68,14 @@ pub(crate) struct Beliefs {
     spoken: BTreeMap<NodeId, Allowance>,
 }
 
-impl World {
+impl Site {
     /// A process begins: it believes nothing yet.
     pub(crate) fn believe_anew(&mut self, m: u32) {
         let mut random = ChaCha8Rng::seed_from_u64(self.case.seed ^ 0x11f3);
         random.set_stream(u64::from(m) << 32 | u64::from(self.machines[m as usize].life));
         let (now, instant) = (self.now, self.instant(self.now));
         let machine = &mut self.machines[m as usize];
-        let me = self.ids[machine.who as usize];
+        let me = self.register.ids[machine.who as usize];
         let mut lives = Lives::new(me);
         lives.handle_start(me, machine.life, true);
         machine.beliefs = Some(Box::new(Beliefs {
@@ -126,14 +126,14 @@ impl World {
         let mut heard = BTreeSet::new();
         for peer in machine.sessions.up.keys() {
             if now.since(beliefs.heard[peer]) <= HEARD {
-                let id = self.ids[*peer as usize];
+                let id = self.register.ids[*peer as usize];
                 beliefs.lives.handle_heard(id);
                 heard.insert(id);
             }
         }
         let mut some: BTreeSet<u32> = machine.sessions.up.keys().copied().collect();
         for _ in 0..DRAWN {
-            let drawn = beliefs.random.random_range(0..self.identities);
+            let drawn = beliefs.random.random_range(0..self.register.identities());
             if drawn != machine.who && machine.roster.contains(&drawn) {
                 some.insert(drawn);
             }
@@ -144,7 +144,10 @@ impl World {
                 .iter()
                 .choose_multiple(&mut beliefs.random, 8),
         );
-        let some: Vec<NodeId> = some.into_iter().map(|who| self.ids[who as usize]).collect();
+        let some: Vec<NodeId> = some
+            .into_iter()
+            .map(|who| self.register.ids[who as usize])
+            .collect();
         let lives = &beliefs.lives;
         let unanswered = beliefs.view.handle_timeout(
             some.iter(),
@@ -155,15 +158,22 @@ impl World {
         );
         let mut wanted: BTreeSet<u32> = machine.sessions.named.clone();
         let picks = beliefs.view.picks();
-        wanted.extend(picks.filter_map(|id| self.numbers.get(&id)).copied());
+        wanted.extend(
+            picks
+                .filter_map(|id| self.register.numbers.get(&id))
+                .copied(),
+        );
         wanted.extend(machine.sessions.waited_for(now));
         wanted.remove(&machine.who);
-        machine.sessions.wanted = wanted;
+        if machine.sessions.wanted != wanted {
+            machine.sessions.wanted = wanted;
+            self.notice(m);
+        }
 
         let silences: BTreeMap<NodeId, Duration> = beliefs
             .heard
             .iter()
-            .map(|(peer, heard)| (self.ids[*peer as usize], now.since(*heard)))
+            .map(|(peer, heard)| (self.register.ids[*peer as usize], now.since(*heard)))
             .collect();
         let mut silent = beliefs.watch.judge(&silences, instant, &mut beliefs.random);
         if !beliefs.view.is_cut_off(instant) {
@@ -175,11 +185,11 @@ impl World {
     }
 
     fn call_silent(&mut self, m: u32, beliefs: &mut Beliefs, about: NodeId) {
-        let me = self.ids[self.machines[m as usize].who as usize];
+        let me = self.register.ids[self.machines[m as usize].who as usize];
         if beliefs.lives.life(about).is_none() {
             // What its statements tell of its starts.
-            let home = self.homes[self.numbers[&about] as usize];
-            let starts = self.machines[home as usize].life;
+            let home = self.register.homes[self.register.numbers[&about] as usize];
+            let starts = self.board[home as usize].life;
             beliefs.lives.handle_start(about, starts, false);
         }
         if beliefs.lives.wants_word(about, me)
@@ -199,9 +209,9 @@ impl World {
             return;
         }
         let machine = &self.machines[m as usize];
-        let me = self.ids[machine.who as usize];
+        let me = self.register.ids[machine.who as usize];
         let up = machine.sessions.up.keys();
-        let up = up.map(|peer| self.ids[*peer as usize]).collect();
+        let up = up.map(|peer| self.register.ids[*peer as usize]).collect();
         let Beliefs {
             lives,
             telling,
@@ -213,7 +223,7 @@ impl World {
             false => lives.holds(word),
         };
         for (to, words) in telling.poll_tell(up, is_held, now, random) {
-            self.say_words(m, self.numbers[&to], &words);
+            self.say_words(m, self.register.numbers[&to], &words);
         }
     }
 
@@ -238,8 +248,8 @@ impl World {
             return;
         }
         let (now, life) = (self.now, self.machines[m as usize].life);
-        let me = self.ids[self.machines[m as usize].who as usize];
-        let id = self.ids[peer as usize];
+        let me = self.register.ids[self.machines[m as usize].who as usize];
+        let id = self.register.ids[peer as usize];
         let Some(beliefs) = &mut self.machines[m as usize].beliefs else {
             return;
         };
@@ -300,8 +310,8 @@ impl World {
     }
 
     fn handle_words(&mut self, m: u32, beliefs: &mut Beliefs, from: u32, body: &Bytes) {
-        let me = self.ids[self.machines[m as usize].who as usize];
-        let bringer = self.ids[from as usize];
+        let me = self.register.ids[self.machines[m as usize].who as usize];
+        let bringer = self.register.ids[from as usize];
         for word in body.chunks_exact(WORD_BYTES).filter_map(read) {
             if word.about != me && beliefs.lives.life(word.about).is_none() {
                 let starts = (word.life >> 32) as u32;
@@ -312,7 +322,7 @@ impl World {
                     beliefs.lives.handle_word(word);
                     if word.say == Say::Alive {
                         // Its silence was that of an earlier life.
-                        beliefs.heard.remove(&self.numbers[&word.about]);
+                        beliefs.heard.remove(&self.register.numbers[&word.about]);
                     }
                     beliefs.telling.handle_news(word, Some(bringer));
                 }
@@ -341,7 +351,7 @@ impl World {
         if self.case.flaw == Some(Flaw::Slander) || !beliefs.refutes.take(1.0, instant) {
             return;
         }
-        let me = self.ids[self.machines[m as usize].who as usize];
+        let me = self.register.ids[self.machines[m as usize].who as usize];
         let word = word(me, me, life, Say::Alive);
         beliefs.lives.handle_own(&word);
         beliefs.telling.handle_news(word, None);
@@ -353,7 +363,7 @@ impl World {
         let now = self.now;
         let last = beliefs.said_again.get(&to);
         let paused = last.is_some_and(|at| now.since(*at) < WORDS_PAUSE);
-        let me = self.ids[self.machines[m as usize].who as usize];
+        let me = self.register.ids[self.machines[m as usize].who as usize];
         let life = beliefs.lives.life(me).filter(|_| !paused);
         if let Some(life) = life.filter(|_| self.case.flaw != Some(Flaw::Slander)) {
             beliefs.said_again.insert(to, now);
@@ -372,30 +382,46 @@ impl World {
             if ours || now.since(session.since) < SETTLED {
                 continue;
             }
-            let remote = &self.machines[session.remote as usize];
-            let theirs = remote.sessions.wanted.contains(&who);
-            let back = remote.sessions.up.get(&who);
+            let remote = &self.board[session.remote as usize];
+            let theirs = remote.wanted.contains(&who);
+            let back = remote.sessions.get(&who);
             let both = back.is_some_and(|back| (back.remote, back.remote_life) == (m, life));
-            if !theirs && remote.up.is_some() && !remote.frozen && both {
+            if !theirs && remote.runs && both {
                 resting.push((*peer, session.remote));
             }
         }
         for (peer, remote) in resting {
             self.let_go(m, peer, remote);
-            self.let_go(remote, who, m);
+            let at = now + self.network.way(m, remote);
+            let gone = Event::LetGo {
+                from: m,
+                from_life: life,
+            };
+            self.enter(at, remote, gone);
+        }
+    }
+
+    /// The other end keeps its session with us no longer.
+    pub(crate) fn handle_let_go(&mut self, m: u32, from: u32, from_life: u32) {
+        let peer = self.register.whose[from as usize];
+        let session = self.machines[m as usize].sessions.up.get(&peer);
+        if session.is_some_and(|session| (session.remote, session.remote_life) == (from, from_life))
+        {
+            self.let_go(m, peer, from);
         }
     }
 
     fn let_go(&mut self, m: u32, peer: u32, remote: u32) {
         let instant = self.instant(self.now);
         let machine = &mut self.machines[m as usize];
-        machine.sessions.up.remove(&peer);
+        machine.sessions.let_go(self.now, peer);
         if let Some(beliefs) = &mut machine.beliefs {
             beliefs.heard.remove(&peer);
         }
+        self.noticed.push(m);
         if let Some(up) = &mut machine.up {
             up.core
-                .handle_disconnected(self.ids[peer as usize], instant);
+                .handle_disconnected(self.register.ids[peer as usize], instant);
         }
         self.drain(m);
         self.break_pipes(m, remote);
@@ -428,16 +454,18 @@ impl World {
             heard.is_some_and(|at| self.now.since(*at) <= HEARD)
         };
         let down = beliefs.lives.down();
-        let down = down.filter_map(|id| self.numbers.get(&id)).copied();
+        let down = down
+            .filter_map(|id| self.register.numbers.get(&id))
+            .copied();
         down.filter(|who| machine.roster.contains(who) && !heard(who))
             .collect()
     }
 
-    fn shared_absent(&self, down: BTreeSet<u32>) -> Rc<BTreeSet<u32>> {
+    fn shared_absent(&self, down: BTreeSet<u32>) -> Arc<BTreeSet<u32>> {
         let machines = self.machines.iter().take(64);
         let mut absent = machines.map(|machine| &machine.absent);
         let same = absent.find(|absent| ***absent == down);
-        same.map_or_else(|| Rc::new(down), Rc::clone)
+        same.map_or_else(|| Arc::new(down), Arc::clone)
     }
 }
 

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outlast::flow::core::{Core, Job, StreamId};
@@ -18,11 +19,12 @@ use outlast_store::{
 
 use crate::lives::Beliefs;
 use crate::mesh::Sessions;
+use crate::pipes::{End, PipeId};
+use crate::site::Event;
 use crate::time::Moment;
-use crate::world::Event;
 
 /// Everybody who is a member, by number of identity.
-pub(crate) type Roster = Rc<BTreeSet<u32>>;
+pub(crate) type Roster = Arc<BTreeSet<u32>>;
 
 /// Which number an id has: looked up for every message, and never gone through.
 pub(crate) type Numbers = HashMap<NodeId, u32, BuildHasherDefault<Beginning>>;
@@ -64,7 +66,7 @@ pub(crate) struct Machine {
     pub(crate) powered: Moment,
     pub(crate) roster: Roster,
     /// Of them, those it believes to be down, as it last told its core.
-    pub(crate) absent: Rc<BTreeSet<u32>>,
+    pub(crate) absent: Arc<BTreeSet<u32>>,
     /// Since when each of those was, as far as it was looked at.
     pub(crate) down_since: BTreeMap<u32, Moment>,
     /// Since when it isn't up.
@@ -89,8 +91,44 @@ pub(crate) struct Machine {
     pub(crate) thawed: Moment,
     /// What came while it was frozen.
     pub(crate) unread: Vec<Event>,
-    /// The streams its core knows: which pipe, and which end of it.
-    pub(crate) streams: BTreeMap<StreamId, (u64, usize)>,
+    /// The ends of pipes its core knows as streams.
+    pub(crate) streams: BTreeMap<StreamId, End>,
+    /// Which stream each of those pipes is to the core.
+    pub(crate) pipes: BTreeMap<PipeId, StreamId>,
+    /// Pipes it opened so far.
+    pub(crate) opened: u32,
+}
+
+/// Machines by number; those of other sites are elsewhere.
+#[derive(Default)]
+pub(crate) struct Machines(Vec<Option<Box<Machine>>>);
+
+impl Machines {
+    pub(crate) fn insert(&mut self, m: u32, machine: Machine) {
+        let m = m as usize;
+        if self.0.len() <= m {
+            self.0.resize_with(m + 1, || None);
+        }
+        self.0[m] = Some(Box::new(machine));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Machine> {
+        self.0.iter().flatten().map(Box::as_ref)
+    }
+}
+
+impl Index<usize> for Machines {
+    type Output = Machine;
+
+    fn index(&self, m: usize) -> &Machine {
+        self.0[m].as_deref().expect("a machine of this site")
+    }
+}
+
+impl IndexMut<usize> for Machines {
+    fn index_mut(&mut self, m: usize) -> &mut Machine {
+        self.0[m].as_deref_mut().expect("a machine of this site")
+    }
 }
 
 /// A running process.
@@ -117,7 +155,7 @@ impl Machine {
             wall_off_ms: 0,
             powered: now,
             roster,
-            absent: Rc::default(),
+            absent: Arc::default(),
             down_since: BTreeMap::new(),
             off_since: Some(now),
             sessions: Sessions::default(),
@@ -132,6 +170,8 @@ impl Machine {
             thawed: Moment::default(),
             unread: Vec::new(),
             streams: BTreeMap::new(),
+            pipes: BTreeMap::new(),
+            opened: 0,
         }
     }
 

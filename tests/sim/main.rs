@@ -2,17 +2,22 @@
 //!
 //! `cargo test --config tests/sim/fast.toml --package outlast-tests --test sim -- WHAT`, or the Makefile's `sim` targets:
 //! `run` one case, `suite` what every change is tried with, `long` more of it, `flaws` whether the checks notice, `results`
-//! the table and the plot. One seed makes one world: machines, weather, faults; the same seed twice gives the same events.
+//! the table and the plot. One seed makes one world: machines, weather, faults; the same seed twice gives the same events,
+//! by however many threads the sites of a mesh are run.
 //! Simulated: the network above the tunnel, disks, clocks, power, processes. Real: `outlast::flow::core` with its replica,
-//! and `outlast_store` down to its files. Absent: WireGuard and QUIC (mesh's tests try them), threads, sockets, sled.
+//! and `outlast_store` down to its files. Absent: WireGuard and QUIC (mesh's tests try them), sockets, sled, and within a
+//! site threads.
 
 mod time;
 
 mod case;
 mod fault;
 
+mod board;
+mod crew;
 mod machine;
 mod network;
+mod site;
 mod world;
 
 mod lives;
@@ -38,7 +43,7 @@ use case::{Case, Kind};
 use fault::Story;
 use run::say;
 
-const USAGE: &str = "sim run [kind=heavy] [seed=1] [nodes=20] [minutes=30] [story=FILE] [tell=1] | suite | long | flaws [NAME…] | results [NODES…]";
+const USAGE: &str = "sim run [kind=heavy] [seed=1] [nodes=20] [minutes=30] [threads=2] [story=FILE] [tell=1] | suite | long | flaws [NAME…] | results [NODES…]";
 
 /// How glibc is told where to take memory from.
 const TUNABLES: &str = "GLIBC_TUNABLES";
@@ -99,6 +104,13 @@ fn asked(words: &[String]) -> Result<Case, String> {
     };
     let kind = given("kind").map_or(Ok(Kind::Heavy), str::parse)?;
     let (nodes, minutes) = (number("nodes", 20)?, number("minutes", 30)?);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let usual = if nodes < u64::from(world::SLOW) {
+        1
+    } else {
+        cores as u64
+    };
+    let threads = number("threads", usual)?.max(1);
     let mut case = Case::new(kind, number("seed", 1)?, nodes as u32, minutes as u32);
     if let Some(path) = given("story") {
         let text =
@@ -106,5 +118,6 @@ fn asked(words: &[String]) -> Result<Case, String> {
         case = case.told(text.parse::<Story>()?);
     }
     case.told_aloud = given("tell").is_some();
+    case.hands = threads as u32 - 1;
     Ok(case)
 }

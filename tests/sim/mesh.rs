@@ -8,7 +8,7 @@
 //! Absent: keys, addresses, relays: mesh's own tests try those over the real tunnel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use rand::Rng as _;
 use crate::lives::LAST_OF_MESH;
 use crate::machine::Roster;
 use crate::network::HANDSHAKE;
+use crate::site::{Event, Site};
 use crate::time::Moment;
-use crate::world::{Event, World};
 
 /// Up to so many members everybody has a session with everybody.
 pub(crate) const EVERYBODY: usize = FULL;
@@ -27,6 +27,8 @@ pub(crate) const EVERYBODY: usize = FULL;
 const SILENCE: Duration = Duration::from_secs(10);
 /// After so long without anything else a sign of life is asked for.
 const ASK_AFTER: Duration = Duration::from_secs(2);
+/// So long something may come by a session that was let go at this end.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 const REKEY_SECS: u64 = 120;
 /// A question for a sign of life and its answer, as they go over the line.
 const SIGN: u64 = 108 + 32;
@@ -49,6 +51,8 @@ pub(crate) struct Sessions {
     /// With whom a session is kept.
     pub(crate) wanted: BTreeSet<u32>,
     waiting: BTreeMap<u32, Waiting>,
+    /// With whom a session was let go just now.
+    let_go: BTreeMap<u32, Moment>,
 }
 
 /// Messages for a session that is just beginning.
@@ -59,6 +63,13 @@ struct Waiting {
 }
 
 impl Sessions {
+    /// A session is kept no longer: what its other end sent before it knows is no greeting.
+    pub(crate) fn let_go(&mut self, now: Moment, peer: u32) {
+        self.up.remove(&peer);
+        self.let_go.retain(|_, at| now.since(*at) < UNDER_WAY);
+        self.let_go.insert(peer, now);
+    }
+
     /// Those somebody has something to say to: so long a session with them is tried.
     pub(crate) fn waited_for(&mut self, now: Moment) -> Vec<u32> {
         self.waiting
@@ -103,7 +114,7 @@ pub(crate) struct Small {
     pub(crate) body: Bytes,
 }
 
-impl World {
+impl Site {
     /// What the mesh does each second.
     pub(crate) fn mesh_second(&mut self, m: u32) {
         self.listen(m);
@@ -120,12 +131,11 @@ impl World {
         let mut sessions = std::mem::take(&mut self.machines[m as usize].sessions.up);
         let mut lost = Vec::new();
         for (peer, session) in &mut sessions {
-            let remote = &self.machines[session.remote as usize];
-            let there = remote.up.is_some() && !remote.frozen && remote.life == session.remote_life;
+            let remote = &self.board[session.remote as usize];
+            let there = remote.runs && remote.life == session.remote_life;
             let knows = there
                 && remote
                     .sessions
-                    .up
                     .get(&who)
                     .is_some_and(|back| back.remote == m && back.remote_life == life);
             if knows && self.network.is_heard(now, session.remote, m) {
@@ -163,10 +173,11 @@ impl World {
                 remote,
             },
         );
+        self.notice(m);
         let instant = self.instant(self.now);
         if let Some(up) = &mut self.machines[m as usize].up {
             up.core
-                .handle_disconnected(self.ids[peer as usize], instant);
+                .handle_disconnected(self.register.ids[peer as usize], instant);
         }
         self.drain(m);
         self.break_pipes(m, remote);
@@ -182,11 +193,12 @@ impl World {
         } else if sessions.wanted.len() + 1 != machine.roster.len() {
             let others = machine.roster.iter().filter(|peer| **peer != who);
             sessions.wanted = others.copied().collect();
+            self.notice(m);
         }
     }
 
     fn dial(&mut self, m: u32) {
-        let (now, homes) = (self.now, &self.homes);
+        let (now, homes) = (self.now, &self.register.homes);
         let sessions = &mut self.machines[m as usize].sessions;
         let mut due = Vec::new();
         let missing = sessions
@@ -210,7 +222,7 @@ impl World {
                 dial.at = now + dial.pause.mul_f64(jitter);
                 dial.pause = (dial.pause * 2).min(LONGEST_REDIAL);
                 // The next try goes to where the keys first were: a copy may be gone.
-                dial.remote = self.homes[peer as usize];
+                dial.remote = self.register.homes[peer as usize];
             }
         }
     }
@@ -220,7 +232,7 @@ impl World {
         let greeting = Greeting {
             from: m,
             from_life: machine.life,
-            roster: Rc::clone(&machine.roster),
+            roster: Arc::clone(&machine.roster),
             answer,
         };
         let handshake = HANDSHAKE[usize::from(answer)];
@@ -233,11 +245,9 @@ impl World {
 
     /// A greeting arrives: a session begins, and both know the same members from here on.
     pub(crate) fn handle_greeting(&mut self, m: u32, greeting: &Greeting) {
-        let from = &self.machines[greeting.from as usize];
-        let (peer, current) = (
-            from.who,
-            from.life == greeting.from_life && from.up.is_some(),
-        );
+        let from = &self.board[greeting.from as usize];
+        let peer = self.register.whose[greeting.from as usize];
+        let current = from.life == greeting.from_life && from.up;
         let machine = &self.machines[m as usize];
         let known = machine.roster.contains(&peer) || greeting.roster.contains(&machine.who);
         if machine.up.is_none() || !known || !current || peer == machine.who {
@@ -260,6 +270,7 @@ impl World {
             old => {
                 let replaced = old.map(|old| old.remote);
                 machine.sessions.up.insert(peer, session);
+                self.notice(m);
                 if let Some(remote) = replaced {
                     self.break_pipes(m, remote);
                 }
@@ -277,7 +288,8 @@ impl World {
         let machine = &mut self.machines[m as usize];
         let waiting = machine.sessions.waiting.remove(&peer);
         if let Some(up) = &mut machine.up {
-            up.core.handle_connected(self.ids[peer as usize], instant);
+            up.core
+                .handle_connected(self.register.ids[peer as usize], instant);
         }
         for (kind, body) in waiting.into_iter().flat_map(|waiting| waiting.messages) {
             self.send(m, peer, kind, body);
@@ -288,15 +300,16 @@ impl World {
     /// Takes over the members another knows, and tells everybody at hand what is new.
     pub(crate) fn learn(&mut self, m: u32, roster: &Roster) {
         let machine = &mut self.machines[m as usize];
-        if Rc::ptr_eq(&machine.roster, roster) || roster.is_subset(&machine.roster) {
+        if Arc::ptr_eq(&machine.roster, roster) || roster.is_subset(&machine.roster) {
             return;
         }
         machine.roster = if machine.roster.is_subset(roster) {
-            Rc::clone(roster)
+            Arc::clone(roster)
         } else {
-            Rc::new(machine.roster.union(roster).copied().collect())
+            Arc::new(machine.roster.union(roster).copied().collect())
         };
         machine.sessions.wanted.clear();
+        self.notice(m);
         self.tell_members(m);
         let remotes: Vec<u32> = self.machines[m as usize]
             .sessions
@@ -323,7 +336,9 @@ impl World {
                 if waiting.messages.len() < WAITING {
                     waiting.messages.push((kind, body));
                 }
-                machine.sessions.wanted.insert(peer);
+                if machine.sessions.wanted.insert(peer) {
+                    self.notice(m);
+                }
             }
             return;
         };
@@ -352,7 +367,7 @@ impl World {
 
     pub(crate) fn handle_small(&mut self, m: u32, small: &Small) {
         let (now, instant) = (self.now, self.instant(self.now));
-        let peer = self.machines[small.from as usize].who;
+        let peer = self.register.whose[small.from as usize];
         let machine = &mut self.machines[m as usize];
         let old = machine.old && small.kind > NEWEST_OLD_KIND;
         if machine.up.is_none() || old {
@@ -375,16 +390,28 @@ impl World {
             return self.handle_of_mesh(m, peer, small.kind, &small.body);
         }
         if let Some(up) = &mut machine.up {
-            up.core
-                .handle_message(self.ids[peer as usize], small.kind, &small.body, instant);
+            up.core.handle_message(
+                self.register.ids[peer as usize],
+                small.kind,
+                &small.body,
+                instant,
+            );
         }
         self.drain(m);
     }
 
     /// Once in five seconds to whoever speaks to us without a session.
     fn greet_back(&mut self, m: u32, to: u32) {
-        let (now, peer) = (self.now, self.machines[to as usize].who);
-        let dials = &mut self.machines[m as usize].sessions.dials;
+        let (now, peer) = (self.now, self.register.whose[to as usize]);
+        let sessions = &mut self.machines[m as usize].sessions;
+        if sessions
+            .let_go
+            .get(&peer)
+            .is_some_and(|at| now.since(*at) < UNDER_WAY)
+        {
+            return;
+        }
+        let dials = &mut sessions.dials;
         let dial = dials.entry(peer).or_insert(Dial {
             at: now,
             pause: FIRST_REDIAL,

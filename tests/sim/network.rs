@@ -1,6 +1,6 @@
 //! The ways between machines: how long a datagram takes, whether it arrives, and how often.
 //!
-//! Machines stand in three sites. Each has one line, first come, first served; what would wait longer than
+//! Machines stand in four sites, each of which has a `Network` of its own: the same weather and walls, its own machines' lines. Each has one line, first come, first served; what would wait longer than
 //! `LONGEST_QUEUE` on it is dropped. A stream takes what live datagrams leave over, as a congestion control would: its
 //! standing queue adds at most `STANDING` to everybody's delay.
 //! In: faults of the network. Absent: what the bytes mean, sessions.
@@ -17,9 +17,13 @@ const LONGEST_QUEUE: Duration = Duration::from_millis(300);
 const STANDING: Duration = Duration::from_millis(60);
 /// What a flawed line holds of streams before a live datagram gets its turn.
 const BLOATED: Duration = Duration::from_secs(3);
+/// With more loss a sign of life and its repetitions may all be lost.
+const HARSH_PERCENT: u32 = 10;
 /// How often a stream tries again what was lost.
 const RESEND: Duration = Duration::from_millis(500);
-pub(crate) const SITES: u32 = 3;
+/// How many there are. Each way between two of them takes `BETWEEN_SITES` at least.
+pub(crate) const SITES: u32 = 4;
+pub(crate) const BETWEEN_SITES: Duration = Duration::from_millis(8);
 
 /// What a datagram of ours has around it: IPv4 and UDP, WireGuard, IPv6 and UDP inside.
 pub(crate) const ENVELOPE: u64 = 28 + 32 + 48;
@@ -51,6 +55,10 @@ pub(crate) struct Network {
     tally: Tally,
     /// When the weather was last anything but fair, as far as it is known.
     pub(crate) rough: Moment,
+    /// Machines that don't know how rows are handed on, where sites are named: what passes by them comes late.
+    pub(crate) outdated: u32,
+    /// When the loss was last such that signs of life may fail to come.
+    pub(crate) harsh: Moment,
     /// Bytes a second of each machine's line, outward.
     pub(crate) line: u64,
     /// Live datagrams wait behind a long queue of what streams brought: a flaw.
@@ -85,6 +93,8 @@ impl Network {
             lines: Vec::new(),
             tally: Tally::new(),
             rough: Moment::default(),
+            outdated: 0,
+            harsh: Moment::default(),
             line: 1_250_000,
             bulk_first: false,
         }
@@ -133,20 +143,19 @@ impl Network {
         Some(fallen.map(|(at, _)| *at).max().unwrap_or_default())
     }
 
-    /// The weather changes.
-    pub(crate) fn note_weather(&mut self, now: Moment, fair: bool) {
-        if !fair {
-            self.rough = Moment::NEVER;
-        } else if self.rough == Moment::NEVER {
-            self.rough = now;
-        }
+    /// The weather has changed.
+    pub(crate) fn look_at_the_weather(&mut self, now: Moment) {
+        let fair = self.is_fair();
+        note(&mut self.rough, now, !fair);
+        let harsh = self.weather.loss_percent > HARSH_PERCENT;
+        note(&mut self.harsh, now, harsh);
     }
 
-    /// Whether nothing is lost, slow or jumbled, and no wall stands.
-    pub(crate) fn is_fair(&self) -> bool {
+    /// Whether nothing is lost, slow or jumbled, no wall stands, and everybody hands rows on.
+    fn is_fair(&self) -> bool {
         let weather = &self.weather;
         let still = weather.loss_percent == 0 && weather.slow.is_zero() && weather.jumble.is_zero();
-        still && self.walls.is_empty()
+        still && self.walls.is_empty() && self.outdated == 0
     }
 
     /// When a small datagram of so many bytes arrives; twice where it comes twice.
@@ -199,6 +208,11 @@ impl Network {
         self.lines[machine as usize].bulk_free
     }
 
+    /// What streams brought to the line of a machine of another site.
+    pub(crate) fn note_bulk(&mut self, machine: u32, free: Moment) {
+        self.lines[machine as usize].bulk_free = free;
+    }
+
     pub(crate) fn resent(&self, now: Moment) -> Moment {
         now + RESEND
     }
@@ -211,10 +225,6 @@ impl Network {
     /// There and back again at this moment.
     pub(crate) fn round_trip(&self, now: Moment, a: u32, b: u32) -> Duration {
         self.way(a, b) + self.way(b, a) + self.standing(now, a) + self.standing(now, b)
-    }
-
-    pub(crate) fn total_bytes(&self) -> u64 {
-        self.tally.values().sum()
     }
 
     pub(crate) fn tally(&self) -> &Tally {
@@ -250,14 +260,14 @@ impl Network {
         self.lines[from as usize].bulk_free.since(now).min(STANDING)
     }
 
-    fn way(&self, from: u32, to: u32) -> Duration {
+    pub(crate) fn way(&self, from: u32, to: u32) -> Duration {
         let (low, high) = (from.min(to), from.max(to));
         let spread =
             u64::from((low.wrapping_mul(0x9e37_79b9) ^ high.wrapping_mul(0x85eb_ca6b)) % 1_000);
         let micros = if low % SITES == high % SITES {
             200 + spread
         } else {
-            8_000 + 40 * spread
+            BETWEEN_SITES.as_micros() as u64 + 40 * spread
         };
         Duration::from_micros(micros) + self.weather.slow
     }
@@ -285,6 +295,15 @@ impl Wall {
         self.flaps.is_none_or(|(since, every)| {
             (now.since(since).as_micros() / every.as_micros()).is_multiple_of(2)
         })
+    }
+}
+
+/// Notes when something was last so.
+fn note(last: &mut Moment, now: Moment, so: bool) {
+    if so {
+        *last = Moment::NEVER;
+    } else if *last == Moment::NEVER {
+        *last = now;
     }
 }
 

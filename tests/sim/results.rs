@@ -11,6 +11,7 @@ use std::thread;
 
 use crate::case::{Case, Kind};
 use crate::check::Figures;
+use crate::crew::help_others;
 use crate::fault::Story;
 use crate::run::{run, say};
 
@@ -33,7 +34,11 @@ pub(crate) fn make(sizes: &[u32]) -> bool {
         loop {
             // Apart from the match, so that the other thread can take the next one meanwhile.
             let next = held(&waiting).pop();
-            let Some(nodes) = next else { break };
+            let Some(nodes) = next else {
+                // The largest, which is begun first, is often the last as well.
+                help_others();
+                break;
+            };
             match run(&case(nodes)) {
                 Ok(figures) => {
                     say(format!("{nodes:>6}  {figures}"));

@@ -18,6 +18,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::case::Case;
 use crate::check::{Broken, Figures};
+use crate::crew::help_others;
 use crate::shrink::shrink;
 use crate::time::Moment;
 use crate::world::World;
@@ -27,9 +28,27 @@ const SHRINKING: u32 = 8;
 const LEAST_SHRINKING: Duration = Duration::from_secs(60);
 const MOST_SHRINKING: Duration = Duration::from_secs(300);
 
+/// Between two looks for somebody who could be helped.
+const PAUSE: Duration = Duration::from_millis(20);
+
 thread_local! {
     static ERRORS: Cell<u32> = const { Cell::new(0) };
     static LAST_WORDS: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Errors that this thread has logged since its case began, and what was said last.
+pub(crate) fn errors() -> u32 {
+    ERRORS.get()
+}
+
+pub(crate) fn last_words() -> String {
+    LAST_WORDS.with_borrow(Clone::clone)
+}
+
+/// Somebody who helps this thread has logged an error.
+pub(crate) fn note_error(words: String) {
+    ERRORS.set(ERRORS.get() + 1);
+    LAST_WORDS.set(words);
 }
 
 /// Runs one case to its end.
@@ -37,7 +56,7 @@ pub(crate) fn run(case: &Case) -> Result<Figures, Broken> {
     ERRORS.set(0);
     let world = || World::new(case.clone()).run();
     let ran = panic::catch_unwind(AssertUnwindSafe(world));
-    let words = || LAST_WORDS.with_borrow(Clone::clone);
+    let words = last_words;
     let broken = |what, detail| {
         Err(Broken {
             what,
@@ -55,13 +74,21 @@ pub(crate) fn run(case: &Case) -> Result<Figures, Broken> {
 /// Something to be done beside others: says how it went, and whether it went well.
 pub(crate) type Task = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Does everything on as many threads as there are cores, the first ones first. `false`: something did not go well.
+/// Does everything on as many threads as there are cores, the first ones first; who finds nothing left to begin helps with
+/// what others still do. `false`: something did not go well.
 pub(crate) fn run_all(tasks: &[Task]) -> bool {
     let (next, good) = (AtomicUsize::new(0), AtomicBool::new(true));
+    let done = AtomicUsize::new(0);
     let work = || {
         while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
             if !task() {
                 good.store(false, Ordering::Relaxed);
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        while done.load(Ordering::Relaxed) < tasks.len() {
+            if !help_others() {
+                thread::sleep(PAUSE);
             }
         }
     };
@@ -113,19 +140,20 @@ pub(crate) fn run_and_say(case: &Case) -> bool {
     }
 }
 
-/// Runs a case, and once more, and compares the logs of events byte for byte.
+/// Runs a case by one thread, and once more by two, and compares the logs of events byte for byte.
 pub(crate) fn run_twice(case: &Case) -> bool {
-    let mut case = case.clone();
-    case.logged = true;
-    let (Ok(first), Ok(second)) = (run(&case), run(&case)) else {
-        case.logged = false;
-        return run_and_say(&case);
+    let mut alone = case.clone();
+    alone.logged = true;
+    let mut helped = alone.clone();
+    helped.hands = 1;
+    let (Ok(first), Ok(second)) = (run(&alone), run(&helped)) else {
+        return run_and_say(case);
     };
     let (one, other) = (&first.log, &second.log);
     if one == other {
         let bytes = size_of_val(&one[..]);
         say(format!(
-            "twice {case}: the same {bytes} bytes of events\n      {first}"
+            "twice {case}: the same {bytes} bytes of events by one thread and by two\n      {first}"
         ));
         return true;
     }
@@ -134,7 +162,7 @@ pub(crate) fn run_twice(case: &Case) -> bool {
     let [one, other] = [one, other].map(|log| log.get(at));
     say(format!(
         "BROKE {case}: two runs differ from event {at} on: {one:?}, {other:?}\n      again: make sim {}",
-        again(&case)
+        again(case)
     ));
     false
 }

@@ -26,7 +26,7 @@ pub(crate) fn every_change() -> bool {
     cases.push(storm());
     cases.push(fire());
     cases.extend(kept());
-    // The longest first: it fills one core while the other does the rest.
+    // The longest first: it fills one core while the other does the rest, and then helps.
     let mut tasks: Vec<Task> = vec![runs(Case::new(Kind::Ordinary, 1, LARGE.0, LARGE.1))];
     let twice = (1..=TWICE).map(|seed| Case::new(Kind::Heavy, seed, 20, 30));
     tasks.extend(twice.map(|case| Box::new(move || run_twice(&case)) as Task));

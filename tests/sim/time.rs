@@ -94,6 +94,11 @@ impl<E> Calendar<E> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
     }
 
+    /// When the next event is due.
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.heap.peek().map(|entry| entry.at)
+    }
+
     /// Events entered since the beginning.
     pub(crate) fn entered(&self) -> u64 {
         self.entered

@@ -4,6 +4,7 @@
 
 use crate::case::{Case, Flaw, Kind};
 use crate::run::{run, say};
+use crate::site::Site;
 use crate::world::World;
 
 /// The first seconds are meetings, not a mesh at rest.
@@ -24,7 +25,7 @@ const ASKING_SECS: usize = 300;
 /// A datagram of a few words, on the line.
 const WORD_BYTES: u64 = 208;
 
-impl World {
+impl Site {
     /// The flaws of this check.
     pub(crate) fn talk_too_much(&mut self, m: u32) {
         let seconds = self.now.0 / 1_000_000;
@@ -37,7 +38,9 @@ impl World {
         };
         self.network.count(bytes, what);
     }
+}
 
+impl World {
     pub(crate) fn look_at_traffic(&mut self) {
         let faults = self.case.story.0.iter();
         let end = self.watch.bytes.len();
@@ -74,7 +77,7 @@ impl World {
     }
 
     fn rate(&self, bytes: u64, seconds: usize) -> f64 {
-        let up = self.machines.iter().filter(|machine| machine.up.is_some());
+        let up = self.machines().filter(|(_, machine)| machine.up.is_some());
         bytes as f64 / seconds as f64 / up.count().max(1) as f64
     }
 }
