@@ -134,7 +134,8 @@ impl Site {
         let mut some: BTreeSet<u32> = machine.sessions.up.keys().copied().collect();
         for _ in 0..DRAWN {
             let drawn = beliefs.random.random_range(0..self.register.identities());
-            if drawn != machine.who && machine.roster.contains(&drawn) {
+            let all = machine.roster.len() == self.register.identities() as usize;
+            if drawn != machine.who && (all || machine.roster.contains(&drawn)) {
                 some.insert(drawn);
             }
         }

@@ -102,6 +102,8 @@ pub(crate) struct Site {
     pub(crate) broken: Option<Broken>,
     pub(crate) hash: u64,
     pub(crate) log: Vec<Logged>,
+    /// By number of identity: a member that is there.
+    present: Vec<MemberSnapshot>,
     members: Vec<Known>,
     /// What came from other sites.
     pub(crate) come: Post,
@@ -171,6 +173,7 @@ impl Site {
             broken: None,
             hash: HASH_BEGIN,
             log: Vec::new(),
+            present: Vec::new(),
             members: Vec::new(),
             come: Post::default(),
             out: (0..SITES).map(|_| Post::default()).collect(),
@@ -505,10 +508,21 @@ impl Site {
             return Arc::clone(members);
         }
         let sites = self.case.kind == Kind::Sites;
+        for who in self.present.len() as u32..self.register.identities() {
+            let id = self.register.ids[who as usize];
+            self.present.push(member(who, id, sites));
+        }
         let states = roster.iter().map(|who| (*who, absent.contains(who)));
-        let members =
-            states.map(|(who, down)| member(who, self.register.ids[who as usize], down, sites));
-        let members = Arc::new(Named::new(members.collect()));
+        let members = states.map(|(who, down)| {
+            let mut member = self.present[who as usize].clone();
+            if down {
+                member.state = PeerState::Down;
+            }
+            member
+        });
+        let last = self.members.last();
+        let before = last.map_or_else(Arc::default, |(.., named)| Arc::clone(named));
+        let members = Arc::new(Named::after(&before, members.collect()));
         if self.members.len() >= REMEMBERED {
             self.members.remove(0);
         }
@@ -682,17 +696,13 @@ fn sum(begin: u64, bytes: &[u8]) -> u64 {
 }
 
 /// `sites`: where sites are named, one in ten is metered and one may be off.
-fn member(who: u32, id: NodeId, down: bool, sites: bool) -> MemberSnapshot {
+fn member(who: u32, id: NodeId, sites: bool) -> MemberSnapshot {
     MemberSnapshot {
         id,
         name: format!("m{who}"),
         address: overlay_address(&outlast_mesh::MeshId([0; 32]), &id),
         joined_ms: EPOCH_MS,
-        state: if down {
-            PeerState::Down
-        } else {
-            PeerState::Alive
-        },
+        state: PeerState::Alive,
         site: sites.then(|| format!("site-{}", who % SITES)),
         metered: sites && who % 10 == 7,
         may_be_off: sites && who % 10 == 3,

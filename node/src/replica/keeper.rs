@@ -63,10 +63,14 @@ impl Member {
 /// All members ever and since when the absent ones are.
 #[derive(Debug, Default)]
 pub struct Roster {
-    seats: BTreeMap<Origin, Seat>,
+    seats: Seats,
     sites: BTreeMap<String, u32>,
     keeping: usize,
 }
+
+/// The seats by origin, side by side: all are gone through when somebody goes or comes, and dozens to find who keeps what.
+#[derive(Debug, Default)]
+struct Seats(Vec<Seat>);
 
 #[derive(Debug, Clone)]
 struct Seat {
@@ -91,13 +95,18 @@ struct Keys {
 type Rank = (bool, u64, Origin);
 
 impl Roster {
-    /// Takes the members as they are; says whether that may change who keeps what.
+    /// Takes the members as they are, each once; says whether that may change who keeps what.
     pub fn handle_members(&mut self, members: &[Member], now: Instant) -> bool {
-        let mut changed = members.len() != self.seats.len();
-        let mut seats = BTreeMap::new();
+        let mut members: Vec<&Member> = members.iter().collect();
+        members.sort_by_key(|member| member.origin);
+        let mut changed = members.len() != self.seats.0.len();
+        let before = std::mem::take(&mut self.seats);
+        let mut before = before.0.iter().peekable();
+        let mut seats = Vec::with_capacity(members.len());
         for member in members {
+            while before.next_if(|seat| seat.origin < member.origin).is_some() {}
+            let old = before.next_if(|seat| seat.origin == member.origin);
             let site = member.site.as_ref().map(|site| self.site(site));
-            let old = self.seats.get(&member.origin);
             let since = old.and_then(|seat| seat.absent).unwrap_or(now);
             let seat = Seat {
                 origin: member.origin,
@@ -110,10 +119,10 @@ impl Roster {
                 successor: member.successor,
             };
             changed |= old.is_none_or(|old| old.differs(&seat, now));
-            seats.insert(member.origin, seat);
+            seats.push(seat);
         }
-        self.keeping = seats.values().filter(|seat| !seat.gone).count();
-        self.seats = seats;
+        self.seats = Seats(seats);
+        self.keeping = self.seats.values().filter(|seat| !seat.gone).count();
         changed
     }
 
@@ -130,13 +139,13 @@ impl Roster {
 
     /// Every member ever.
     pub fn members(&self) -> impl Iterator<Item = &Origin> {
-        self.seats.keys()
+        self.seats.values().map(|seat| &seat.origin)
     }
 
     /// Whether this is a member, or was one.
     #[must_use]
     pub fn contains(&self, member: &Origin) -> bool {
-        self.seats.contains_key(member)
+        self.seats.get(member).is_some()
     }
 
     /// Whether its traffic costs money.
@@ -268,7 +277,7 @@ impl Roster {
     fn heir(&self, origin: &Origin) -> Option<Origin> {
         let mut heir = self.seats.get(origin)?.successor?;
         // Each successor was admitted after whom it replaces, so the chain ends; a liar's may be no longer than this.
-        for _ in 0..self.seats.len() {
+        for _ in self.seats.values() {
             match self.seats.get(&heir)?.successor {
                 Some(next) => heir = next,
                 None => break,
@@ -293,6 +302,17 @@ impl Roster {
     fn keys_of(&self, origin: &Origin) -> Keys {
         let known = self.seats.get(origin);
         known.map_or_else(|| Keys::of(origin), |seat| seat.keys)
+    }
+}
+
+impl Seats {
+    fn get(&self, origin: &Origin) -> Option<&Seat> {
+        let place = self.0.binary_search_by_key(origin, |seat| seat.origin);
+        place.ok().map(|place| &self.0[place])
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Seat> {
+        self.0.iter()
     }
 }
 

@@ -51,11 +51,14 @@ impl Replica {
     /// is back.
     pub fn handle_members(&mut self, members: &[Member], now: Instant) {
         self.stir();
-        let mut members = members.to_vec();
-        if !members.iter().any(|member| member.origin == self.me) {
-            members.push(Member::new(self.me));
-        }
-        if self.roster.handle_members(&members, now) {
+        let mine = members.iter().any(|member| member.origin == self.me);
+        let changed = if mine {
+            self.roster.handle_members(members, now)
+        } else {
+            let me = [Member::new(self.me)];
+            self.roster.handle_members(&[members, &me].concat(), now)
+        };
+        if changed {
             let roster = &self.roster;
             self.peers.retain(|peer, _| roster.contains(peer));
             self.settle_places(now);

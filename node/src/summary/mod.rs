@@ -95,6 +95,12 @@ impl Members {
         let roll = Roll::new(standing.keys().copied());
         Self { standing, roll }
     }
+
+    /// Whether they are those who stand so.
+    #[must_use]
+    pub fn are(&self, standing: &BTreeMap<NodeId, Standing>) -> bool {
+        self.standing == *standing
+    }
 }
 
 /// The summaries a node holds, and whom it tells: pure, owned by one task.

@@ -200,13 +200,14 @@ impl Core {
     /// Everybody who is or was a member, this node included.
     pub fn handle_members(&mut self, members: &[MemberSnapshot], now: Instant) {
         if !self.named.is_of(members) {
-            self.handle_named(Arc::new(Named::new(members.to_vec())), now);
+            let named = Named::after(&self.named, members.to_vec());
+            self.handle_named(Arc::new(named), now);
         }
     }
 
     /// The same, where several nodes are told of the same members.
     pub fn handle_named(&mut self, named: Arc<Named>, now: Instant) {
-        if Arc::ptr_eq(&self.named, &named) || self.named.is_of(named.snapshots()) {
+        if Arc::ptr_eq(&self.named, &named) {
             return;
         }
         self.views.handle_members(&named);

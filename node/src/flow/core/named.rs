@@ -20,14 +20,21 @@ pub struct Named {
 }
 
 impl Named {
-    /// From the members as the mesh knows them.
+    /// From the members as the mesh knows them. Who merely went or came leaves those whose summaries are held as they were
+    /// `before`.
     #[must_use]
-    pub fn new(snapshots: Vec<MemberSnapshot>) -> Self {
+    pub fn after(before: &Self, snapshots: Vec<MemberSnapshot>) -> Self {
+        let standing = standing(&snapshots);
+        let summarised = if before.summarised.are(&standing) {
+            Arc::clone(&before.summarised)
+        } else {
+            Arc::new(Members::new(standing))
+        };
         Self {
             ids: Arc::new(snapshots.iter().map(|member| member.id).collect()),
             there: snapshots.iter().filter(|member| is_there(member)).count(),
             within_reach: within_reach(&snapshots),
-            summarised: Arc::new(Members::new(standing(&snapshots))),
+            summarised,
             snapshots,
         }
     }
