@@ -26,7 +26,7 @@ test-rust: need-node need-clock ## Unit, property and layout tests of every crat
 	$(CARGO) test --workspace --exclude outlast-tests
 	$(CARGO) test --package outlast-tests --lib --test layout
 
-test-sim: need-node ## A quarter of an hour of a thousand simulated machines, forty small meshes where everything goes wrong
+test-sim: need-node ## Twenty-two minutes of a thousand simulated machines, forty small meshes where everything goes wrong
 	$(SIM) suite
 
 test-ui: need-node ## The page: formatting, frames, charts

@@ -11,7 +11,7 @@ use crate::traffic::is_flat;
 const KEPT: &str = include_str!("kept.txt");
 
 /// The large mesh and its minutes; its whole hour is in `long`.
-const LARGE: (u32, u32) = (1_000, 15);
+const LARGE: (u32, u32) = (1_000, 22);
 const SMALL: u64 = 40;
 /// So many of the small ones run twice and are compared.
 const TWICE: u64 = 3;
