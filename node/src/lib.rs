@@ -6,6 +6,7 @@
 //! 3. The mesh seals it (`mesh/src/tunnel/`) and sends it as datagrams, never queued behind bulk.
 //! 4. The peer's `flow/core/` puts the parts together and gives the row to its own store; `flow/remote.rs` drives it.
 //! 5. `replica/` compares what each side holds and says what to ask; `flow/core/asks.rs` asks, `flow/core/serve.rs` answers from the store.
+//!    What happened to a node goes the same way as small messages: `ledger/` spreads signed events to everybody and keeps them.
 //! 6. The store's `query.rs` reads ranges, gaps as gaps.
 //! 7. `web/live.rs` answers the page over one `WebSocket`; `ui/` draws it. Of nodes whose rows are kept elsewhere it shows
 //!    summaries (`summary/`), live rows while somebody looks, and what holders tell (`flow/ask.rs`).

@@ -431,6 +431,7 @@ fn named(kind: u8) -> &'static str {
         66 => "digests",
         67 => "key rows asked for",
         68 => "summaries",
+        71 => "ledger",
         69 => "subscriptions",
         40 => "words",
         41 => "wishes",

@@ -107,7 +107,7 @@ impl Clerk {
     pub(super) fn look(&mut self, core: &Core) {
         self.show(core);
         if let Some(keeper) = &self.keeper
-            && keeper.wants_all(core.ledger_stats().bytes)
+            && keeper.wants_all(core.ledger_stats().bytes, Instant::now())
         {
             keeper.rewrite(core.events_on_disk());
         }

@@ -20,8 +20,10 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Flow, FlowConfig, origin_of};
+use super::{Flow, FlowConfig, LedgerConfig, origin_of};
 use crate::collect::Tick;
+
+mod events;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_cut_off_gets_and_gives_everything_while_live_rows_keep_coming() {
@@ -158,7 +160,7 @@ struct Node {
     store: Store,
     flow: Flow,
     stop: CancellationToken,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A mesh in which everybody knows everybody, and where its nodes listen.
@@ -201,12 +203,20 @@ impl World {
             version: "0.1.0".to_owned(),
         };
         let statements = gather(&self.statements);
+        let ledger = LedgerConfig {
+            path: dir.path().join("ledger"),
+            key: key(index),
+            mesh: statements.mesh(),
+        };
         let (mesh, events) = Mesh::start(config, identity(index), journal, statements)
             .await
             .unwrap();
         let stop = CancellationToken::new();
         let flow = Flow::start_with(
-            FlowConfig::default(),
+            FlowConfig {
+                ledger: Some(ledger),
+                ..FlowConfig::default()
+            },
             store.clone(),
             mesh.clone(),
             events,
@@ -219,7 +229,7 @@ impl World {
             store,
             flow,
             stop,
-            _dir: dir,
+            dir,
         }
     }
 }

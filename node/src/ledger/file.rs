@@ -77,14 +77,11 @@ impl LedgerFile {
     ) -> io::Result<()> {
         let bytes = records(events);
         let beside = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
+        if let Err(error) = write_new(&beside, &bytes) {
+            // What is half written takes room on a disk that may have none.
+            let _best_effort = fs::remove_file(&beside);
+            return Err(error);
+        }
         fs::rename(&beside, &self.path)?;
         sync_directory_of(&self.path)?;
         self.file = OpenOptions::new().append(true).open(&self.path)?;
@@ -95,6 +92,17 @@ impl LedgerFile {
     pub(super) fn len(&self) -> u64 {
         self.len
     }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 pub(super) fn records<'a>(events: impl Iterator<Item = &'a Event>) -> Vec<u8> {

@@ -10,6 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,6 +23,8 @@ const MOST_JOBS: usize = 1_024;
 const AT_ONCE: usize = 256;
 /// Bytes that the file may hold beyond twice what is held.
 const SLACK: u64 = 256 * 1024;
+/// Between two attempts to write the file anew on a disk that refused.
+const RETRY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 enum Job {
@@ -40,6 +43,8 @@ pub(crate) struct Written {
 struct Condition {
     /// What is wrong, in a sentence.
     trouble: Option<String>,
+    /// When that was found last.
+    refused_at: Option<Instant>,
     len: u64,
     /// Whether it is being written anew.
     rewriting: bool,
@@ -96,16 +101,20 @@ impl Keeper {
     }
 
     /// Whether the file should be written anew: it holds too much that isn't held any more, or lacks what couldn't be written.
-    pub(crate) fn wants_all(&self, held_bytes: u64) -> bool {
+    pub(crate) fn wants_all(&self, held_bytes: u64, now: Instant) -> bool {
         let condition = lock(&self.condition);
         let too_long = condition.len > 2 * held_bytes + SLACK;
-        !condition.rewriting && (too_long || condition.trouble.is_some())
+        let rested = condition.refused_at.is_none_or(|at| now >= at + RETRY);
+        !condition.rewriting && rested && (too_long || condition.trouble.is_some())
     }
 
     /// Has the file written anew with these.
     pub(crate) fn rewrite(&self, events: Vec<Event>) {
-        let sent = self.jobs.try_send(Job::Rewrite(events)).is_ok();
-        lock(&self.condition).rewriting = sent;
+        // Before it is handed over: the thread says when it is done, which may be at once.
+        lock(&self.condition).rewriting = true;
+        if self.jobs.try_send(Job::Rewrite(events)).is_err() {
+            lock(&self.condition).rewriting = false;
+        }
     }
 
     /// What is wrong with the file, as a sentence.
@@ -153,6 +162,7 @@ impl Scribe {
         match done {
             Ok(()) if rewriting => {
                 let mut condition = lock(&self.condition);
+                condition.refused_at = None;
                 if condition.trouble.take().is_some() {
                     tracing::info!("the ledger is on disk again");
                 }
@@ -177,6 +187,7 @@ fn note(condition: &Mutex<Condition>, path: &Path, error: &std::io::Error) {
     if condition.trouble.is_none() {
         tracing::warn!(path = %path.display(), %error, "the ledger is kept in memory only");
     }
+    condition.refused_at = Some(Instant::now());
     condition.trouble = Some(format!(
         "what happened is kept in memory only, and lost here at the next start: write {}: {error}",
         path.display()
@@ -245,7 +256,8 @@ mod tests {
         let path = dir.path().join("state/ledger");
         let (said, found, trouble) = kept(&path, |keeper| {
             assert!(keeper.append(event(1, 10)));
-            assert!(keeper.wants_all(0));
+            let now = Instant::now();
+            assert!(!keeper.wants_all(0, now) && keeper.wants_all(0, now + RETRY));
         });
         assert_eq!((said, found), (vec![1], vec![]));
         assert!(
@@ -257,7 +269,8 @@ mod tests {
             std::fs::create_dir(dir.path().join("state")).unwrap();
             assert!(keeper.append(event(1, 10)));
             keeper.rewrite(vec![event(1, 10), event(2, 10)]);
-            assert!(!keeper.wants_all(0), "it is being written");
+            let later = Instant::now() + RETRY;
+            assert!(!keeper.wants_all(0, later), "it is being written");
         });
         found.iter().for_each(|seq| assert!([1, 2].contains(seq)));
         assert_eq!(
@@ -275,7 +288,8 @@ mod tests {
             (1..=400).for_each(|seq| assert!(keeper.append(event(seq, 900))));
         });
         let (keeper, ..) = open(&path);
-        assert!(keeper.wants_all(10_000) && !keeper.wants_all(400_000));
+        let now = Instant::now();
+        assert!(keeper.wants_all(10_000, now) && !keeper.wants_all(400_000, now));
     }
 
     #[test]

@@ -240,13 +240,13 @@ impl Ledger {
     }
 
     /// An event of this node is on disk, or can't be written: it is told from here on.
-    pub fn handle_written(&mut self, place: Place, now: Instant) {
+    pub fn handle_written(&mut self, place: Place) {
         let is_it = |(_, event, _): &(_, Event, _)| event.place() == place;
         if let Some(at) = self.unwritten.iter().position(is_it) {
             // The disk writes in order.
             let done: Vec<_> = self.unwritten.drain(..=at).collect();
             for (ticket, event, _) in done {
-                self.publish(ticket, event, now);
+                self.publish(ticket, event);
             }
         }
     }
@@ -277,7 +277,7 @@ impl Ledger {
             .is_some_and(|(_, _, due)| *due <= now)
         {
             if let Some((ticket, event, _)) = self.unwritten.pop_front() {
-                self.publish(ticket, event, now);
+                self.publish(ticket, event);
             }
         }
         if let Some((count, last)) = self.own.poll_held(now) {
@@ -375,13 +375,12 @@ impl Ledger {
     }
 
     /// An event of this node is held, and told to whoever is there.
-    fn publish(&mut self, ticket: u64, event: Event, now: Instant) {
+    fn publish(&mut self, ticket: u64, event: Event) {
         let place = event.place();
         self.set.put(event.clone());
         let connected = self.connected(None).into_iter().take(TOLD_AT_ONCE);
         for peer in connected.collect::<Vec<_>>() {
             self.tell(peer, std::slice::from_ref(&event));
-            self.put_off(peer, now);
         }
         self.told.push_back((ticket, place));
     }

@@ -26,7 +26,7 @@ impl Core {
 
     /// An event of this node is on disk, or can't be written.
     pub fn handle_recorded(&mut self, place: Place, now: Instant) {
-        self.ledger.handle_written(place, now);
+        self.ledger.handle_written(place);
         self.settle_ledger(now);
     }
 

@@ -210,7 +210,7 @@ impl World {
             let place = event.place();
             node.disk.push(event);
             if place.0 == id(index) {
-                node.ledger.handle_written(place, self.now);
+                node.ledger.handle_written(place);
             }
         }
         node.told
