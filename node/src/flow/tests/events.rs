@@ -11,8 +11,8 @@ fn draft(body: &'static [u8]) -> Draft {
 }
 
 async fn publish(node: &Node, body: &'static [u8]) -> Place {
-    let told = node.flow.ledger().publish_and_wait(draft(body), SOON);
-    told.await.unwrap()
+    let handle = node.flow.ledger();
+    handle.publish_and_wait(draft(body), SOON).await.unwrap()
 }
 
 /// What the file would give at the next start; it is read as a copy, since opening mends.
