@@ -15,6 +15,9 @@ const VERSION: usize = 32;
 /// The longest reason kept, in bytes.
 const REASON: usize = 96;
 
+/// No time is further from 1970, whatever somebody says, milliseconds: sums of a few such times fit.
+pub(crate) const FAR_MS: i64 = 1 << 52;
+
 /// Members named in one word of a node that is cut off.
 pub(crate) const NAMED: usize = 16;
 
@@ -224,7 +227,7 @@ impl Telling {
         Self {
             author: event.author,
             seq: event.seq,
-            at_ms: event.wall_ms,
+            at_ms: within(event.wall_ms),
             certain: event.is_synced(),
             word: Word::read(event.kind, &event.body),
         }
@@ -246,12 +249,43 @@ impl Word {
         if body.len() > MAX_BODY {
             return None;
         }
-        match kind {
-            kind::LIFE => whole(body).map(Self::Life),
-            kind::SIGHT => whole(body).map(Self::Sight),
-            kind::POWER => whole(body).map(Self::Power),
-            kind::CLOCK => whole(body).map(Self::Clock),
-            _ => None,
+        let mut word = match kind {
+            kind::LIFE => Self::Life(whole(body)?),
+            kind::SIGHT => Self::Sight(whole(body)?),
+            kind::POWER => Self::Power(whole(body)?),
+            kind::CLOCK => Self::Clock(whole(body)?),
+            _ => return None,
+        };
+        word.keep_within();
+        Some(word)
+    }
+
+    /// Cuts what somebody says of times to what can be reckoned with.
+    fn keep_within(&mut self) {
+        let power = |power: &mut Power| power.mains_off_ms = power.mains_off_ms.map(within);
+        match self {
+            Self::Life(Life::Began(began)) => {
+                began.boot_ms = began.boot_ms.min(FAR_MS.unsigned_abs());
+                if let Some(last) = &mut began.before {
+                    last.wall_ms = within(last.wall_ms);
+                    power(&mut last.power);
+                }
+            }
+            Self::Life(Life::Slept {
+                from_ms, for_ms, ..
+            }) => {
+                *from_ms = within(*from_ms);
+                *for_ms = (*for_ms).min(FAR_MS.unsigned_abs());
+            }
+            Self::Sight(Sight::Lost(lost)) => {
+                lost.last_heard_ms = within(lost.last_heard_ms);
+                lost.ahead_ms = lost.ahead_ms.map(within);
+            }
+            Self::Sight(Sight::Alone { since_ms, .. }) => *since_ms = within(*since_ms),
+            Self::Power(told) => power(told),
+            Self::Clock(stepped) => stepped.by_ms = within(stepped.by_ms),
+            Self::Life(Life::Ends { .. })
+            | Self::Sight(Sight::Found { .. } | Sight::Together { .. }) => {}
         }
     }
 
@@ -296,6 +330,10 @@ pub(crate) fn version(of: &str) -> String {
     cut(of, VERSION)
 }
 
+fn within(at_ms: i64) -> i64 {
+    at_ms.clamp(-FAR_MS, FAR_MS)
+}
+
 fn cut(text: &str, most: usize) -> String {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
@@ -320,7 +358,7 @@ mod tests {
             Power {
                 mains: Some(false),
                 battery: Some(100),
-                mains_off_ms: Some(i64::MIN),
+                mains_off_ms: Some(-FAR_MS),
             },
         );
         let last = Last {
@@ -328,8 +366,8 @@ mod tests {
             boot: most,
             version: version(&"v".repeat(99)),
             state: State::Exiting(reason.clone()),
-            wall_ms: i64::MIN,
-            boot_ms: u64::MAX,
+            wall_ms: -FAR_MS,
+            boot_ms: FAR_MS.unsigned_abs(),
             mono_ms: u64::MAX,
             power,
             kills,
@@ -340,14 +378,14 @@ mod tests {
                 run: most,
                 boot: most,
                 version: version(&"v".repeat(99)),
-                boot_ms: u64::MAX,
+                boot_ms: FAR_MS.unsigned_abs(),
                 kills,
                 before: Some(last),
             }))),
             Word::Life(Life::Ends { run: most, reason }),
             Word::Sight(Sight::Alone {
                 run: most,
-                since_ms: i64::MIN,
+                since_ms: -FAR_MS,
                 sees: vec![NodeId([0xff; 32]); NAMED],
                 count: u16::MAX,
                 of: u16::MAX,
@@ -355,7 +393,7 @@ mod tests {
             Word::Power(power),
             Word::Clock(Stepped {
                 run: most,
-                by_ms: i64::MIN,
+                by_ms: -FAR_MS,
             }),
         ];
         for word in words {

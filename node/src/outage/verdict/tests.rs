@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::outage::testimony::{Began, Last, Life, Lost, Reason, Sight, State, Stepped};
+use crate::outage::testimony::{Began, FAR_MS, Last, Life, Lost, Reason, Sight, State, Stepped};
 
 /// What a list is compared by.
 type Row = (u8, i64, Option<i64>, &'static str, bool);
@@ -551,6 +551,48 @@ proptest! {
                 whole.iter().any(|after| is_better(&outage, after)),
                 "{name}: {outage:?} is not in {whole:?}"
             );
+        }
+    }
+
+    #[test]
+    fn times_as_far_off_as_can_be_said_make_a_list(
+        times in prop::collection::vec((1u8..5, prop::sample::select(vec![i64::MIN, -1, 0, i64::MAX]), any::<bool>()), 1..30),
+    ) {
+        let mut story = Story::of(4);
+        for (author, far, is_life) in times {
+            let mut left = last(author, 0, State::Running);
+            left.wall_ms = far;
+            let lost = Sight::Lost(Lost {
+                node: node(5 - author),
+                by_run: ident(author),
+                last_heard_ms: far,
+                sees: 1,
+                goodbye: false,
+                run: None,
+                ahead_ms: Some(far.wrapping_neg()),
+            });
+            let word = if is_life {
+                let (run, boot) = (author + 50, 9);
+                Word::Life(Life::Began(Box::new(Began {
+                    run: ident(run),
+                    boot: ident(boot),
+                    version: String::new(),
+                    boot_ms: u64::MAX,
+                    kills: Kills::default(),
+                    before: Some(left),
+                })))
+            } else {
+                Word::Sight(lost)
+            };
+            let (kind, body) = word.written();
+            story.say(author, 1_000, Word::read(kind, &body).unwrap());
+            let latest = story.tellings.last_mut().unwrap();
+            latest.at_ms = far.clamp(-FAR_MS, FAR_MS);
+        }
+        for outage in story.list() {
+            prop_assert!(outage.end_ms.is_none_or(|end| end >= outage.start_ms), "{outage:?}");
+            let named = |id: NodeId| id.short();
+            prop_assert!(!crate::outage::words::sentence(&outage, &named).is_empty());
         }
     }
 
