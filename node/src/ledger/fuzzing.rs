@@ -98,7 +98,6 @@ pub(crate) fn ledger_seeds(target: &str) -> Vec<Vec<u8>> {
         Word::Wants(wants),
         Word::tells(events[..2].iter()).remove(0),
         Word::AsksLast,
-        Word::Last(1 << 33),
     ];
     words.iter().map(|word| word.encode().to_vec()).collect()
 }

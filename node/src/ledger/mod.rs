@@ -205,7 +205,7 @@ impl Ledger {
         self.authors = authors;
         if self.authors.there <= 1 && self.authors.ever.contains(&self.me) {
             // There is nobody to be asked.
-            self.decide(0, now);
+            self.decide(now);
         }
     }
 
@@ -269,7 +269,7 @@ impl Ledger {
     /// What is due by now.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.numbers.due().is_some_and(|due| due <= now) {
-            self.decide(0, now);
+            self.decide(now);
         }
         while self
             .unwritten
@@ -354,8 +354,8 @@ impl Ledger {
     }
 
     /// Numbers go on above what is known to have been used.
-    fn decide(&mut self, last: u64, now: Instant) {
-        let last = last.max(self.set.newest(&self.me));
+    fn decide(&mut self, now: Instant) {
+        let last = self.set.newest(&self.me);
         self.numbers.handle_last(last, &mut self.rng);
         self.number(now);
     }
@@ -409,7 +409,9 @@ impl Ledger {
         }
         let hash = event.hash();
         let held = self.set.hash_at(&place);
-        if held.is_some_and(|held| hash.starts_with(&held)) || !self.set.has_room(&place) {
+        if held.is_some_and(|held| hash.starts_with(&held))
+            || !self.set.has_room(&place, event.encoded_len())
+        {
             return;
         }
         if !self.authors.ever.contains(&author) {
@@ -423,14 +425,17 @@ impl Ledger {
         if held.is_some() {
             self.blame(author, Offence::TwoContents);
         }
-        if author != self.me && !self.foreign.take(author, now) {
+        if author != self.me && !self.foreign.has(author, now) {
             return self.blame(author, Offence::Quota);
         }
         if !matches!(self.set.put(event.clone()), Put::New | Put::Replaced) {
             return;
         }
+        if author != self.me {
+            self.foreign.take(author, now);
+        }
         if author == self.me && self.numbers.is_decided() {
-            self.decide(place.1, now);
+            self.decide(now);
         }
         if asked {
             // There may be more where it came from.

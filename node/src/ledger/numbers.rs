@@ -42,7 +42,7 @@ impl Numbers {
         self.next.is_none().then_some(self.decide_at)
     }
 
-    /// This number was used before, by whoever's word; numbers go on above it. The first word decides.
+    /// This number was used before, by an event this node signed; numbers go on above it. The first word decides.
     pub(super) fn handle_last(&mut self, last: u64, rng: &mut ChaCha8Rng) {
         if self.next.is_none_or(|next| next <= last) {
             let jump = LEAST_JUMP + rng.random_range(0..RANDOM_JUMP);

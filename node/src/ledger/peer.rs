@@ -12,6 +12,8 @@ pub(super) const TELL_EVERY: Duration = Duration::from_secs(30);
 const WORDS: (f64, f64) = (80.0, 512.0);
 /// Bytes of answers and of what is handed on: a ledger never takes from a live row what that needs.
 const ANSWERS: (f64, f64) = (16_384.0, 65_536.0);
+/// Messages that make this node compare: what two that differ in everything say in a second, twice.
+const COMPARES: (f64, f64) = (32.0, 128.0);
 /// What an answer costs at least.
 const LEAST_COST: usize = 256;
 /// What a datagram has around it.
@@ -24,6 +26,7 @@ pub(super) struct Peer {
     pub(super) tell_at: Instant,
     words: Allowance,
     answers: Allowance,
+    compares: Allowance,
 }
 
 impl Peer {
@@ -33,12 +36,18 @@ impl Peer {
             tell_at: now,
             words: Allowance::new(WORDS.0, WORDS.1),
             answers: Allowance::new(ANSWERS.0, ANSWERS.1),
+            compares: Allowance::new(COMPARES.0, COMPARES.1),
         }
     }
 
     /// Whether another message of it is read.
     pub(super) fn may_speak(&mut self, now: Instant) -> bool {
         self.words.take(1.0, now)
+    }
+
+    /// Whether stretches are looked through for it; what isn't comes at the next telling.
+    pub(super) fn may_compare(&mut self, now: Instant) -> bool {
+        self.compares.take(1.0, now)
     }
 
     /// Whether an answer of so many bytes goes to it now.

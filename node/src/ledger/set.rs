@@ -109,12 +109,12 @@ impl Set {
         }
     }
 
-    /// Whether an event that isn't held would be kept, as far as its place tells.
-    pub(super) fn has_room(&self, place: &Place) -> bool {
+    /// Whether an event of so many bytes that isn't held would be kept.
+    pub(super) fn has_room(&self, place: &Place, len: usize) -> bool {
         let Some(author) = self.authors.get(&place.0) else {
             return true;
         };
-        let full = author.hashes.len() >= MOST_EVENTS || author.bytes + 100 > self.share;
+        let full = author.hashes.len() >= MOST_EVENTS || author.bytes + len > self.share;
         let oldest = author.hashes.keys().next();
         !full || oldest.is_none_or(|oldest| *oldest < place.1)
     }

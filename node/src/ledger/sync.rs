@@ -14,10 +14,13 @@ use rand::Rng as _;
 
 use super::event::Place;
 use super::peer::TELL_EVERY;
+use super::set::Print;
 use super::span::Span;
 use super::word::{Held, LISTED, PARTS, Wanted, Word, held, wanted};
 use super::{Ledger, Offence};
 
+/// An event without a body.
+const LEAST_EVENT: usize = 108;
 const MOST_ASKED_OF_ONE: usize = 64;
 const MOST_ASKED: usize = 512;
 /// How long an event may be on its way before another peer is asked for it.
@@ -28,43 +31,80 @@ impl Ledger {
         match word {
             Word::Root(theirs) => {
                 self.put_off(from, now);
-                if self.set.print(&Span::ALL) != theirs {
+                if self.set.print(&Span::ALL) != theirs && self.may_compare(from, now) {
                     self.compare(from, Span::ALL, now);
                 }
             }
-            Word::Prints { from: first, parts } => {
-                let mut begins = first;
-                let mut spans = Vec::with_capacity(PARTS);
-                for (to, theirs) in parts {
-                    spans.push((Span { from: begins, to }, theirs));
-                    begins = to.unwrap_or(begins);
-                }
-                if spans.len() > PARTS || spans.iter().any(|(span, _)| !span.is_sane()) {
-                    return self.blame(from, Offence::Unreadable);
-                }
-                for (span, theirs) in spans {
-                    if self.set.print(&span) != theirs {
-                        self.compare(from, span, now);
-                    }
+            Word::Prints { from: first, parts } => self.handle_prints(from, first, &parts, now),
+            Word::Holds(span, _) if !span.is_sane() => self.blame(from, Offence::Unreadable),
+            Word::Holds(span, theirs) => {
+                if self.may_compare(from, now) {
+                    self.balance(from, span, &theirs, now);
                 }
             }
-            Word::Holds(span, theirs) if span.is_sane() => self.balance(from, span, &theirs, now),
-            Word::Holds(..) => self.blame(from, Offence::Unreadable),
+            Word::Offers(theirs) if theirs.is_empty() => self.answered(now),
             Word::Offers(theirs) => self.want(from, places(&theirs), now),
             Word::Wants(wants) => self.give(from, &wants, now),
             Word::Tells(events) => {
                 for told in events {
-                    match told.event() {
-                        Some(event) => self.take(from, event, now),
-                        None => return self.blame(from, Offence::Unreadable),
+                    let Some(event) = told.event() else {
+                        return self.blame(from, Offence::Unreadable);
+                    };
+                    let own = event.author == self.me;
+                    self.take(from, event, now);
+                    if own {
+                        self.answered(now);
                     }
                 }
             }
-            Word::AsksLast => {
-                let last = self.set.newest(&from);
-                self.answer(from, &Word::Last(last), now);
+            Word::AsksLast => self.tell_last(from, now),
+        }
+    }
+
+    /// A peer has said what it knows of this node's own events, which counts as far as they are signed: numbers go on
+    /// above what is held by then.
+    fn answered(&mut self, now: Instant) {
+        if !self.numbers.is_decided() {
+            self.decide(now);
+        }
+    }
+
+    fn tell_last(&mut self, to: NodeId, now: Instant) {
+        let last = self.set.get(&(to, self.set.newest(&to)));
+        let tells = Word::tells(last.into_iter()).pop();
+        let word = tells.unwrap_or_else(|| Word::Offers(Vec::new()));
+        self.answer(to, &word, now);
+    }
+
+    fn may_compare(&mut self, with: NodeId, now: Instant) -> bool {
+        let peer = self.peers.get_mut(&with);
+        peer.is_some_and(|peer| peer.may_compare(now))
+    }
+
+    fn handle_prints(
+        &mut self,
+        from: NodeId,
+        first: Place,
+        parts: &[(Option<Place>, Print)],
+        now: Instant,
+    ) {
+        let begins = std::iter::once(Some(first)).chain(parts.iter().map(|(to, _)| *to));
+        let mut spans = Vec::with_capacity(PARTS);
+        for (begins, (to, theirs)) in begins.zip(parts) {
+            // Behind a stretch that goes to the end there is none: all are apart, and looked through once.
+            let span = begins.map(|from| Span { from, to: *to });
+            match span.filter(|span| span.is_sane() && spans.len() < PARTS) {
+                Some(span) => spans.push((span, theirs)),
+                None => return self.blame(from, Offence::Unreadable),
             }
-            Word::Last(last) => self.decide(last, now),
+        }
+        if !self.may_compare(from, now) {
+            return;
+        }
+        for (span, theirs) in spans {
+            if self.set.print(&span) != *theirs {
+                self.compare(from, span, now);
+            }
         }
     }
 
@@ -163,7 +203,7 @@ impl Ledger {
         let author = place.0;
         self.set.hash_at(place).is_none_or(|held| hash < held)
             && !self.asked.contains_key(place)
-            && self.set.has_room(place)
+            && self.set.has_room(place, LEAST_EVENT)
             && self.authors.ever.contains(&author)
             && (author == self.me || self.foreign.has(author, now))
     }

@@ -38,10 +38,8 @@ pub(super) enum Word {
     Wants(Vec<Wanted>),
     /// Events, encoded.
     Tells(Vec<Told>),
-    /// A node that starts asks for the last number it used.
+    /// A node that starts asks for its own newest event: it is told, or offered nothing.
     AsksLast,
-    /// The receiver's own last number, as far as the sender knows; 0 for none.
-    Last(u64),
 }
 
 /// Places of one author, and the beginnings of the hashes of what is there.

@@ -183,3 +183,50 @@ fn one_message_brings_a_bounded_number_of_answers() {
     let small = |word: &Word| matches!(word, Word::Holds(_, held) if held.len() <= LISTED);
     assert!(world.nodes[1].sent.iter().all(|(_, word)| small(word)));
 }
+
+#[test]
+fn no_word_of_a_peer_moves_a_node_s_numbers_but_an_event_it_signed() {
+    let mut world = World::new(1, 2);
+    world.link(0, 1, true);
+    let mut forged = event(1, MAX_SEQ, b"mine");
+    forged.signature = [7; 64];
+    tell(&mut world, 0, 1, &[forged]);
+    world.say(0, 1, &Word::Offers(Vec::new()));
+    world.publish(1, b"really mine");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.nodes[1].offences, [(id(0), Offence::Forged)]);
+    assert_eq!(world.bodies(0, 1), [b"really mine"]);
+    let seq = world.held(1).last_key_value().unwrap().0.1;
+    assert!(seq < 1 << 33);
+}
+
+#[test]
+fn what_went_and_is_brought_again_costs_its_author_nothing() {
+    let mut world = two();
+    for seq in 10..180 {
+        world.now += Duration::from_millis(20);
+        tell(&mut world, 0, 1, &[event(2, seq, &[1; 900])]);
+    }
+    let held = world.held(1).len();
+    assert!(held < 150, "its bytes are at their bound");
+    for _ in 0..1_000 {
+        world.now += Duration::from_millis(20);
+        tell(&mut world, 0, 1, &[event(2, 1, &[1; 900])]);
+    }
+    world.now += Duration::from_secs(1);
+    tell(&mut world, 0, 1, &[event(2, 500, b"a real one")]);
+    assert_eq!(world.held(1).last_key_value().unwrap().0.1, 500);
+    assert!(world.nodes[1].offences.is_empty());
+}
+
+#[test]
+fn a_stretch_to_the_end_is_the_last_of_its_message() {
+    let mut world = two();
+    let twice = vec![(None, [1; 16]), (None, [2; 16])];
+    let word = Word::Prints {
+        from: Span::ALL.from,
+        parts: twice,
+    };
+    world.say(0, 1, &word);
+    assert_eq!(world.nodes[1].offences, [(id(0), Offence::Unreadable)]);
+}

@@ -140,3 +140,21 @@ fn what_a_gone_node_said_stays_readable_and_reaches_who_comes_later() {
     world.pass(Duration::from_secs(60));
     assert_eq!(world.bodies(2, 0), [b"on battery"]);
 }
+
+#[test]
+fn who_publishes_often_still_compares_and_tells_at_a_meeting_what_was_missed() {
+    let mut world = World::new(1, 3);
+    world.group(&[vec![0, 1]]);
+    world.pass(Duration::from_secs(5));
+    world.publish(0, b"lost sight of c");
+    world.pass(Duration::from_secs(5));
+    world.all_meet();
+    // Both speak before either has told what it holds.
+    world.publish(0, b"c is back");
+    world.publish(2, b"began");
+    for _ in 0..4 {
+        world.pass(Duration::from_secs(1));
+        world.publish(0, b"again");
+    }
+    assert_eq!(world.bodies(2, 0)[0], b"lost sight of c");
+}

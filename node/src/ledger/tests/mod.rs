@@ -202,7 +202,7 @@ fn what_is_older_than_what_is_kept_is_not_taken_again() {
     }
     assert_eq!(set.events().len(), 512);
     assert_eq!(set.put(event(0, 1, b"")), Put::Old);
-    assert!(!set.has_room(&(id(0), 1)) && set.has_room(&(id(0), 601)));
+    assert!(!set.has_room(&(id(0), 1), 200) && set.has_room(&(id(0), 601), 200));
     assert_eq!(set.put(event(0, 600, b"")), Put::Known);
 }
 
