@@ -112,10 +112,12 @@ impl Node {
             .filter(|member| is_there(member.id) && !self.is_metered(member.id))
             .map(|member| member.id)
             .collect();
-        if self.state.members.len() > open.len().saturating_mul(MOST_FOR_OTHERS) {
+        // Of what a landmark may have awake for others, at most half stays awake for good.
+        let kept = self.state.members.len() * landmarks::LANDMARKS;
+        if kept > open.len().saturating_mul(MOST_FOR_OTHERS / 2) {
             return Vec::new();
         }
-        landmarks::nearest(of, open.into_iter())
+        landmarks::chosen(of, open.into_iter())
     }
 
     /// The landmarks of this node, if it needs some.
