@@ -8,8 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use outlast_mesh::KeyError;
+use anyhow::{Context, Result, bail};
 use zeroize::Zeroizing;
 
 /// Writes a new file and makes sure of it on disk; one that exists already is left alone and an error.
@@ -26,8 +25,9 @@ pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     sync_directory_of(path).with_context(context)
 }
 
-/// Puts a file in place of another, durably; after a power cut one of them is there.
-pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+/// Puts a file in place of another, or of none, durably; after a power cut one of them is there. It belongs to whom the
+/// file `like` belongs, also where root writes it.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32, like: &Path) -> Result<()> {
     let context = || format!("write {}", path.display());
     let fresh = beside(path, ".new");
     match std::fs::remove_file(&fresh) {
@@ -37,6 +37,12 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         _ => {}
     }
     write_new(&fresh, content, mode)?;
+    let (theirs, ours) = (std::fs::metadata(like), std::fs::metadata(&fresh));
+    let (theirs, ours) = (theirs.with_context(context)?, ours.with_context(context)?);
+    if theirs.uid() != ours.uid() {
+        let owner = (Some(theirs.uid()), Some(theirs.gid()));
+        std::os::unix::fs::chown(&fresh, owner.0, owner.1).with_context(context)?;
+    }
     std::fs::rename(&fresh, path).with_context(context)?;
     sync_directory_of(path).with_context(context)
 }
@@ -61,8 +67,10 @@ pub(crate) fn read_private(path: &Path, longest: u64) -> Result<Zeroizing<Vec<u8
     let file = File::open(path).with_context(context)?;
     let mode = file.metadata().with_context(context)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        let path = path.to_owned();
-        return Err(KeyError::Readable { path, mode }.into());
+        let path = path.display();
+        bail!(
+            "{path} has mode {mode:04o}, so others may read it; make it private with `chmod 600 {path}`"
+        );
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(longest)?));
     file.take(longest)

@@ -73,12 +73,15 @@ pub(crate) fn reseal(
     unlock: &Unlock,
     chosen: impl FnOnce() -> Result<Option<Passphrase>, Failure>,
 ) -> Result<(), Failure> {
-    let admin = Admin::load(path, unlock)?;
+    // Through a link: else the key would stay at its other end as it was.
+    let context = || format!("find {}", path.display());
+    let path = &std::fs::canonicalize(path).with_context(context)?;
+    let (key, _only) = take_up(path, unlock)?;
     let text = match chosen()? {
-        Some(passphrase) => Zeroizing::new(passphrase::seal(&admin.key, &passphrase)),
-        None => admin.key.to_text(),
+        Some(passphrase) => Zeroizing::new(passphrase::seal(&key, &passphrase)),
+        None => key.to_text(),
     };
-    Ok(file::replace(path, text.as_bytes(), 0o600)?)
+    Ok(file::replace(path, text.as_bytes(), 0o600, path)?)
 }
 
 fn directory(config_home: &Path) -> PathBuf {
@@ -95,7 +98,7 @@ impl Admin {
         unlock: &Unlock,
     ) -> Result<Self, Failure> {
         if let Some(path) = named {
-            return Self::load(path, unlock);
+            return Self::load(path, mesh, unlock);
         }
         let path = path(config_home, mesh);
         if !path.exists() {
@@ -105,7 +108,7 @@ impl Admin {
                 path.display()
             )));
         }
-        Self::load(&path, unlock)
+        Self::load(&path, mesh, unlock)
     }
 
     /// Takes up a key that is in no file: the one of the recovery words. Who types them is alone with them.
@@ -159,20 +162,29 @@ impl Admin {
     /// Forgets what was refused.
     pub(crate) fn forget(&self, refused: &[Statement]) -> Result<(), Failure> {
         match &self.signed {
-            Some(signed) => signed.forget(&self.key, refused),
+            Some(signed) => signed.forget(refused),
             None => Ok(()),
         }
     }
 
-    fn load(path: &Path, unlock: &Unlock) -> Result<Self, Failure> {
-        // Whoever types a passphrase keeps nobody waiting.
-        let key = Stored::read(path)?.unlock(path, unlock)?;
+    fn load(path: &Path, mesh: &MeshId, unlock: &Unlock) -> Result<Self, Failure> {
+        let (key, only) = take_up(path, unlock)?;
+        // By whichever link it is found, what it signed is kept in one place.
+        let context = || format!("read {}", path.display());
+        let path = &std::fs::canonicalize(path).with_context(context)?;
         Ok(Self {
             key,
-            _only: Some(lock(path)?),
-            signed: Some(Signed::beside(path)),
+            _only: Some(only),
+            signed: Some(Signed::beside(path, *mesh)),
         })
     }
+}
+
+/// The key at `path`, and the lock on it.
+fn take_up(path: &Path, unlock: &Unlock) -> Result<(AdminKey, File), Failure> {
+    // Whoever types a passphrase keeps nobody waiting.
+    let key = Stored::read(path)?.unlock(path, unlock)?;
+    Ok((key, lock(path)?))
 }
 
 /// The file at `path`, which nobody else has locked. One that was put in its place meanwhile is another.

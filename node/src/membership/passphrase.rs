@@ -7,7 +7,6 @@
 //! Absent: keys without one; `outlast_mesh::AdminKey` reads and writes those.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -48,7 +47,7 @@ struct Cost {
     lanes: u8,
 }
 
-/// A quarter of a second on a small board, and 64 MiB for each guess of whoever has the file.
+/// 64 MiB for each guess of whoever has the file; a board with little memory can still give that.
 const COST: Cost = Cost {
     memory_kib: 64 * 1024,
     passes: 3,
@@ -57,7 +56,7 @@ const COST: Cost = Cost {
 
 /// The most that a file may ask of this machine.
 const MOST: Cost = Cost {
-    memory_kib: 1024 * 1024,
+    memory_kib: 256 * 1024,
     passes: 64,
     lanes: 16,
 };
@@ -84,14 +83,10 @@ impl Passphrase {
         Ok(Self(text))
     }
 
-    /// The first line of a file.
+    /// The first line of a file that others can't read.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let context = || format!("read the passphrase in {}", path.display());
-        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
-        let file = std::fs::File::open(path).with_context(context)?;
-        file.take(LONGEST as u64 + 2)
-            .read_to_end(&mut bytes)
-            .with_context(context)?;
+        let bytes = crate::file::read_private(path, LONGEST as u64 + 2)?;
         let line = bytes.split(|byte| *byte == b'\n').next();
         let text = std::str::from_utf8(line.unwrap_or_default()).with_context(context)?;
         Self::new(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
@@ -418,9 +413,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("words");
         for text in ["correct horse", "correct horse\n", "correct horse\r\nrest"] {
-            std::fs::write(&path, text).unwrap();
+            let _ = std::fs::remove_file(&path);
+            crate::file::write_new(&path, text.as_bytes(), 0o600).unwrap();
             assert_eq!(*Passphrase::read(&path).unwrap().0, "correct horse");
         }
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&path, open).unwrap();
+        let said = Passphrase::read(&path).unwrap_err().message;
+        assert!(
+            said.contains("others may read it; make it private"),
+            "{said}"
+        );
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, private).unwrap();
         for text in [String::new(), "\n".to_owned(), "x".repeat(LONGEST + 1)] {
             std::fs::write(&path, text).unwrap();
             assert!(Passphrase::read(&path).is_err());

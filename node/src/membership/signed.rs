@@ -3,15 +3,16 @@
 //!
 //! `catch_up` hands a node what was signed elsewhere and hasn't reached it; `remember` is called before anything is published.
 //! Invariant: a key never signs under a number it gave away already; where it would have to, it is refused.
-//! Bound: the last `MOST` statements; who is further behind must hear from the others first.
+//! Each line names the mesh of its statement: one key may be an admin of several.
+//! Bound: the last `MOST` statements of a mesh, `MOST_LINES` in all; who is further behind must hear from the others first.
 //! Absent: other copies of the key file. Two of them know nothing of each other.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use outlast_mesh::AdminKey;
 use outlast_mesh::trust::{Statement, Statements};
+use outlast_mesh::{AdminKey, MeshId};
 
 use super::{from_text, to_text};
 use crate::failure::Failure;
@@ -21,20 +22,30 @@ use crate::text::{aside, visible};
 /// Statements kept: far more than anybody signs on a node that is down.
 const MOST: usize = 32;
 
-/// The longest file that is read, in bytes: `MOST` lines of the longest statements.
-const LONGEST: u64 = 64 * 1024;
+/// Lines kept, of all meshes.
+const MOST_LINES: usize = 128;
+
+/// The longest file that is read, in bytes: `MOST_LINES` of the longest statements.
+const LONGEST: u64 = 256 * 1024;
 
 /// The place beside one key file.
 #[derive(Debug)]
 pub(crate) struct Signed {
+    key: PathBuf,
     path: PathBuf,
+    mesh: MeshId,
 }
+
+/// What is kept: of which mesh, and a statement.
+type Line = (MeshId, Statement);
 
 impl Signed {
     /// Beside this key file, which the caller has locked.
-    pub(crate) fn beside(key: &Path) -> Self {
+    pub(crate) fn beside(key: &Path, mesh: MeshId) -> Self {
         Self {
+            key: key.to_owned(),
             path: file::beside(key, ".signed"),
+            mesh,
         }
     }
 
@@ -44,7 +55,12 @@ impl Signed {
         key: &AdminKey,
         held: &mut Statements,
     ) -> Result<Vec<Statement>, Failure> {
-        let last = self.read(key)?;
+        let mut last = self.read()?;
+        last.retain(|line| self.is_ours(key, line));
+        let last: Vec<Statement> = last
+            .into_iter()
+            .map(|(_mesh, statement)| statement)
+            .collect();
         let mut again = Vec::new();
         for statement in &last {
             if held
@@ -63,8 +79,16 @@ impl Signed {
 
     /// Keeps what was just signed, after what is kept already. A key on a medium that can't be written is used all the same.
     pub(crate) fn remember(&self, key: &AdminKey, signed: &[Statement]) -> Result<(), Failure> {
-        let mut all = self.read(key)?;
-        all.extend(signed.iter().cloned());
+        let mut all = self.read()?;
+        // Those of a key that was in this place before are nobody's business.
+        all.retain(|line| line.0 != self.mesh || self.is_ours(key, line));
+        all.extend(signed.iter().map(|one| (self.mesh, one.clone())));
+        let mut beyond = all.iter().filter(|line| line.0 == self.mesh).count();
+        all.retain(|line| {
+            let is_old = line.0 == self.mesh && beyond > MOST;
+            beyond -= usize::from(line.0 == self.mesh);
+            !is_old
+        });
         if let Err(error) = self.write(&all) {
             aside(format!(
                 "not kept beside the key what it signs ({}): say nothing else with it on another node until this one has \
@@ -76,14 +100,18 @@ impl Signed {
     }
 
     /// Forgets what the mesh refused: nobody has it.
-    pub(crate) fn forget(&self, key: &AdminKey, refused: &[Statement]) -> Result<(), Failure> {
-        let mut all = self.read(key)?;
-        all.retain(|statement| !refused.contains(statement));
+    pub(crate) fn forget(&self, refused: &[Statement]) -> Result<(), Failure> {
+        let mut all = self.read()?;
+        all.retain(|(_mesh, statement)| !refused.contains(statement));
         Ok(self.write(&all)?)
     }
 
-    /// The last of this key, oldest first. Those of another, which was in this place before, are nobody's business.
-    fn read(&self, key: &AdminKey) -> Result<Vec<Statement>, Failure> {
+    fn is_ours(&self, key: &AdminKey, (mesh, statement): &Line) -> bool {
+        *mesh == self.mesh && statement.author == key.public()
+    }
+
+    /// All that is kept, oldest first.
+    fn read(&self) -> Result<Vec<Line>, Failure> {
         let context = || format!("read {}", self.path.display());
         let mut text = String::new();
         match std::fs::File::open(&self.path) {
@@ -92,19 +120,27 @@ impl Signed {
             Err(error) => Err(error),
         }
         .with_context(context)?;
-        let statements = text.lines().map(from_text);
-        let mut statements: Vec<Statement> = statements
-            .collect::<anyhow::Result<_>>()
-            .with_context(context)?;
-        statements.retain(|statement| statement.author == key.public());
-        Ok(statements)
+        let lines: Option<Vec<Line>> = text.lines().map(line).collect();
+        lines.ok_or_else(|| {
+            Failure::new(format!(
+                "{} is damaged, which says what this key signed last: let this node meet all the others, then move that file \
+                 away; without it, what is signed here may go under a number that is given away, and freeze the key",
+                self.path.display()
+            ))
+        })
     }
 
-    fn write(&self, all: &[Statement]) -> anyhow::Result<()> {
-        let last = &all[all.len().saturating_sub(MOST)..];
-        let lines: String = last.iter().map(|one| to_text(one) + "\n").collect();
-        file::replace(&self.path, lines.as_bytes(), 0o600)
+    fn write(&self, all: &[Line]) -> anyhow::Result<()> {
+        let last = &all[all.len().saturating_sub(MOST_LINES)..];
+        let text = |(mesh, statement): &Line| format!("{mesh} {}\n", to_text(statement));
+        let lines: String = last.iter().map(text).collect();
+        file::replace(&self.path, lines.as_bytes(), 0o600, &self.key)
     }
+}
+
+fn line(text: &str) -> Option<Line> {
+    let (mesh, statement) = text.split_once(' ')?;
+    Some((mesh.parse().ok()?, from_text(statement).ok()?))
 }
 
 #[cfg(test)]
@@ -129,9 +165,13 @@ mod tests {
         let mut held = Statements::new(mesh);
         held.insert(genesis).unwrap();
         Desk {
+            signed: {
+                let key = dir.path().join("home.key");
+                admin.store(&key).unwrap();
+                Signed::beside(&key, mesh)
+            },
             admin,
             held,
-            signed: Signed::beside(&dir.path().join("home.key")),
             _dir: dir,
         }
     }
@@ -179,7 +219,7 @@ mod tests {
         let desk = desk();
         let mut here = desk.held.clone();
         let refused = set(&desk, &mut here, "one");
-        desk.signed.forget(&desk.admin, &[refused]).unwrap();
+        desk.signed.forget(&[refused]).unwrap();
         let mut there = desk.held.clone();
         assert_eq!(desk.signed.catch_up(&desk.admin, &mut there).unwrap(), []);
     }
@@ -192,5 +232,42 @@ mod tests {
         let mut there = desk.held.clone();
         let other = AdminKey::generate();
         assert_eq!(desk.signed.catch_up(&other, &mut there).unwrap(), []);
+    }
+
+    #[test]
+    fn one_key_in_two_meshes_is_told_in_each_what_belongs_there() {
+        let desk = desk();
+        let mut here = desk.held.clone();
+        let first = set(&desk, &mut here, "one");
+        let founder = NodeId([8; 32]);
+        let (mesh, genesis) = found(&desk.admin, founder, "roof", "other", None, 1);
+        let mut other = Statements::new(mesh);
+        other.insert(genesis).unwrap();
+        let there = Signed::beside(&desk.signed.key, mesh);
+        assert_eq!(there.catch_up(&desk.admin, &mut other).unwrap(), []);
+        for number in 0..=MOST {
+            let site = format!("s{number}");
+            let said =
+                issue_policy(&desk.admin, &other, None, Setting::Site, Some(&site), 2).unwrap();
+            there
+                .remember(&desk.admin, std::slice::from_ref(&said))
+                .unwrap();
+            other.insert(said).unwrap();
+        }
+        let mut elsewhere = desk.held.clone();
+        let again = desk.signed.catch_up(&desk.admin, &mut elsewhere).unwrap();
+        assert_eq!(again, [first], "the other mesh pushes nothing out");
+        assert_eq!(there.read().unwrap().len(), 1 + MOST);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_what_moving_it_away_risks() {
+        let desk = desk();
+        std::fs::write(&desk.signed.path, "rubbish\n").unwrap();
+        let mut held = desk.held.clone();
+        let failure = desk.signed.catch_up(&desk.admin, &mut held).unwrap_err();
+        let path = desk.signed.path.display().to_string();
+        assert!(failure.message.starts_with(&path), "{failure}");
+        assert!(failure.message.contains("move that file away"), "{failure}");
     }
 }

@@ -206,6 +206,8 @@ fn where_nobody_can_type_a_passphrase_it_is_told_how_to_give_it() {
     let home = Home::new();
     let file = home.path().join("passphrase");
     std::fs::write(&file, "correct horse\n").expect("write it");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, private).expect("keep it private");
     let file = file.to_str().expect("plain");
     let alone = |arguments: &[&str]| {
         let ordinary = home.command("a", arguments);

@@ -395,6 +395,8 @@ fn a_key_gets_a_passphrase_another_and_none_again_and_signs_with_each() {
     let file = |name: &str, passphrase: &str| {
         let path = home.path().join(name);
         std::fs::write(&path, passphrase).expect("write it");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("keep it private");
         text(&path).to_owned()
     };
     let (one, other) = (
@@ -403,8 +405,14 @@ fn a_key_gets_a_passphrase_another_and_none_again_and_signs_with_each() {
     );
     let public = home.ok("a", &["admin", "key"], "");
 
+    // Through a link the key itself is sealed, and the link stays one.
+    let kept = home.path().join("kept.key");
+    std::fs::rename(key, &kept).expect("keep it elsewhere");
+    std::os::unix::fs::symlink(&kept, key).expect("link to it");
     let seal = ["admin", "key", "--passphrase-file", &one];
     assert_eq!(home.ok("a", &seal, ""), public);
+    let sealed = std::fs::read_to_string(&kept).expect("the key");
+    assert!(sealed.starts_with("outlast-sealed-key-1 "), "{sealed}");
     assert_eq!(home.ok("a", &["admin", "key"], ""), public, "unasked");
     let mode = std::fs::metadata(key)
         .expect("the key")
