@@ -78,11 +78,11 @@ impl Clerk {
         }
     }
 
-    /// Has an event written; false where nobody will say that it was.
-    pub(super) fn record(&self, event: Event) -> bool {
+    /// Has an event written, at once where it is `own`; false where nobody will say that it was.
+    pub(super) fn record(&self, event: Event, own: bool) -> bool {
         self.keeper
             .as_ref()
-            .is_some_and(|keeper| keeper.append(event))
+            .is_some_and(|keeper| keeper.append(event, own))
     }
 
     pub(super) fn handle_told(&mut self, ticket: u64, place: Place) {

@@ -251,7 +251,8 @@ impl Remote {
                 Effect::Blame(culprit, what) => self.shared.blame(culprit, what),
                 Effect::Record(event) => {
                     let place = event.place();
-                    if !self.clerk.record(event) {
+                    let own = place.0 == self.mesh.me();
+                    if !self.clerk.record(event, own) {
                         self.core.handle_recorded(place, Instant::now());
                     }
                 }

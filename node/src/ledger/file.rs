@@ -1,7 +1,7 @@
 //! The ledger on disk: an append-only file, `ledger` in the state directory.
 //!
 //! Each record is a marker, the length (big-endian), the CRC32C of length and body (big-endian), and the body: one event.
-//! In: events; when `append` returns, a power cut loses none of them. Out: at open every event that is still whole.
+//! In: events; once `sync` returns, a power cut loses none of them. Out: at open every event that is still whole.
 //! Invariant: damage costs the records it touches, never those around them. A file without any whole record
 //! is put aside as `ledger.damaged`: what it held comes back from the peers.
 //! Absent: which events belong there, and when it is written anew (`keep`).
@@ -57,17 +57,21 @@ impl LedgerFile {
         Ok((Self { path, file, len }, events))
     }
 
-    /// Appends durably.
+    /// Appends; durable once `sync` has returned.
     pub(super) fn append<'a>(&mut self, events: impl Iterator<Item = &'a Event>) -> io::Result<()> {
         let bytes = records(events);
-        let written = self.file.write_all(&bytes);
-        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
+        if let Err(error) = self.file.write_all(&bytes) {
             // Half a record would be skipped at the next open; it needn't stay either.
             let _best_effort = self.file.set_len(self.len);
             return Err(error);
         }
         self.len += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Makes everything durable that was appended.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Writes the file anew with these events. Before and after, a power cut leaves one whole file.

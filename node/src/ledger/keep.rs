@@ -1,6 +1,8 @@
 //! The thread that writes the ledger's file.
 //!
 //! In: events, and now and then all of them. Out: `Written`, once they are durable: one sync for whatever waited.
+//! Only events of this node, which are waited for, are synced at once. Others come back from the peers, and are synced with
+//! those or after `SYNC_WITHIN`: what two hundred observers say of one outage is one sync.
 //! Bound: `MOST_JOBS` events wait for the disk. One more of another node isn't written, and comes back from the peers after a
 //! start; one of this node is told without, see `numbers`.
 //! A disk that is full or can't be written: the node goes on with what it has in memory, says so (`Keeper::trouble`), and
@@ -8,7 +10,7 @@
 //! Absent: what is in the events.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ use super::file::LedgerFile;
 
 /// Events that wait for the disk.
 const MOST_JOBS: usize = 1_024;
+/// How long an event of another node may lie in the file without a sync.
+const SYNC_WITHIN: Duration = Duration::from_secs(10);
 /// Events that share one sync.
 const AT_ONCE: usize = 256;
 /// Bytes that the file may hold beyond twice what is held.
@@ -28,7 +32,8 @@ const RETRY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 enum Job {
-    Append(Event),
+    /// An event, and whether it is waited for.
+    Append(Event, bool),
     Rewrite(Vec<Event>),
 }
 
@@ -64,6 +69,8 @@ pub(crate) struct Scribe {
     file: Option<LedgerFile>,
     jobs: Receiver<Job>,
     condition: Arc<Mutex<Condition>>,
+    /// Since when something lies there without a sync.
+    unsynced: Option<Instant>,
 }
 
 /// Opens the file; what it held comes along. A file that can't be opened is trouble, and no reason not to start.
@@ -86,16 +93,17 @@ pub(crate) fn open(path: &Path) -> (Keeper, Scribe, Vec<Event>) {
         file,
         jobs,
         condition,
+        unsynced: None,
     };
     scribe.measure();
     (keeper, scribe, events)
 }
 
 impl Keeper {
-    /// Has an event written; false where too many wait.
-    pub(crate) fn append(&self, event: Event) -> bool {
+    /// Has an event written, and synced at once where it is `awaited`; false where too many wait.
+    pub(crate) fn append(&self, event: Event, awaited: bool) -> bool {
         !matches!(
-            self.jobs.try_send(Job::Append(event)),
+            self.jobs.try_send(Job::Append(event, awaited)),
             Err(TrySendError::Full(_))
         )
     }
@@ -126,12 +134,23 @@ impl Keeper {
 impl Scribe {
     /// Writes until every keeper is gone.
     pub(crate) fn run(mut self, written: &UnboundedSender<Written>) {
-        while let Ok(job) = self.jobs.recv() {
-            let (mut events, mut all) = (Vec::new(), None);
+        loop {
+            let job = match self.next() {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.sync();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.sync(),
+            };
+            let (mut events, mut all, mut now) = (Vec::new(), None, false);
             let more = std::iter::from_fn(|| self.jobs.try_recv().ok());
             for job in std::iter::once(job).chain(more.take(AT_ONCE)) {
                 match job {
-                    Job::Append(event) => events.push(event),
+                    Job::Append(event, awaited) => {
+                        now |= awaited;
+                        events.push(event);
+                    }
                     Job::Rewrite(events) => {
                         all = Some(events);
                     }
@@ -139,8 +158,33 @@ impl Scribe {
             }
             let places = events.iter().map(Event::place).collect();
             self.write(&events, all);
+            let late = self
+                .unsynced
+                .is_some_and(|since| since.elapsed() >= SYNC_WITHIN);
+            if now || late {
+                self.sync();
+            }
             // Nobody waits any more once the node stops.
             let _ = written.send(Written { places });
+        }
+    }
+
+    /// The next job; none comes in time where something waits for a sync.
+    fn next(&self) -> Result<Job, RecvTimeoutError> {
+        match self.unsynced {
+            Some(since) => self
+                .jobs
+                .recv_timeout(SYNC_WITHIN.saturating_sub(since.elapsed())),
+            None => self.jobs.recv().map_err(RecvTimeoutError::from),
+        }
+    }
+
+    fn sync(&mut self) {
+        if self.unsynced.take().is_some()
+            && let Some(file) = &self.file
+            && let Err(error) = file.sync()
+        {
+            note(&self.condition, &self.path, &error);
         }
     }
 
@@ -167,7 +211,9 @@ impl Scribe {
                     tracing::info!("the ledger is on disk again");
                 }
             }
-            Ok(()) => {}
+            Ok(()) => {
+                self.unsynced.get_or_insert_with(Instant::now);
+            }
             Err(error) => note(&self.condition, &self.path, &error),
         }
         if rewriting {
@@ -243,8 +289,9 @@ mod tests {
     fn what_is_said_to_be_written_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
-        let give =
-            |keeper: &Keeper| (1..=300).for_each(|seq| assert!(keeper.append(event(seq, 10))));
+        let give = |keeper: &Keeper| {
+            (1..=300).for_each(|seq| assert!(keeper.append(event(seq, 10), seq % 2 == 0)))
+        };
         let (said, found, trouble) = kept(&path, give);
         assert_eq!(said, (1..=300).collect::<Vec<_>>());
         assert_eq!((found, trouble), (said, None));
@@ -255,7 +302,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state/ledger");
         let (said, found, trouble) = kept(&path, |keeper| {
-            assert!(keeper.append(event(1, 10)));
+            assert!(keeper.append(event(1, 10), true));
             let now = Instant::now();
             assert!(!keeper.wants_all(0, now) && keeper.wants_all(0, now + RETRY));
         });
@@ -267,7 +314,7 @@ mod tests {
         );
         let (_, found, trouble) = kept(&path, |keeper| {
             std::fs::create_dir(dir.path().join("state")).unwrap();
-            assert!(keeper.append(event(1, 10)));
+            assert!(keeper.append(event(1, 10), true));
             keeper.rewrite(vec![event(1, 10), event(2, 10)]);
             let later = Instant::now() + RETRY;
             assert!(!keeper.wants_all(0, later), "it is being written");
@@ -285,7 +332,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger");
         kept(&path, |keeper| {
-            (1..=400).for_each(|seq| assert!(keeper.append(event(seq, 900))));
+            (1..=400).for_each(|seq| assert!(keeper.append(event(seq, 900), false)));
         });
         let (keeper, ..) = open(&path);
         let now = Instant::now();
@@ -296,7 +343,7 @@ mod tests {
     fn a_queue_that_is_full_says_so_and_waits_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (keeper, _scribe, _) = open(&dir.path().join("ledger"));
-        let taken = (1..2_000).take_while(|seq| keeper.append(event(*seq, 1)));
+        let taken = (1..2_000).take_while(|seq| keeper.append(event(*seq, 1), true));
         assert_eq!(taken.count(), MOST_JOBS);
     }
 }
