@@ -15,6 +15,7 @@ use super::board::Board;
 use super::kept::{Buffer, read_once};
 use super::scan::{lines, signed};
 use super::sheet::{Family, Sheet, Spec};
+use super::steady::Steady;
 
 /// Between two looks where there are supplies, and where there are none.
 const OFTEN: Duration = Duration::from_secs(2);
@@ -22,6 +23,9 @@ const SELDOM: Duration = Duration::from_mins(1);
 
 /// The most supplies that are looked at.
 const MAX_SUPPLIES: usize = 32;
+
+/// The most supplies that have series in one run: a cordless mouse has a new name each time it comes back.
+const MAX_SERIES: usize = 16;
 
 /// The keys of what is kept, without `POWER_SUPPLY_`.
 const KEYS: [&[u8]; 12] = [
@@ -82,6 +86,7 @@ pub(super) struct Supply {
 pub(super) struct Supplies {
     measured: Aside<Vec<Supply>>,
     power: Board<Power>,
+    steady: Steady,
     supply: Family<12>,
     info: Family<1>,
 }
@@ -97,6 +102,7 @@ impl Supplies {
         Self {
             measured,
             power: Board::new(),
+            steady: Steady::new(MAX_SERIES),
             supply: Family::new(SUPPLY),
             info: Family::new(INFO),
         }
@@ -112,7 +118,12 @@ impl Supplies {
             return self.power.show(None);
         };
         self.power.show(Some(Arc::new(Power::of(&supplies))));
+        self.steady
+            .look(supplies.iter().map(|supply| supply.name.as_str()), now);
         for supply in supplies.iter() {
+            if !self.steady.has(&supply.name) {
+                continue;
+            }
             let labels = [("power_supply", supply.name.as_str())];
             if let Some(slots) = self.supply.slots(sheet, &supply.name, &labels) {
                 sheet.set_all(slots, supply.values);

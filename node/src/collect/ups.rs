@@ -4,7 +4,7 @@
 //! configured, loopback is tried once a minute, and a refused connection means that the machine has none.
 //! Bounds: `MAX_UPS` supplies, `MAX_BYTES` an answer, `PATIENCE` for each step. Nothing is ever set or commanded.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use super::aside::{Aside, Measured};
 use super::board::Board;
 use super::kept::Buffer;
 use super::sheet::{Family, Sheet, Spec};
+use super::steady::Steady;
 
 /// Where upsd listens on every machine that has one.
 pub(crate) const DEFAULT: &str = "127.0.0.1:3493";
@@ -60,12 +61,16 @@ pub struct Ups {
 pub(super) struct Upses {
     measured: Aside<Vec<Ups>>,
     shown: Board<Vec<Ups>>,
+    /// Whether the owner named it: on loopback any local user may answer as upsd.
+    is_trusted: bool,
+    steady: Steady,
     family: Family<7>,
 }
 
 impl Upses {
     /// Asks `configured`, or whoever answers on loopback; nobody else where files of another machine are read.
     pub(super) fn new(configured: Option<String>, of_this_machine: bool) -> Self {
+        let is_trusted = configured.is_some();
         let measured = Aside::start("ups", move || {
             let found = if configured.is_some() || of_this_machine {
                 ask_for(configured.as_deref())
@@ -82,19 +87,27 @@ impl Upses {
         Self {
             measured,
             shown: Board::new(),
+            is_trusted,
+            steady: Steady::new(MAX_UPS),
             family: Family::new(SPECS),
         }
     }
 
-    /// Each UPS, as of the last look.
+    /// Each UPS, as of the last look; only of an upsd that the owner named, for verdicts rest on it.
     pub(super) fn shown(&self) -> Board<Vec<Ups>> {
         self.shown.clone()
     }
 
     pub(super) fn tick(&mut self, sheet: &mut Sheet, buffer: &mut Buffer, now: Instant) {
         let found = self.measured.latest(buffer, now);
-        self.shown.show(found.as_ref().map(Arc::clone));
+        let trusted = found.as_ref().filter(|_| self.is_trusted);
+        self.shown.show(trusted.map(Arc::clone));
+        let names = found.iter().flat_map(|all| all.iter());
+        self.steady.look(names.map(|ups| ups.name.as_str()), now);
         for ups in found.iter().flat_map(|all| all.iter()) {
+            if !self.steady.has(&ups.name) {
+                continue;
+            }
             if let Some(slots) = self.family.slots(sheet, &ups.name, &[("ups", &ups.name)]) {
                 sheet.set_all(slots, ups.values());
             }
@@ -184,7 +197,18 @@ fn read_until(
     let mut limited = reader.take(MAX_BYTES);
     loop {
         let mut line = Vec::new();
-        let len = limited.read_until(b'\n', &mut line)?;
+        // Byte by byte, so that one which comes just in time each time can't hold the thread beyond the deadline.
+        while !line.ends_with(b"\n") {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let mut byte = [0];
+            if limited.read(&mut byte)? == 0 {
+                break;
+            }
+            line.push(byte[0]);
+        }
+        let len = line.len();
         let line = String::from_utf8_lossy(&line);
         let said = line.trim_end();
         if said == end {
@@ -251,6 +275,7 @@ fn tenths(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead as _;
     use std::net::TcpListener;
 
     use proptest::prelude::*;
@@ -307,6 +332,35 @@ mod tests {
         drop(closed);
         let refused = ask_for(Some(&address)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn who_answers_unasked_gets_few_series_and_no_verdict_rests_on_it() {
+        let start = Instant::now();
+        for (is_trusted, shows) in [(false, false), (true, true)] {
+            let mut upses = Upses {
+                measured: Aside::holding(Vec::new(), start, OFTEN),
+                shown: Board::new(),
+                is_trusted,
+                steady: Steady::new(MAX_UPS),
+                family: Family::new(SPECS),
+            };
+            let mut sheet = Sheet::new(start);
+            let mut series = 0;
+            for look in 0..100_u64 {
+                let now = start + Duration::from_secs(look * 700);
+                let named = |at: u64| Ups {
+                    name: format!("u{}", look / 4 * 8 + at),
+                    ..Ups::default()
+                };
+                upses.measured = Aside::holding((0..8).map(named).collect(), now, OFTEN);
+                sheet.begin(now);
+                upses.tick(&mut sheet, &mut Buffer::new(), now);
+                series += sheet.finish().appended.len();
+            }
+            assert_eq!(series, MAX_UPS * SPECS.len());
+            assert_eq!(upses.shown().latest().is_some(), shows);
+        }
     }
 
     #[test]
